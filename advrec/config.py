@@ -1,0 +1,296 @@
+"""Every option of a training, in two states: as given, and with nothing left open.
+
+`TrainConfig` is what flags and files say; a field that is None is left to the model. `resolve`
+returns a `ResolvedConfig`: first what was given, then what the model's paper fixes
+(`Recommender.defaults`), then the defaults written down in `ResolvedConfig` itself. The resolved
+one is what is printed, saved in the run folder and trained.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from advrec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from advrec.models.base import Recommender
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Optimizer = Literal["adagrad", "sgd", "adam", "sparse_adam"]
+Sampling = Literal["pairs", "users"]
+Reduction = Literal["sum", "mean"]
+Norm = Literal["row", "sample", "joint", "tensor"]
+OptionValue = bool | int | float | str | list[bool | int | float | str]
+
+
+class TrainConfig(BaseModel):
+    """The options of `pretrain` and `adv_train` as somebody gave them; None leaves it to the model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    phase: Literal["pretrain", "adversarial"] = Field(
+        "pretrain", description="pretrain: the clean loss; adversarial: clean + adv_weight·adversarial"
+    )
+    model: str = Field("mf", description="which recommender")
+    dim: Count | None = Field(None, description="width of an embedding")
+    layers: Whole | None = Field(None, description="propagation layers (graph models)")
+    init_std: Positive | None = Field(None, description="standard deviation of the initial weights")
+    epochs: Count | None = Field(None, description="passes over the training pairs, at most")
+    batch_size: Count | None = Field(None, description="triplets (or users) in a step")
+    lr: Positive | None = Field(None, description="learning rate")
+    optimizer: Optimizer | None = Field(None, description="rule that turns gradients into steps")
+    reg: NotNegative | None = Field(None, description="γ, weight of the squared norms")
+    negatives: Count | None = Field(None, description="negative items drawn for a positive one")
+    sampling: Sampling | None = Field(
+        None, description="pairs: every training pair once an epoch; users: a random user, then item"
+    )
+    reduction: Reduction | None = Field(None, description="how a batch's losses become one number")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of weights and sampler")
+    eps: NotNegative | None = Field(None, description="ε, L2 length of the perturbation of a row")
+    adv_weight: NotNegative | None = Field(None, description="λ, weight of the adversarial loss")
+    norm: Norm | None = Field(None, description="what has length eps")
+    site: str | None = Field(None, description="what is perturbed")
+    eval_every: Count | None = Field(None, description="epochs between validations")
+    patience: Whole | None = Field(
+        None, description="stop after so many validations without a better one; 0: never"
+    )
+    metric: str | None = Field(None, description="validation figure that chooses the best epoch")
+    kernels: Literal["auto", "native", "reference"] = Field(
+        "auto", description="native: compiled; reference: plain torch; auto: native where there is"
+    )
+    precision: Literal["float32", "float64"] = Field("float32", description="of the weights")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    threads: Whole = Field(0, description="CPU threads; 0: as many as torch takes")
+    checkpoint_seconds: NotNegative = Field(10.0, description="least time between checkpoints")
+    options: dict[str, OptionValue] = Field(
+        default_factory=dict, description="options that only this model has"
+    )
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_known(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            raise ValueError("auto, cpu, cuda or cuda:N")
+        return value
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_has_a_shape(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z]+(@[1-9]\d*)?", value):
+            raise ValueError("a figure such as NDCG@20 or Recall@10")
+        return value
+
+    def given(self) -> dict[str, Any]:
+        """The options that are not None, as plain values that TOML can hold."""
+        return self.model_dump(exclude_none=True)
+
+    def to_toml(self) -> str:
+        """A `[train]` section; options that are left open are not in it."""
+        return tomli_w.dumps({"train": self.given()})
+
+    @classmethod
+    def from_toml(cls, text: str, where: str = "the configuration") -> TrainConfig:
+        """The `[train]` section of `text`; ConfigError says what in it is wrong."""
+        return parse(cls, ConfigFile.parse(text, where).train, f"[train] of {where}")
+
+
+class ResolvedConfig(TrainConfig):
+    """A TrainConfig with nothing left open. The values here hold for models that set no other.
+
+    `init_std` alone may stay None: a model with weights of several kinds has its own for each.
+    """
+
+    dim: Count = 64
+    layers: Whole = 0
+    epochs: Count = 1000
+    batch_size: Count = 512
+    lr: Positive = 0.05
+    optimizer: Optimizer = "adagrad"
+    reg: NotNegative = 0.0
+    negatives: Count = 1
+    sampling: Sampling = "pairs"
+    reduction: Reduction = "sum"
+    eps: NotNegative = 0.5
+    adv_weight: NotNegative = 1.0
+    norm: Norm = "row"
+    site: str = "ego"
+    eval_every: Count = 10
+    patience: Whole = 10
+    metric: str = "NDCG@20"
+
+
+def resolve(config: TrainConfig, model: type[Recommender]) -> ResolvedConfig:
+    """Fill in every open option: what was given, the model's own defaults, the general ones.
+
+    Raises ConfigError for options that the model or the phase cannot use (layers for a model
+    without any, a perturbation in pretraining), UsageError for a site or norm it does not have.
+    """
+    given = config.given()
+    if config.phase == "pretrain":
+        for name in ("eps", "adv_weight"):
+            if given.get(name):
+                raise ConfigError(
+                    f"Option {name!r} is {given[name]:g}, but pretraining perturbs nothing.",
+                    hint="advrec pretrain first, then advrec adv-train --eps 0.5",
+                )
+        given |= {"eps": 0.0, "adv_weight": 0.0}
+    if given.get("layers") and "layers" not in model.defaults:
+        raise ConfigError(
+            f"Option 'layers' is {given['layers']}, but the model {model.name!r} has no layers.",
+            hint="leave it out",
+        )
+    site = model.site(given.get("site", model.defaults.get("site")))
+    norm = given.get("norm")
+    if norm is None:
+        norm = str(model.defaults.get("norm", site.norms[0]))
+        norm = norm if norm in site.norms else site.norms[0]
+    model.check_site(site.name, norm)
+    values = {**model.defaults, **given, "site": site.name, "norm": norm, "model": model.name}
+    return parse(ResolvedConfig, values, f"the options of {model.name!r}")
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A `--config FILE.toml`: the sections `[data]` and `[train]`, not yet checked field by field.
+
+    A run's own `config.toml` can be given too: its `[run]` and `[versions]` are passed over.
+    """
+
+    data: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> ConfigFile:
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{where} is not valid TOML: {error}.") from error
+        known = ("data", "train")
+        for name, section in document.items():
+            if name not in (*known, "run", "versions"):
+                raise ConfigError(
+                    f"{where} has {name!r} at the top; wanted the sections [data] and [train].",
+                    hint=_close(name, known) or "options stand below [data] or [train]",
+                )
+            if not isinstance(section, dict):
+                raise ConfigError(f"{where} has {name!r} as a value; wanted a section [{name}].")
+        return cls(document.get("data", {}), document.get("train", {}))
+
+    @classmethod
+    def read(cls, path: str | Path) -> ConfigFile:
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not UTF-8 text.") from error
+        return cls.parse(text, str(path))
+
+    def under(self, flags: Mapping[str, Any]) -> dict[str, Any]:
+        """The `[train]` options with the flags that are not None laid over them."""
+        options = {**self.train.get("options", {}), **(flags.get("options") or {})}
+        merged = {**self.train, **{k: v for k, v in flags.items() if v is not None}}
+        return {**merged, "options": options} if options else merged
+
+
+Config = TypeVar("Config", bound=BaseModel)
+
+# What other libraries call our options; difflib alone would not find them.
+SYNONYMS = {
+    "learning_rate": "lr",
+    "embedding_dim": "dim",
+    "embedding_size": "dim",
+    "factors": "dim",
+    "n_layers": "layers",
+    "weight_decay": "reg",
+    "l2": "reg",
+    "gamma": "reg",
+    "epsilon": "eps",
+    "lambda": "adv_weight",
+    "lam": "adv_weight",
+    "batch": "batch_size",
+    "dtype": "precision",
+    "early_stopping": "patience",
+    "random_state": "seed",
+}
+
+
+def parse(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    """`kind(**values)`, or a ConfigError that names field, found, wanted, for every wrong field."""
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise config_error(error, kind, where) from error
+
+
+def config_error(error: ValidationError, kind: type[BaseModel], where: str) -> ConfigError:
+    """pydantic's errors in our words: one sentence a field, and a hint for names nearly right."""
+    sentences, hints = [], []
+    for entry in error.errors(include_url=False):
+        name = str(entry["loc"][0]) if entry["loc"] else "?"
+        if entry["type"] == "extra_forbidden":
+            sentences.append(f"Unknown option {name!r} in {where}.")
+            hints.append(_close(name, kind.model_fields) or _known(kind))
+        else:
+            found, wanted = entry["input"], _wanted(entry["type"], entry.get("ctx", {}), entry)
+            sentences.append(f"Option {name!r} in {where} is {found!r}; wanted {wanted}.")
+    hint = "; ".join(dict.fromkeys(text for text in hints if text)) or None
+    return ConfigError(" ".join(dict.fromkeys(sentences)), hint=hint)
+
+
+def _wanted(kind: str, context: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    """What pydantic's error of this type asks for, in a phrase."""
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
+    if kind in ("greater_than", "less_than"):
+        return f"more than {context['gt']}" if "gt" in context else f"less than {context['lt']}"
+    if kind == "literal_error":
+        return str(context["expected"])
+    if kind == "value_error":
+        return str(context["error"])
+    for prefix, phrase in (
+        ("int_", "a whole number"),
+        ("float_", "a number"),
+        ("finite_", "a finite number"),
+        ("bool_", "true or false"),
+        ("string_", "text"),
+        ("dict_", "a table of options"),
+    ):
+        if kind.startswith(prefix):
+            return phrase
+    return str(entry["msg"])
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name nearest to a mistyped one, or None."""
+    names = list(known)
+    plain = name.lower().replace("-", "_")
+    if SYNONYMS.get(plain) in names:
+        return SYNONYMS[plain]
+    matches = difflib.get_close_matches(plain, names, n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def _close(name: str, known: Iterable[str]) -> str | None:
+    match = closest(name, known)
+    return None if match is None else f"did you mean {match!r}?"
+
+
+def _known(kind: type[BaseModel]) -> str:
+    return "known: " + ", ".join(kind.model_fields)

@@ -1,0 +1,150 @@
+"""What every other part of advrec works on: pairs of users and items, and a data set of three of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """A set of (user, item) pairs in compressed rows: no pair twice, items ascending within a user."""
+
+    indptr: NDArray[np.int64]  # [U+1]; the items of user u are items[indptr[u]:indptr[u+1]]
+    items: NDArray[np.int32]  # [P]
+    n_items: int
+
+    @classmethod
+    def from_coo(
+        cls,
+        users: ArrayLike,  # [n] ints in [0, n_users)
+        items: ArrayLike,  # [n] ints in [0, n_items)
+        n_users: int,
+        n_items: int,
+    ) -> Pairs:
+        """Sort pairs that come in any order; a repeated pair counts once.
+
+        Raises ValueError for an id outside its range.
+        """
+        user = np.asarray(users, dtype=np.int64)
+        item = np.asarray(items, dtype=np.int64)
+        if user.shape != item.shape or user.ndim != 1:
+            raise ValueError(f"users and items differ in shape: {user.shape} and {item.shape}")
+        for name, ids, limit in (("user", user, n_users), ("item", item, n_items)):
+            if ids.size and (ids.min() < 0 or ids.max() >= limit):
+                raise ValueError(f"{name} ids reach {ids.min()}..{ids.max()}, wanted 0..{limit - 1}")
+        keys = np.unique(user * n_items + item)
+        width = max(n_items, 1)
+        degrees = np.bincount(keys // width, minlength=n_users)
+        indptr = np.zeros(n_users + 1, dtype=np.int64)
+        np.cumsum(degrees, out=indptr[1:])
+        return cls(indptr, (keys % width).astype(np.int32), n_items)
+
+    @classmethod
+    def empty(cls, n_users: int, n_items: int) -> Pairs:
+        """No pair at all."""
+        return cls(np.zeros(n_users + 1, dtype=np.int64), np.zeros(0, dtype=np.int32), n_items)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.indptr) - 1
+
+    def __len__(self) -> int:
+        """The number of pairs P."""
+        return len(self.items)
+
+    def users(self) -> NDArray[np.int32]:  # [P]
+        """The user of each pair, beside `items`."""
+        return np.repeat(np.arange(self.n_users, dtype=np.int32), np.diff(self.indptr))
+
+    def of(self, user: int) -> NDArray[np.int32]:
+        """The items of one user, ascending."""
+        return self.items[self.indptr[user] : self.indptr[user + 1]]
+
+    def contains(self, user: int, item: int) -> bool:
+        """Is this pair in the set?"""
+        row = self.of(user)
+        place = int(np.searchsorted(row, item))
+        return place < len(row) and int(row[place]) == item
+
+    def keys(self) -> NDArray[np.int64]:  # [P]
+        """user · n_items + item of each pair, ascending: set arithmetic by numpy's set functions."""
+        return self.users().astype(np.int64) * self.n_items + self.items
+
+    def user_degrees(self) -> NDArray[np.int64]:  # [U]
+        return np.diff(self.indptr)
+
+    def item_degrees(self) -> NDArray[np.int64]:  # [I]
+        return np.bincount(self.items, minlength=self.n_items).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Train, validation and test pairs over the same users and items.
+
+    The three sets are disjoint: what is validated or tested on is never in `train`. Inside, ids are
+    dense ints; `user_ids` and `item_ids` give back the strings that stood in the file.
+    """
+
+    name: str
+    source: str
+    n_users: int
+    n_items: int
+    train: Pairs
+    valid: Pairs
+    test: Pairs
+    user_ids: Sequence[str]  # [U]
+    item_ids: Sequence[str]  # [I]
+    item_names: Sequence[str] | None = None  # [I], for people to read
+    item_features: NDArray[np.float32] | None = None  # [I, F]
+    notes: tuple[str, ...] = ()  # what was understood, merged and dropped; one sentence each
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) over the counts, the ids and the three sets: the same on every platform.
+
+        Names, features and notes are left out, they do not change what is trained on or tested.
+        """
+        state = hashlib.sha256(b"advrec dataset 1\n")
+        state.update(f"{self.n_users} {self.n_items}\n".encode())
+        for ids in (self.user_ids, self.item_ids):
+            _update_with_strings(state, ids)
+        for pairs in (self.train, self.valid, self.test):
+            state.update(f"{len(pairs)}\n".encode())
+            state.update(pairs.indptr.astype("<i8").tobytes())
+            state.update(pairs.items.astype("<i4").tobytes())
+        return state.hexdigest()
+
+    def summary(self) -> dict[str, object]:
+        """The figures that describe the set, in the order in which one reads them."""
+        pairs = len(self.train) + len(self.valid) + len(self.test)
+        cells = self.n_users * self.n_items
+        features = self.item_features
+        return {
+            "name": self.name,
+            "source": self.source,
+            "users": self.n_users,
+            "items": self.n_items,
+            "pairs": pairs,
+            "density": pairs / cells if cells else 0.0,
+            "train": len(self.train),
+            "valid": len(self.valid),
+            "test": len(self.test),
+            "users_without_train": int((self.train.user_degrees() == 0).sum()),
+            "items_without_train": int((self.train.item_degrees() == 0).sum()),
+            "feature_columns": None if features is None else int(features.shape[1]),
+            "digest": self.digest,
+            "notes": list(self.notes),
+        }
+
+
+def _update_with_strings(state: hashlib._Hash, strings: Iterable[str]) -> None:
+    """Hash strings so that no two different lists of them give the same bytes."""
+    encoded = [text.encode() for text in strings]
+    state.update(np.array([len(text) for text in encoded], dtype="<i8").tobytes())
+    state.update(b"".join(encoded))

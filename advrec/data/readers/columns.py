@@ -1,0 +1,123 @@
+"""Which column of a table is the user, the item, the rating and the timestamp."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from advrec.data.config import DataConfig
+from advrec.errors import DataError
+
+ROLES = ("user", "item", "rating", "timestamp")
+
+# As they stand in public data sets, without case, blanks and punctuation; the first one found wins.
+ALIASES = {
+    "user": "user userid uid customer customerid reviewerid visitorid memberid useridx".split(),
+    "item": (
+        "item itemid iid movieid productid product asin parentasin artistid businessid trackid "
+        "songid bookid isbn gameid articleid newsid venueid locationid recipeid sku stockcode movie"
+    ).split(),
+    "rating": "rating ratings score stars overall weight".split(),
+    "timestamp": (
+        "timestamp unixtimestamp unixtime unixreviewtime time ts epoch datetime date"
+    ).split(),
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The columns that a caller named: by name, or by number from 1."""
+
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
+    timestamp: str | None = None
+
+    @classmethod
+    def of(cls, config: DataConfig) -> Wanted:
+        return cls(config.user_col, config.item_col, config.rating_col, config.timestamp_col)
+
+    def given(self) -> dict[str, str]:
+        """Role -> what was asked for, only the roles that were."""
+        pairs = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {role: value for role, value in pairs.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Column numbers from 0; -1: there is none."""
+
+    user: int
+    item: int
+    rating: int = -1
+    timestamp: int = -1
+
+    def sentence(self, names: Sequence[str]) -> str:
+        """What was understood, for the notes."""
+        found = {role: getattr(self, role) for role in ROLES}
+        return ", ".join(
+            f"{role} = {f'{names[at]!r}' if names[at] != role else f'column {at + 1}'}"
+            for role, at in found.items()
+            if at >= 0
+        )
+
+
+def by_name(names: Sequence[str], wanted: Wanted, path: Path) -> Roles:
+    """Find the columns under a header. Raises DataError with the names that are there."""
+    places = {role: _find(names, role, wanted, path) for role in ROLES}
+    for role in ("user", "item"):
+        if places[role] < 0:
+            raise DataError(
+                f"cannot tell which column is the {role}: {', '.join(map(repr, names))}",
+                path=path,
+                line=1,
+                hint=f"name it with {role}_col",
+            )
+    seen: dict[int, str] = {}
+    for role, at in places.items():
+        if at >= 0 and at in seen:
+            raise DataError(
+                f"column {names[at]!r} cannot be both the {seen[at]} and the {role}", path=path
+            )
+        seen[at] = role
+    return Roles(**places)
+
+
+def recognised(names: Sequence[str], wanted: Wanted) -> bool:
+    """Do these fields of a first line name the user and the item column?"""
+    plain = [_plain(name) for name in names]
+    asked = wanted.given()
+    if any(value in names for value in asked.values()):
+        return True
+    return all(any(alias in plain for alias in ALIASES[role]) for role in ("user", "item"))
+
+
+def _find(names: Sequence[str], role: str, wanted: Wanted, path: Path) -> int:
+    asked = wanted.given().get(role)
+    if asked is None:
+        return _by_alias(names, role)
+    if asked in names:
+        return list(names).index(asked)
+    lower = [name.lower() for name in names]
+    if asked.lower() in lower:
+        return lower.index(asked.lower())
+    if asked.isdigit() and 1 <= int(asked) <= len(names):
+        return int(asked) - 1
+    raise DataError(
+        f"no column is called {asked!r}, found {', '.join(map(repr, names))}",
+        path=path,
+        hint=f"give {role}_col one of these names, or a number from 1",
+    )
+
+
+def _by_alias(names: Sequence[str], role: str) -> int:
+    plain = [_plain(name) for name in names]
+    for alias in ALIASES[role]:
+        if alias in plain:
+            return plain.index(alias)
+    return -1
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -1,0 +1,76 @@
+"""Several files, each with codes of its own, become one set of interactions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advrec.data.interactions import Interactions
+from advrec.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The rows of one file; `part` is TRAIN, VALID or TEST, None for a file that is all there is."""
+
+    part: int | None
+    users: NDArray[np.int32]  # [n] codes into user_ids
+    items: NDArray[np.int32]  # [n]
+    user_ids: Sequence[str]
+    item_ids: Sequence[str]
+    ratings: NDArray[np.float64] | None = None  # [n]
+    timestamps: NDArray[np.float64] | None = None  # [n]
+
+
+def merge(
+    parts: Sequence[Part],
+    *,
+    name: str,
+    source: str,
+    format: str,
+    names: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+) -> Interactions:
+    """Code ids by first appearance over all files. Raises DataError where there is no pair."""
+    users, user_ids = _recode([part.users for part in parts], [part.user_ids for part in parts])
+    items, item_ids = _recode([part.items for part in parts], [part.item_ids for part in parts])
+    if not len(users):
+        raise DataError("no interaction: every user stands without items", path=source)
+    split = len(parts) > 1 or parts[0].part is not None
+    labels = [np.full(len(part.users), part.part or 0, dtype=np.int8) for part in parts]
+    return Interactions(
+        name=name,
+        source=source,
+        format=format,
+        users=users,
+        items=items,
+        user_ids=user_ids,
+        item_ids=item_ids,
+        ratings=_join([part.ratings for part in parts]),
+        timestamps=_join([part.timestamps for part in parts]),
+        parts=np.concatenate(labels) if split else None,
+        names=names,
+        notes=tuple(notes),
+    )
+
+
+def _recode(
+    codes: Sequence[NDArray[np.int32]], ids: Sequence[Sequence[str]]
+) -> tuple[NDArray[np.int32], list[str]]:
+    if len(ids) == 1:
+        return codes[0], list(ids[0])
+    known: dict[str, int] = {}
+    recoded = []
+    for own_codes, own_ids in zip(codes, ids, strict=True):
+        table = [known.setdefault(text, len(known)) for text in own_ids]
+        recoded.append(np.array(table, dtype=np.int32)[own_codes])
+    return np.concatenate(recoded), list(known)
+
+
+def _join(columns: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+    """One column over all files, None unless every file has it."""
+    present = [column for column in columns if column is not None]
+    return np.concatenate(present) if len(present) == len(columns) else None

@@ -1,0 +1,187 @@
+"""Which format the files at a path have, which of them to read, and why we think so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from advrec.data.config import DataConfig
+from advrec.data.interactions import PART_NAMES, TEST, TRAIN, VALID
+from advrec.data.readers import movielens, parquet
+from advrec.data.readers.delimited import Sample
+from advrec.data.text import read_bytes
+from advrec.errors import ConfigError, DataError
+
+STEMS = {
+    "train": TRAIN,
+    "valid": VALID,
+    "validation": VALID,
+    "val": VALID,
+    "dev": VALID,
+    "test": TEST,
+}
+ENDINGS = {  # of a file, without .gz -> the formats that it may have
+    ".txt": ("lightgcn", "csv"),
+    ".csv": ("csv",),
+    ".tsv": ("csv",),
+    ".dat": ("csv",),
+    ".rating": ("csv",),
+    ".inter": ("recbole",),
+    ".parquet": ("parquet",),
+}
+SINGLE_STEMS = ("interactions", "ratings", "events")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be read: files by part (None: the one file), and the sentences that explain it."""
+
+    format: str
+    files: Mapping[int | None, Path]
+    why: tuple[str, ...]
+
+
+def plan(path: Path, config: DataConfig) -> Plan:
+    """Look at names first, then at the first lines. Raises DataError where that does not decide."""
+    if path.is_dir():
+        chosen = _plan_folder(path, config.format)
+    elif path.exists():
+        chosen = _plan_file(path, config.format)
+    else:
+        raise DataError("no such file or folder", path=path)
+    _check_options(chosen, config)
+    return chosen
+
+
+def _check_options(chosen: Plan, config: DataConfig) -> None:
+    named = [
+        option
+        for option in ("user_col", "item_col", "rating_col", "timestamp_col", "separator")
+        if getattr(config, option) is not None
+    ]
+    if chosen.format == "lightgcn" and named:
+        raise ConfigError(
+            f"{named[0]} has no meaning for LightGCN text, which has no columns",
+            hint="for a table give format csv",
+        )
+
+
+def _plan_folder(folder: Path, wanted: str) -> Plan:
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", path=folder) from None
+    splits = _splits(paths, wanted)
+    if len(splits) > 1:
+        raise DataError(
+            "more than one split: " + ", ".join(files[TRAIN].name for files in splits),
+            path=folder,
+            hint="give format, or one of them as a folder of its own",
+        )
+    if splits:
+        files = splits[0]
+        names = [files[part].name for part in sorted(files)]
+        said = f"{', '.join(names[:-1])} and {names[-1]}: a given split"
+        format, why = _format_of(files[TRAIN], wanted)
+        ordered: dict[int | None, Path] = {part: files[part] for part in sorted(files)}
+        return Plan(format, ordered, (said, *why))
+    return _plan_single(folder, paths, wanted)
+
+
+def _splits(paths: Iterable[Path], wanted: str) -> list[dict[int, Path]]:
+    """Every set of train, test and maybe valid files that belong together."""
+    groups: dict[tuple[str, str], dict[int, Path]] = {}
+    for path in paths:
+        stem, ending = _stem_and_ending(path)
+        prefix, _, last = stem.rpartition(".")
+        if last not in STEMS or ending not in ENDINGS:
+            continue
+        if wanted in ("auto", *ENDINGS[ending]):
+            groups.setdefault((prefix, ending), {})[STEMS[last]] = path
+    return [files for files in groups.values() if TRAIN in files and TEST in files]
+
+
+def _plan_single(folder: Path, paths: list[Path], wanted: str) -> Plan:
+    """The one file of a folder that can be the interactions."""
+    by_name = {path.name: path for path in paths}
+    if wanted in ("auto", "movielens"):
+        for name in movielens.RATING_FILES:
+            for file_name in (name, f"{name}.gz"):
+                if file_name in by_name:
+                    return _plan_file(by_name[file_name], wanted)
+    lonely = [path for path in paths if _stem_and_ending(path)[0].split(".")[-1] in STEMS]
+    tables = [path for path in paths if _stem_and_ending(path)[1] in ENDINGS]
+    tables = [path for path in tables if wanted in ("auto", *ENDINGS[_stem_and_ending(path)[1]])]
+    for choice in (
+        [path for path in tables if path.name.removesuffix(".gz").endswith(".inter")],
+        [path for path in tables if _stem_and_ending(path)[0] in SINGLE_STEMS],
+        tables,
+    ):
+        if len(choice) == 1 and choice[0] not in lonely:
+            chosen = _plan_file(choice[0], wanted)
+            said = f"{choice[0].name}: the only file here that can be the interactions"
+            return Plan(chosen.format, chosen.files, (said, *chosen.why))
+    found = ", ".join(path.name for path in paths[:12]) or "nothing"
+    raise DataError(
+        f"cannot tell which file holds the interactions; found {found}",
+        path=folder,
+        hint="give the file itself, or train.* together with test.*",
+    )
+
+
+def _plan_file(path: Path, wanted: str) -> Plan:
+    format, why = _format_of(path, wanted)
+    return Plan(format, {None: path}, why)
+
+
+def _format_of(path: Path, wanted: str) -> tuple[str, tuple[str, ...]]:
+    if wanted != "auto":
+        return wanted, (f"format {wanted}, as asked for",)
+    stem, ending = _stem_and_ending(path)
+    if ending == ".inter":
+        return "recbole", (f"{path.name}: a RecBole file by its name",)
+    if ending == ".parquet" or _starts_with(path, parquet.MAGIC):
+        return "parquet", (f"{path.name}: a parquet file",)
+    if path.name.removesuffix(".gz") in movielens.RATING_FILES[:2]:
+        return "movielens", (f"{path.name}: MovieLens by its name",)
+    if path.name.removesuffix(".gz") == "ratings.csv":
+        sample = Sample.of(read_bytes(path))
+        if sample.lines[0][1] == b"userId,movieId,rating,timestamp":
+            return "movielens", (f"{path.name}: MovieLens by its name and header",)
+    if ending in (".csv", ".tsv", ".rating"):
+        return "csv", (f"{path.name}: a table by its name",)
+    format, because = _by_content(Sample.of(read_bytes(path)))
+    return format, (f"{path.name}: {because}",)
+
+
+def _by_content(sample: Sample) -> tuple[str, str]:
+    """LightGCN text, a table, or RecBole, by the first lines."""
+    first = sample.lines[0][1]
+    if b":token" in first:
+        return "recbole", "a header with :token, RecBole"
+    tokens = [line.split() for _, line in sample.lines]
+    if not all(token.isdigit() for row in tokens for token in row):
+        return "csv", "not only whole numbers and blanks, so a table"
+    widths = {len(row) for row in tokens}
+    if len(widths) > 1:
+        return "lightgcn", "whole numbers, lines of different length: LightGCN text"
+    users = [row[0] for row in tokens]
+    again = len(set(users)) < len(users)
+    if widths <= {3, 4} and again:
+        return "csv", f"always {widths.pop()} numbers a line and users come again, so a table"
+    return "lightgcn", "whole numbers, a line a user: LightGCN text"
+
+
+def _stem_and_ending(path: Path) -> tuple[str, str]:
+    name = path.name.removesuffix(".gz")
+    stem, dot, ending = name.rpartition(".")
+    return (stem, dot + ending) if dot else (name, "")
+
+
+def _starts_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror or error})", path=path) from None

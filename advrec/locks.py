@@ -1,0 +1,87 @@
+"""One trainer a run folder: a lock that the system takes back when its process dies."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from advrec.errors import RunError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # not a POSIX system
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = "lock"
+
+
+class RunLock:
+    """Held from construction to `release`; a second one on the same folder raises RunError.
+
+    The file `lock` says who holds it. With fcntl, what counts is the system's lock on the file and
+    a file that was left behind is harmless; without, what counts is that the file exists.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK
+        self._file: IO[str] | None = _locked(self._path) if fcntl else _created(self._path)
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        self._file.flush()
+
+    def release(self) -> None:
+        if self._file is None:
+            return
+        if not fcntl:
+            self._path.unlink(missing_ok=True)
+        self._file.close()
+        self._file = None
+
+    def moved(self, folder: Path) -> None:
+        """The folder was renamed; the lock goes with it."""
+        self._path = folder / LOCK
+
+    def __enter__(self) -> RunLock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def _locked(path: Path) -> IO[str]:
+    try:
+        file = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RunError(f"{path} cannot be locked: {error.strerror}.") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise _held(path) from error
+    return file
+
+
+def _created(path: Path) -> IO[str]:
+    try:
+        return path.open("x", encoding="utf-8")
+    except FileExistsError as error:
+        raise _held(path, f"if that process is gone, delete {path}") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be locked: {error.strerror}.") from error
+
+
+def _held(path: Path, hint: str = "wait for it, or stop it with Ctrl-C") -> RunError:
+    try:
+        holder = path.read_text(encoding="utf-8").strip()
+    except OSError:
+        holder = ""
+    return RunError(f"{path.parent} is being trained by {holder or 'another process'}.", hint=hint)

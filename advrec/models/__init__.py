@@ -1,0 +1,35 @@
+"""The models, by the name that `--model` takes."""
+
+from __future__ import annotations
+
+import difflib
+
+from advrec.errors import UsageError
+from advrec.models.base import ModelSpec, Recommender, Site
+from advrec.models.lightgcn import LightGCN
+from advrec.models.mf import MF
+
+MODELS: dict[str, type[Recommender]] = {
+    MF.name: MF,
+    LightGCN.name: LightGCN,
+}
+"""To register a model, add its line."""
+
+
+def model_class(name: str) -> type[Recommender]:
+    """The class of that name. Raises UsageError that lists the names there are."""
+    if name in MODELS:
+        return MODELS[name]
+    near = difflib.get_close_matches(name.lower(), MODELS, n=1)
+    raise UsageError(
+        f"There is no model {name!r}; there are {', '.join(MODELS)}.",
+        hint=f"did you mean {near[0]!r}?" if near else None,
+    )
+
+
+def create(name: str, spec: ModelSpec) -> Recommender:
+    """A new model with the weights that `spec.seed` gives it."""
+    return model_class(name)(spec)
+
+
+__all__ = ["MODELS", "ModelSpec", "Recommender", "Site", "create", "model_class"]

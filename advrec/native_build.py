@@ -1,0 +1,59 @@
+"""What the compiled core is made of: sources and flags, for `setup.py` and for building on first use.
+
+Imports nothing but the standard library, because `setup.py` runs it before anything is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+TORCH_TARGET = "0x020a000000000000"
+"""The oldest torch whose stable ABI the operators are built against: 2.10."""
+
+
+def source_dir(package: Path) -> Path | None:
+    """The folder csrc/: beside the package in a checkout, installed as advrec_csrc in a wheel."""
+    for candidate in (package.parent / "csrc", package.parent / "advrec_csrc"):
+        if (candidate / "kernels.h").is_file():
+            return candidate
+    return None
+
+
+def core_sources(csrc: Path) -> list[Path]:
+    """Of the module `_C`: operators and CPU kernels."""
+    return [csrc / "ops.cpp", *sorted((csrc / "cpu").glob("*.cpp"))]
+
+
+def core_headers(csrc: Path) -> list[Path]:
+    """What those include; a change in them must lead to a new build."""
+    return sorted([*csrc.glob("*.h"), *(csrc / "cpu").glob("*.h"), *(csrc / "cpu").glob("*.inl")])
+
+
+def core_flags() -> list[str]:
+    """Compiler flags of the module `_C`.
+
+    `-ffp-contract=fast` lets products and sums fuse, in every kernel alike; nothing that could
+    reorder a sum is allowed. The instruction set is chosen at run time, never by `-march`.
+    """
+    return [
+        *host_flags(),
+        "-ffp-contract=fast",
+        "-fno-math-errno",
+        f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
+        "-DPy_LIMITED_API=0x030A0000",
+    ]
+
+
+def host_flags() -> list[str]:
+    """Compiler flags of the module `_host`, which knows no torch."""
+    flags = ["-std=c++20", "-O3", "-Wall", "-Wextra"]
+    if os.environ.get("ADVREC_DEBUG"):
+        flags += ["-g", "-fno-omit-frame-pointer"]
+    return flags
+
+
+def link_flags() -> list[str]:
+    """Linker flags of both modules."""
+    return [] if sys.platform == "darwin" else ["-pthread"]

@@ -1,0 +1,208 @@
+"""Whoever makes the optimiser's steps: one interface, and the tier that works for any model.
+
+The other tier, `advrec.fused`, makes the same steps for MF and LightGCN in one native call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
+
+import torch
+from torch import Tensor
+
+from advrec import ops, reference
+from advrec.errors import RunError
+from advrec.objective import Terms, adversarial_step_loss
+
+if TYPE_CHECKING:
+    from advrec.config import ResolvedConfig
+    from advrec.models.base import Recommender
+    from advrec.sampling import Positives
+
+ADAGRAD_START: Final = 0.1
+"""Initial Σ g² of Adagrad: TensorFlow's, which the official APR code trains with."""
+
+OPT_EPS: Final = {"sgd": 0.0, "adagrad": 1e-10, "adam": 1e-8, "sparse_adam": 1e-8}
+"""What each optimiser adds to its denominator: torch.optim's values."""
+
+N_STATES: Final = {"sgd": 0, "adagrad": 1, "adam": 2, "sparse_adam": 2}
+"""State tensors a parameter has. Adagrad: Σ g²; Adam: mean of g, mean of g²."""
+
+
+@dataclass(frozen=True)
+class StepStats:
+    """What some steps did. Losses are summed over their triplets, as they were before each step."""
+
+    loss: float
+    adv_loss: float
+    triplets: int
+
+
+class Stepper(Protocol):
+    """Trains a model in place; what a resumed training needs comes from `state`.
+
+    Optimiser state: "steps", an int64 [] count of the steps made, and beside it "state1", "state2"
+    for a model whose one parameter is `embedding`, else "NAME.state1", … for each parameter.
+    Every tier uses the same names, so a run may change tier.
+    """
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of an epoch."""
+        ...
+
+    @property
+    def grain(self) -> int:
+        """Steps to ask for in one `run`: few enough to stop between two calls.
+
+        A fixed number, never a measured time: sums of losses then do not depend on speed, or on
+        where a run was interrupted.
+        """
+        ...
+
+    def run(self, epoch: int, first_step: int, steps: int) -> StepStats:
+        """Make steps first_step … first_step + steps − 1 of the sampler's epoch."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimiser's state; the weights are the model's."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state`. RunError when it is not one of this model and optimiser."""
+        ...
+
+
+class ComposableStepper:
+    """Draws a batch, takes autograd's gradient of the objective, makes the optimiser's step.
+
+    Any model, norm and site. Dense steps, except for sparse_adam, which leaves rows whose gradient
+    is zero as they are; sgd and adagrad do that of themselves.
+    """
+
+    def __init__(self, model: Recommender, positives: Positives, config: ResolvedConfig) -> None:
+        self._model = model
+        self._config = config
+        if model.batch_kind == "users":
+            self._drawn, self._negatives, self._mode = _each_user_once(positives), 1, "pairs"
+        else:
+            self._drawn, self._negatives = positives, config.negatives
+            self._mode = config.sampling
+        self._names = [name for name, _ in model.named_parameters()]
+        self._params = [param for _, param in model.named_parameters()]
+        self._steps = 0
+        count = N_STATES[config.optimizer]
+        start = ADAGRAD_START if config.optimizer == "adagrad" else 0.0
+        self._states = [
+            [torch.full_like(param, start, requires_grad=False) for _ in range(count)]
+            for param in self._params
+        ]
+
+    @property
+    def examples(self) -> int:
+        """Triplets (or users) of an epoch."""
+        return len(self._drawn) * self._negatives
+
+    @property
+    def total_steps(self) -> int:
+        return -(-self.examples // self._config.batch_size)
+
+    @property
+    def grain(self) -> int:
+        # One step outlasts Python here; on a GPU reading the loss back after each would stall it.
+        return 1 if self._params[0].device.type == "cpu" else 16
+
+    def run(self, epoch: int, first_step: int, steps: int) -> StepStats:
+        device = self._params[0].device
+        sums = torch.zeros(2, dtype=torch.float64, device=device)
+        triplets = 0
+        for step in range(first_step, first_step + steps):
+            batch = self._batch(epoch, step)
+            terms = self._step(batch)
+            size = batch.shape[-1]
+            weight = size if self._config.reduction == "mean" else 1
+            sums += weight * torch.stack([terms.clean.detach(), terms.adversarial.detach()]).double()
+            triplets += size
+        loss, adv_loss = sums.tolist()
+        return StepStats(loss, adv_loss, triplets)
+
+    def state(self) -> dict[str, Tensor]:
+        state = {"steps": torch.tensor(self._steps, dtype=torch.int64)}
+        for name, tensors in zip(self._names, self._states, strict=True):
+            for number, tensor in enumerate(tensors, start=1):
+                state[self._key(name, number)] = tensor.clone()
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        own = self.state()
+        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
+        if found != wanted:
+            raise RunError(f"The optimiser state holds {found}, wanted {wanted}.")
+        self._steps = int(state["steps"])
+        for name, tensors in zip(self._names, self._states, strict=True):
+            for number, tensor in enumerate(tensors, start=1):
+                tensor.copy_(state[self._key(name, number)])
+
+    def _batch(self, epoch: int, step: int) -> Tensor:  # [3, B] int32 triplets, or [1, B] users
+        config = self._config
+        first = step * config.batch_size
+        batch = ops.sample_triplets(
+            self._drawn,
+            seed=config.seed,
+            epoch=epoch,
+            first=first,
+            count=min(config.batch_size, self.examples - first),
+            negatives=self._negatives,
+            mode=self._mode,
+        )
+        return batch[:1] if self._model.batch_kind == "users" else batch
+
+    def _step(self, batch: Tensor) -> Terms:
+        config = self._config
+        terms = adversarial_step_loss(
+            self._model,
+            batch,
+            site=config.site,
+            norm=config.norm,
+            eps=config.eps,
+            adv_weight=config.adv_weight,
+            reg=config.reg,
+            reduction=config.reduction,
+        )
+        grads = torch.autograd.grad(terms.total, self._params, allow_unused=True)
+        self._steps += 1
+        for param, grad, states in zip(self._params, grads, self._states, strict=True):
+            dense = torch.zeros_like(param) if grad is None else grad
+            self._update(param.detach(), dense, states)
+        return terms
+
+    def _update(self, param: Tensor, grad: Tensor, states: list[Tensor]) -> None:
+        rows = None
+        if self._config.optimizer == "sparse_adam":
+            rows = grad.reshape(len(grad), -1).any(dim=1).nonzero().flatten()
+            grad = grad[rows]
+        state1, state2 = (*states, None, None)[:2]
+        reference.optimizer_step_(
+            self._config.optimizer,
+            param,
+            grad,
+            state1,
+            state2,
+            step=self._steps,
+            lr=self._config.lr,
+            opt_eps=OPT_EPS[self._config.optimizer],
+            rows=rows,
+        )
+
+    def _key(self, name: str, number: int) -> str:
+        return f"state{number}" if self._names == ["embedding"] else f"{name}.state{number}"
+
+
+def _each_user_once(positives: Positives) -> Positives:
+    """Every active user as one pair: the sampler then goes through them in an epoch's order."""
+    users = positives.active_users
+    first_items = positives.items[positives.indptr[users.long()]]
+    return replace(positives, pair_users=users, pair_items=first_items)

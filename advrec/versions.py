@@ -1,0 +1,47 @@
+"""What made a run: versions, and the git revision when advrec runs from a checkout of its own."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+
+import advrec
+
+
+def versions() -> dict[str, str]:
+    """`[versions]` of config.toml."""
+    import torch
+
+    found = {
+        "advrec": advrec.__version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }
+    revision = git_revision()
+    return found if revision is None else {**found, "git": revision}
+
+
+def git_revision() -> str | None:
+    """The commit of the checkout that advrec runs from, "+changes" behind it if it was edited.
+
+    None for an installed advrec, also where the environment happens to lie in another repository.
+    """
+    home = Path(__file__).resolve().parent.parent
+    top = _git(home, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != home:
+        return None
+    revision = _git(home, "rev-parse", "HEAD")
+    if revision is None:  # a repository without a commit
+        return None
+    changes = _git(home, "status", "--porcelain", "--untracked-files=no")
+    return f"{revision}+changes" if changes else revision
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    command = ["git", "--no-optional-locks", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

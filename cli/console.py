@@ -1,0 +1,142 @@
+"""The two streams: results on stdout, everything else on stderr.
+
+rich already honours NO_COLOR, TERM=dumb and FORCE_COLOR. What is added here: a table written to
+a pipe is never cut to 80 columns, and `--json` output is plain, stable and free of NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+PIPE_WIDTH = 200
+"""Columns of a table that nobody looks at directly, unless COLUMNS says otherwise."""
+
+
+def _console(stream: IO[str]) -> Console:
+    from rich.console import Console
+
+    piped = not stream.isatty() and "COLUMNS" not in os.environ
+    return Console(file=stream, width=PIPE_WIDTH if piped else None, highlight=False)
+
+
+def stdout() -> Console:
+    """The console of results, bound to whatever `sys.stdout` is now."""
+    return _console(sys.stdout)
+
+
+def stderr() -> Console:
+    """The console of progress, notes and errors."""
+    return _console(sys.stderr)
+
+
+def tolerate_narrow_encodings() -> None:
+    """Replace what the terminal's encoding lacks (such as λ under LANG=C) instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def note(message: str, *, quiet: bool = False) -> None:
+    """One line on stderr that tells what was understood or done; nothing when `quiet`."""
+    if not quiet:
+        stderr().print(message, markup=False, style="dim", soft_wrap=True)
+
+
+def table(columns: Sequence[str], *, title: str | None = None, left: int = 1) -> Table:
+    """An empty results table; the first `left` columns are text, the others are numbers."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for number, name in enumerate(columns):
+        if number < left:
+            made.add_column(name, justify="left", overflow="fold")
+        else:
+            made.add_column(name, justify="right", no_wrap=True)
+    return made
+
+
+def show(rows: Table | str) -> None:
+    """Print a results table, or a line of results, on stdout."""
+    if isinstance(rows, str):
+        stdout().print(rows, markup=False, soft_wrap=True)
+    else:
+        stdout().print(rows)
+
+
+def facts(pairs: Iterable[tuple[str, object]], *, title: str | None = None) -> None:
+    """Print names and values in two columns on stdout."""
+    from rich.markup import escape
+
+    made = table(["", ""], title=title, left=2)
+    made.show_header = False
+    made.box = None
+    made.padding = (0, 2, 0, 0)
+    made.columns[0].style = "cyan"
+    made.columns[0].no_wrap = True
+    for name, value in pairs:
+        made.add_row(name, escape(str(value)))
+    show(made)
+
+
+def _plain(value: Any) -> Any:
+    """A value JSON can hold: numpy scalars and arrays unpacked, NaN and infinities as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, str) or value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int):
+        return int(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, Iterable):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+def emit_json(document: Mapping[str, Any]) -> None:
+    """Write one JSON document, indented, in the order given, to stdout."""
+    sys.stdout.write(json.dumps(_plain(document), indent=2, ensure_ascii=False) + "\n")
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """`0.123` → `12.3 %`; a figure that is no number → `–`."""
+    return "–" if not math.isfinite(share) else f"{100 * share:.{digits}f} %"
+
+
+def figure(value: float | None, digits: int = 4) -> str:
+    """A metric with a fixed number of digits; `–` where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}f}"
+
+
+def count(number: int) -> str:
+    """`115003` → `115,003`."""
+    return f"{number:,}"
+
+
+def duration(seconds: float) -> str:
+    """`75` → `1 min 15 s`; `0.42` → `0.4 s`; `7260` → `2 h 01 min`."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

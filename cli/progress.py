@@ -1,0 +1,122 @@
+"""The line that says how training goes: epoch, rate, losses, last validation figure, time left.
+
+On a terminal it is one live line; elsewhere a plain line now and then, for logs. Either way it
+goes to stderr, and `quiet` turns it off.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from advrec_cli.console import duration, note, stderr
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from advrec.train import Event
+
+LOG_SECONDS = 10.0
+"""Least seconds between two plain lines where stderr is no terminal."""
+
+DRAW_SECONDS = 0.1
+"""Least seconds between two changes of the live line; events may come a thousand times faster."""
+
+
+def sentence(event: Event) -> str:
+    """What an event says beside its epoch: rate, losses, validation, time left."""
+    parts = [f"{event.rate / 1e6:.2f} M triplets/s", f"loss {event.loss:.4f}"]
+    if event.adv_loss is not None:
+        parts.append(f"adversarial {event.adv_loss:.4f}")
+    if event.value is not None:
+        parts.append(f"{event.metric} {event.value:.4f}")
+        if event.best_value is not None and event.best_value > event.value:
+            parts[-1] += f" (best {event.best_value:.4f})"
+    if event.eta_seconds is not None and event.eta_seconds > 0:
+        parts.append(f"{duration(event.eta_seconds)} left")
+    return "  ".join(parts)
+
+
+class TrainingProgress:
+    """Shows a training run. Use it as a context, and pass it to the training as its `on_event`."""
+
+    def __init__(
+        self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._quiet = quiet
+        self._clock = clock
+        self._shown = clock()
+        self._live = not quiet and sys.stderr.isatty() and stderr().is_terminal
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> TrainingProgress:
+        if self._live:
+            from rich.progress import BarColumn, Progress, TextColumn
+            from rich.table import Column
+
+            whole = Column(no_wrap=True)
+            self._bar = Progress(
+                TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}", table_column=whole),
+                BarColumn(bar_width=10),
+                TextColumn("{task.fields[facts]}", table_column=whole),
+                console=stderr(),
+                transient=True,
+                refresh_per_second=8,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event: notes are printed, the rest moves the line."""
+        if self._quiet:
+            return
+        if event.kind == "note":
+            self._print(event.message)
+        elif event.kind == "finished":
+            if self._bar is None:
+                self._log(event)
+            self._print(event.message)
+        elif event.kind != "checkpoint":
+            self._move(event)
+
+    def _move(self, event: Event) -> None:
+        now = self._clock()
+        if self._bar is None:
+            if now - self._shown >= LOG_SECONDS and event.triplets > 0:
+                self._shown = now
+                self._log(event)
+            return
+        if self._task is not None and now - self._shown < DRAW_SECONDS:
+            return
+        self._shown = now
+        done = event.epoch if event.kind != "progress" else event.epoch - 1
+        whole = max(event.epochs * event.steps, 1)
+        completed = done * event.steps + (event.step if event.kind == "progress" else 0)
+        fields = {"epoch": event.epoch, "epochs": event.epochs, "facts": sentence(event)}
+        if self._task is None:
+            self._task = self._bar.add_task("", total=whole, completed=completed, **fields)
+            self._bar.start()
+        else:
+            self._bar.update(self._task, total=whole, completed=completed, **fields)
+
+    def _log(self, event: Event) -> None:
+        if event.triplets > 0:
+            note(f"epoch {event.epoch}/{event.epochs}  {sentence(event)}")
+
+    def _print(self, message: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(message, markup=False, style="dim", soft_wrap=True)
+        else:
+            note(message)

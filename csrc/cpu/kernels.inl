@@ -1,0 +1,30 @@
+// All kernel families for one instruction set. The including isa_*.cpp has set ADVREC_ISA,
+// ADVREC_BYTES and the compiler's target.
+#include "simd.h"
+
+#include "propagate.inl"
+#include "optim.inl"
+#include "sample.inl"
+#include "triplet.inl"
+#include "mf.inl"
+#include "lightgcn.inl"
+#include "rank.inl"
+
+namespace advrec::cpu::ADVREC_ISA {
+
+template <class T>
+constexpr Kernels<T> kernels() {
+  return {&ADVREC_ISA::propagate<T>,      &ADVREC_ISA::triplet_margin<T>,
+          &ADVREC_ISA::triplet_margin_backward<T>,
+          &ADVREC_ISA::normalize_rows<T>, &ADVREC_ISA::optimizer_step<T>,
+          &ADVREC_ISA::rank<T>,           &ADVREC_ISA::mf_steps<T>,
+          &ADVREC_ISA::lightgcn_steps<T>};
+}
+
+inline const KernelSet* kernel_set(const char* name) {
+  static const KernelSet set{name, &ADVREC_ISA::sample_triplets, kernels<float>(),
+                             kernels<double>()};
+  return &set;
+}
+
+}  // namespace advrec::cpu::ADVREC_ISA

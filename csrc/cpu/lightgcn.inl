@@ -1,0 +1,189 @@
+// LightGCN with BPR or APR: many mini-batches in one call.
+//
+// One step, with A the normalised adjacency, E the embedding and F its propagated mean:
+//   F = (E + A(E + A(E + ...))) / (K + 1), the last layer on the batch's rows only
+//   G = dL/dF on those rows (site final: of clean + lambda * adversarial)
+//   dL/dE = (G + A(G + A(G + ...))) / (K + 1), the first layer with the batch's rows as only input
+// Site ego perturbs E: the first backward pass yields Gamma and E + Delta, a second forward pass
+// the perturbed F and its gradient G'. As the propagation is linear, the second backward pass runs
+// on G + lambda G' and returns the whole gradient, so that Gamma need not be kept.
+
+namespace advrec::cpu::ADVREC_ISA {
+
+template <class T>
+class LightGcnStep {
+ public:
+  LightGcnStep(const Table<T>& table, const Adjacency<T>& graph, int64_t layers,
+               const Schedule& schedule, const Adversary& adversary)
+      : table_(table), graph_(graph), layers_(layers), dim_(table.dim),
+        beta_(T(1) / T(layers + 1)), reg_(T(schedule.reg)), adversary_(adversary),
+        ego_(adversary.weight != 0 && adversary.site == Site::kEgo),
+        batch_step_(schedule.batch_size, dim_, final_adversary(adversary)),
+        perturbed_loss_(ego_ ? schedule.batch_size : 0), slot_of_(graph.rows),
+        final_(3 * schedule.batch_size * dim_), grad_(3 * schedule.batch_size * dim_),
+        moved_(ego_ ? graph.rows * dim_ : 0),
+        squares_(ego_ && adversary.norm == Norm::kJoint ? graph.rows : 0),
+        layer_{Buffer<T>(layers > 1 ? graph.rows * dim_ : 0),
+               Buffer<T>(layers > 2 ? graph.rows * dim_ : 0)} {
+    for (int64_t r = 0; r < graph.rows; ++r) slot_of_[r] = -1;
+  }
+
+  void run(Team& team, const Batch& batch, bool mean, const OptimStep<T>& update,
+           StepStats& stats) {
+    const T weight = mean ? T(1) / T(batch.count) : T(1);
+    team.ranges(batch.n_rows, 1024, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s) slot_of_[batch.rows[s]] = int32_t(s);
+    });
+    forward(team, batch, table_.value, final_.get());
+    batch_step_.run(team, batch, final_.get(), weight, grad_.get());
+    if (ego_) {
+      perturb(team, batch);
+      forward(team, batch, moved_.get(), final_.get());
+      score(team, batch, final_.get(), dim_, T(adversary_.weight) * weight, perturbed_loss_);
+      team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
+        for (int64_t s = begin; s < end; ++s)
+          add_gradient(batch, final_.get(), dim_, perturbed_loss_.slope.get(), s,
+                       grad_.get() + s * dim_);
+      });
+    }
+    // Before the last meeting of the step: after it others may already refill the batch.
+    if (team.thread() == 0) add_stats(batch, stats);
+    backward(team, [&](int64_t r, T* g) {
+      T* const value = table_.value + r * dim_;
+      if (const int32_t s = slot_of_[r]; s >= 0 && reg_ != 0)
+        axpy(reg_ * weight * T(batch.begin[s + 1] - batch.begin[s]), value, g, dim_);
+      update_row(update, value, table_.state1 ? table_.state1 + r * dim_ : nullptr,
+                 table_.state2 ? table_.state2 + r * dim_ : nullptr, g, dim_);
+    });
+    team.ranges(batch.n_rows, 1024, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s) slot_of_[batch.rows[s]] = -1;
+    });
+  }
+
+ private:
+  // Site ego leaves the batch's own step plain: its perturbation lives on the embedding.
+  static Adversary final_adversary(Adversary adversary) {
+    if (adversary.site == Site::kEgo) adversary.weight = 0;
+    return adversary;
+  }
+
+  void add_stats(const Batch& batch, StepStats& stats) const {
+    const StepStats sum = batch_step_.stats(batch);
+    stats.clean += sum.clean;
+    stats.adversarial += sum.adversarial;
+    for (int64_t b = 0; ego_ && b < batch.count; ++b)
+      stats.adversarial += double(perturbed_loss_.loss[b]);
+  }
+
+  // F on the batch's rows, from the embedding (or its perturbed copy) `ego`.
+  void forward(Team& team, const Batch& batch, const T* ego, T* out) {
+    const DenseRows<T> base{ego, dim_};
+    const T* current = ego;
+    for (int64_t k = 1; k < layers_; ++k) {
+      T* const next = layer_[k % 2 ? 0 : 1].get();
+      layer(team, graph_, DenseRows<T>{current, dim_}, base, T(1), dim_, next);
+      current = next;
+    }
+    team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s) {
+        const int64_t r = batch.rows[s];
+        if (layers_ == 0)
+          fill_zero(out + s * dim_, dim_);
+        else
+          gather_row(graph_, r, DenseRows<T>{current, dim_}, dim_, out + s * dim_);
+        finish_row(base.row(r), beta_, out + s * dim_, dim_);
+      }
+    });
+  }
+
+  // Calls finish(r, dL/dE row r) for every row, from the gradient on the batch's rows.
+  template <class Finish>
+  void backward(Team& team, const Finish& finish) {
+    const SparseRows<T> base{grad_.get(), dim_, slot_of_.get()};
+    if (layers_ == 0) return last_layer(team, base, base, finish, /*gather=*/false);
+    if (layers_ == 1) return last_layer(team, base, base, finish, /*gather=*/true);
+    layer(team, graph_, base, base, T(1), dim_, layer_[0].get());
+    const T* current = layer_[0].get();
+    for (int64_t k = 2; k < layers_; ++k) {
+      T* const next = layer_[k % 2 ? 0 : 1].get();
+      layer(team, graph_, DenseRows<T>{current, dim_}, base, T(1), dim_, next);
+      current = next;
+    }
+    last_layer(team, DenseRows<T>{current, dim_}, base, finish, /*gather=*/true);
+  }
+
+  template <class Rows, class Finish>
+  void last_layer(Team& team, const Rows& x, const SparseRows<T>& base, const Finish& finish,
+                  bool gather) {
+    Buffer<T> row(dim_);
+    for_rows(team, graph_, [&](int64_t r) {
+      T* const g = row.get();
+      if (gather)
+        gather_row(graph_, r, x, dim_, g);
+      else
+        fill_zero(g, dim_);
+      finish_row(base.row(r), beta_, g, dim_);
+      finish(r, g);
+    });
+  }
+
+  // moved = E + Delta, Delta = eps * Gamma / |Gamma| by row or over the whole table.
+  void perturb(Team& team, const Batch&) {
+    const T eps = T(adversary_.eps);
+    const bool joint = adversary_.norm == Norm::kJoint;
+    backward(team, [&](int64_t r, T* g) {
+      const T squares = dot(g, g, dim_);
+      T* const out = moved_.get() + r * dim_;
+      if (joint) {
+        squares_[r] = squares;
+        for (int64_t k = 0; k < dim_; ++k) out[k] = g[k];
+      } else {
+        add_unit(table_.value + r * dim_, eps, g, squares, out, dim_);
+      }
+    });
+    if (!joint) return;
+    double total = 0;  // every thread adds in the same order
+    for (int64_t r = 0; r < graph_.rows; ++r) total += double(squares_[r]);
+    const T scale = total > 0 ? T(double(eps) / __builtin_sqrt(total)) : T(0);
+    team.ranges(graph_.rows * dim_, 1 << 14, [&](int64_t begin, int64_t end) {
+      T* const out = moved_.get() + begin;
+      add_scaled(table_.value + begin, scale, out, out, end - begin);
+    });
+  }
+
+  const Table<T> table_;
+  const Adjacency<T> graph_;
+  const int64_t layers_, dim_;
+  const T beta_, reg_;
+  const Adversary adversary_;
+  const bool ego_;
+  BatchStep<T> batch_step_;
+  Slopes<T> perturbed_loss_;
+  Buffer<int32_t> slot_of_;    // [N] slot of a row in the batch, -1 for the others
+  Buffer<T> final_, grad_;     // [slots, dim]
+  Buffer<T> moved_, squares_;  // [N, dim], [N]
+  Buffer<T> layer_[2];         // [N, dim] each
+};
+
+template <class T>
+StepStats lightgcn_steps(const Table<T>& table, const Adjacency<T>& graph, int64_t layers,
+                         const Positives& pos, const SampleSpec& sample, const Schedule& schedule,
+                         const Adversary& adversary, const Optim& optim) {
+  BatchWindow window(pos, sample, schedule, table.n_users, threads());
+  LightGcnStep<T> step(table, graph, layers, schedule, adversary);
+  StepStats stats;
+  parallel([&](Team& team) {
+    for (int64_t at = 0; at < schedule.steps; ++at) {
+      const int64_t in_window = at % BatchWindow::kBatches;
+      if (in_window == 0) {
+        const int64_t left = schedule.steps - at;
+        window.fill(team, schedule.first_step + at,
+                    left < BatchWindow::kBatches ? left : BatchWindow::kBatches);
+      }
+      step.run(team, window[in_window], schedule.mean, OptimStep<T>(optim, optim.step + at), stats);
+    }
+  });
+  return stats;
+}
+
+}  // namespace advrec::cpu::ADVREC_ISA

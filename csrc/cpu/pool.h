@@ -1,0 +1,84 @@
+// A pool of threads for work measured in microseconds.
+//
+// OpenMP is avoided on purpose: torch brings a runtime of its own, and two of them in one process
+// spin against each other. A waiter here spins for a few microseconds and then sleeps in the
+// kernel, so an oversubscribed machine stays usable.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace advrec::cpu {
+
+// Holds `threads` participants until all have arrived.
+class Barrier {
+ public:
+  explicit Barrier(int threads) : threads_(threads), missing_(threads) {}
+  void wait();
+
+ private:
+  const int threads_;
+  std::atomic<int> missing_;
+  std::atomic<uint32_t> generation_{0};
+};
+
+// What one thread of a parallel region sees. All its members meet in the same order of calls.
+class Team {
+ public:
+  struct Shared {
+    explicit Shared(int threads) : barrier(threads) {}
+    Barrier barrier;
+    std::atomic<int64_t> next[3] = {};
+  };
+
+  Team(int thread, int threads, Shared* shared)
+      : thread_(thread), threads_(threads), shared_(shared) {}
+
+  int thread() const { return thread_; }
+  int threads() const { return threads_; }
+  void barrier() {
+    if (threads_ > 1) shared_->barrier.wait();
+  }
+
+  // Calls f(k) once for each k in [0, chunks), dealt out on demand, then waits for all.
+  template <class F>
+  void each(int64_t chunks, const F& f) {
+    if (threads_ == 1) {
+      for (int64_t k = 0; k < chunks; ++k) f(k);
+      return;
+    }
+    // Three counters in turn: nobody can still read the one of the phase before last, so it is
+    // reset here for the phase after next.
+    std::atomic<int64_t>& next = shared_->next[phase_ % 3];
+    if (thread_ == 0) shared_->next[(phase_ + 2) % 3].store(0, std::memory_order_relaxed);
+    for (int64_t k; (k = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) f(k);
+    ++phase_;
+    barrier();
+  }
+
+  // Like each, over the ranges [begin, end) of at most `size` that make up [0, n).
+  template <class F>
+  void ranges(int64_t n, int64_t size, const F& f) {
+    each((n + size - 1) / size, [&](int64_t k) {
+      const int64_t begin = k * size;
+      f(begin, begin + size < n ? begin + size : n);
+    });
+  }
+
+ private:
+  const int thread_, threads_;
+  Shared* const shared_;
+  uint32_t phase_ = 0;
+};
+
+// Runs body(context, team) on every thread of the pool, the caller's included. A second caller
+// that arrives meanwhile runs alone: results do not depend on the number of threads.
+void run_team(void (*body)(void* context, Team& team), void* context);
+
+template <class F>
+void parallel(const F& f) {
+  run_team([](void* context, Team& team) { (*static_cast<const F*>(context))(team); },
+           const_cast<void*>(static_cast<const void*>(&f)));
+}
+
+}  // namespace advrec::cpu

@@ -1,0 +1,150 @@
+// One layer of LightGCN's propagation, and the mean over layers built from it.
+//
+//   out_r = beta * (base_r + s_r * sum_{c in N(r)} s_c x_c),   s = degree^-1/2
+//
+// By Horner, mean_k A^k x = (x + A(x + A(x + ...))) / (K + 1): every layer is the same kernel, the
+// addition rides on the gather, and the last layer may be restricted to a few rows. A row's sums
+// stay in registers and run over its neighbours in order, so any dealing of rows gives the same
+// bits.
+
+namespace advrec::cpu::ADVREC_ISA {
+
+// Where a layer reads its input rows from.
+template <class T>
+struct DenseRows {  // every row is there
+  const T* x;
+  int64_t dim;
+  static constexpr bool kSparse = false;
+  const T* row(int64_t r) const { return x + r * dim; }
+};
+template <class T>
+struct SparseRows {  // only the rows with a slot are not zero
+  const T* x;
+  int64_t dim;
+  const int32_t* slot_of;  // [N], -1 for a zero row
+  static constexpr bool kSparse = true;
+  const T* row(int64_t r) const { return slot_of[r] < 0 ? nullptr : x + slot_of[r] * dim; }
+};
+
+// Adds s_c x_c over the neighbours into V vectors that start at column `col`.
+template <int V, class T, class Rows>
+ADVREC_INLINE void gather_columns(const int32_t* neighbours, int64_t degree, const T* scale,
+                                  const Rows& rows, int64_t col, T s, T* out) {
+  constexpr int W = Simd<T>::kWidth;
+  constexpr int64_t kAhead = 12;  // neighbours: about the latency of the last-level cache
+  Vec<T> sum[V] = {};
+  for (int64_t e = 0; e < degree; ++e) {
+    const T* x = rows.row(neighbours[e]);
+    if constexpr (Rows::kSparse) {
+      if (!x) continue;
+    } else if (e + kAhead < degree) {
+      const char* later = reinterpret_cast<const char*>(rows.row(neighbours[e + kAhead]) + col);
+      for (int line = 0; line * 64 < int(V * sizeof(Vec<T>)); ++line)
+        __builtin_prefetch(later + line * 64);
+    }
+    const T weight = scale[neighbours[e]];
+#pragma GCC unroll 16
+    for (int v = 0; v < V; ++v) sum[v] += weight * load(x + col + v * W);
+  }
+#pragma GCC unroll 16
+  for (int v = 0; v < V; ++v) store<T>(out + v * W, s * sum[v]);
+}
+
+// out[0, dim) = s_r * sum_c s_c x_c
+template <class T, class Rows>
+inline void gather_row(const Adjacency<T>& graph, int64_t r, const Rows& rows, int64_t dim,
+                       T* out) {
+  constexpr int W = Simd<T>::kWidth;
+  const int32_t* neighbours = graph.indices + graph.indptr[r];
+  const int64_t degree = graph.indptr[r + 1] - graph.indptr[r];
+  const T s = graph.scale[r];
+  int64_t col = 0;
+  for (; col + 8 * W <= dim; col += 8 * W)
+    gather_columns<8>(neighbours, degree, graph.scale, rows, col, s, out + col);
+  for (; col + 4 * W <= dim; col += 4 * W)
+    gather_columns<4>(neighbours, degree, graph.scale, rows, col, s, out + col);
+  for (; col + W <= dim; col += W)
+    gather_columns<1>(neighbours, degree, graph.scale, rows, col, s, out + col);
+  if (col < dim) {
+    T sum[W] = {};
+    for (int64_t e = 0; e < degree; ++e) {
+      const T* x = rows.row(neighbours[e]);
+      if (!x) continue;
+      for (int64_t k = col; k < dim; ++k) sum[k - col] += graph.scale[neighbours[e]] * x[k];
+    }
+    for (int64_t k = col; k < dim; ++k) out[k] = s * sum[k - col];
+  }
+}
+
+// out = beta * (base + out); a null base is zero.
+template <class T>
+ADVREC_INLINE void finish_row(const T* base, T beta, T* out, int64_t dim) {
+  constexpr int W = Simd<T>::kWidth;
+  int64_t k = 0;
+  if (base) {
+    for (; k + W <= dim; k += W) store<T>(out + k, beta * (load(base + k) + load(out + k)));
+    for (; k < dim; ++k) out[k] = beta * (base[k] + out[k]);
+  } else {
+    for (; k + W <= dim; k += W) store<T>(out + k, beta * load(out + k));
+    for (; k < dim; ++k) out[k] = beta * out[k];
+  }
+}
+
+// Deals all rows of the graph in chunks of similar cost (edges, plus a share for the row itself).
+template <class T, class F>
+void for_rows(Team& team, const Adjacency<T>& graph, const F& f) {
+  constexpr int64_t kRowCost = 8, kChunkCost = 8192;
+  const int64_t n = graph.rows, total = graph.indptr[n] + n * kRowCost;
+  const int64_t chunks = (total + kChunkCost - 1) / kChunkCost;
+  // The first row whose cost so far reaches `cost`.
+  const auto first_row = [&](int64_t cost) {
+    int64_t low = 0, high = n;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (graph.indptr[middle] + middle * kRowCost < cost)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    return low;
+  };
+  team.each(chunks, [&](int64_t k) {
+    const int64_t end = k + 1 == chunks ? n : first_row((k + 1) * kChunkCost);
+    for (int64_t r = first_row(k * kChunkCost); r < end; ++r) f(r);
+  });
+}
+
+// A whole layer over all rows: out = beta * (base + A x).
+template <class T, class Rows, class Base>
+void layer(Team& team, const Adjacency<T>& graph, const Rows& x, const Base& base, T beta,
+           int64_t dim, T* out) {
+  for_rows(team, graph, [&](int64_t r) {
+    gather_row(graph, r, x, dim, out + r * dim);
+    finish_row(base.row(r), beta, out + r * dim, dim);
+  });
+}
+
+template <class T>
+void propagate(const Adjacency<T>& graph, const T* x, int64_t dim, int64_t layers, T* scratch,
+               T* out) {
+  parallel([&](Team& team) {
+    const DenseRows<T> base{x, dim};
+    if (layers == 0) {
+      team.ranges(graph.rows * dim, 1 << 16, [&](int64_t begin, int64_t end) {
+        for (int64_t k = begin; k < end; ++k) out[k] = x[k];
+      });
+      return;
+    }
+    // The buffers take turns so that the last layer lands in `out`.
+    T* const buffers[2] = {out, scratch};
+    const T* current = x;
+    for (int64_t k = 1; k <= layers; ++k) {
+      T* const next = buffers[(layers - k) % 2];
+      layer(team, graph, DenseRows<T>{current, dim}, base, k == layers ? T(1) / T(layers + 1) : T(1),
+            dim, next);
+      current = next;
+    }
+  });
+}
+
+}  // namespace advrec::cpu::ADVREC_ISA

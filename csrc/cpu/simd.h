@@ -1,0 +1,152 @@
+// Vectors of one instruction set, as the compiler's own vector types.
+//
+// Included by the isa_*.cpp files only, which set ADVREC_ISA (a namespace) and ADVREC_BYTES (the
+// width). Everything that the kernels use is defined inside that namespace, so that code built for
+// a newer machine can never be linked in for an older one.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#define ADVREC_INLINE inline __attribute__((always_inline))
+
+namespace advrec::cpu::ADVREC_ISA {
+
+template <class T>
+struct Simd {
+  static constexpr int kWidth = ADVREC_BYTES / sizeof(T);
+  typedef T Vec __attribute__((vector_size(ADVREC_BYTES)));
+  // The same without alignment, for loads and stores anywhere.
+  typedef T Loose __attribute__((vector_size(ADVREC_BYTES), aligned(alignof(T)), may_alias));
+};
+template <class T>
+using Vec = typename Simd<T>::Vec;
+
+template <class T>
+ADVREC_INLINE Vec<T> load(const T* p) {
+  return *reinterpret_cast<const typename Simd<T>::Loose*>(p);
+}
+template <class T>
+ADVREC_INLINE void store(T* p, Vec<T> v) {
+  *reinterpret_cast<typename Simd<T>::Loose*>(p) = v;
+}
+template <class T>
+ADVREC_INLINE T lanes_sum(Vec<T> v) {
+  // A tree, so that the order of the additions is fixed.
+  T lanes[Simd<T>::kWidth];
+  store(lanes, v);
+  for (int half = Simd<T>::kWidth / 2; half > 0; half /= 2)
+    for (int k = 0; k < half; ++k) lanes[k] += lanes[k + half];
+  return lanes[0];
+}
+
+template <class T>
+ADVREC_INLINE T dot(const T* a, const T* b, int64_t n) {
+  constexpr int W = Simd<T>::kWidth;
+  Vec<T> s0{}, s1{};
+  int64_t k = 0;
+  for (; k + 2 * W <= n; k += 2 * W) {
+    s0 += load(a + k) * load(b + k);
+    s1 += load(a + k + W) * load(b + k + W);
+  }
+  for (; k + W <= n; k += W) s0 += load(a + k) * load(b + k);
+  T tail = 0;
+  for (; k < n; ++k) tail += a[k] * b[k];
+  return lanes_sum<T>(s0 + s1) + tail;
+}
+
+// a . (b - c)
+template <class T>
+ADVREC_INLINE T dot_difference(const T* a, const T* b, const T* c, int64_t n) {
+  constexpr int W = Simd<T>::kWidth;
+  Vec<T> s0{}, s1{};
+  int64_t k = 0;
+  for (; k + 2 * W <= n; k += 2 * W) {
+    s0 += load(a + k) * (load(b + k) - load(c + k));
+    s1 += load(a + k + W) * (load(b + k + W) - load(c + k + W));
+  }
+  for (; k + W <= n; k += W) s0 += load(a + k) * (load(b + k) - load(c + k));
+  T tail = 0;
+  for (; k < n; ++k) tail += a[k] * (b[k] - c[k]);
+  return lanes_sum<T>(s0 + s1) + tail;
+}
+
+// y += s * x
+template <class T>
+ADVREC_INLINE void axpy(T s, const T* x, T* y, int64_t n) {
+  constexpr int W = Simd<T>::kWidth;
+  int64_t k = 0;
+  for (; k + W <= n; k += W) store<T>(y + k, load(y + k) + s * load(x + k));
+  for (; k < n; ++k) y[k] += s * x[k];
+}
+
+// y += s * (a - b)
+template <class T>
+ADVREC_INLINE void axpy_difference(T s, const T* a, const T* b, T* y, int64_t n) {
+  constexpr int W = Simd<T>::kWidth;
+  int64_t k = 0;
+  for (; k + W <= n; k += W) store<T>(y + k, load(y + k) + s * (load(a + k) - load(b + k)));
+  for (; k < n; ++k) y[k] += s * (a[k] - b[k]);
+}
+
+// y = a + s * x
+template <class T>
+ADVREC_INLINE void add_scaled(const T* a, T s, const T* x, T* y, int64_t n) {
+  constexpr int W = Simd<T>::kWidth;
+  int64_t k = 0;
+  for (; k + W <= n; k += W) store<T>(y + k, load(a + k) + s * load(x + k));
+  for (; k < n; ++k) y[k] = a[k] + s * x[k];
+}
+
+ADVREC_INLINE float root(float x) { return __builtin_sqrtf(x); }
+ADVREC_INLINE double root(double x) { return __builtin_sqrt(x); }
+
+// y = a + eps * g / |g| with squares = |g|^2; a null `a` is zero, a zero g adds nothing.
+template <class T>
+inline void add_unit(const T* a, T eps, const T* g, T squares, T* y, int64_t n) {
+  constexpr T kSafe = sizeof(T) == 4 ? T(1e-30) : T(1e-280);
+  T largest = 1;
+  if (!(squares > kSafe)) {
+    // The square of a tiny gradient underflows, the gradient does not: measure it scaled.
+    largest = 0;
+    for (int64_t k = 0; k < n; ++k) {
+      const T size = g[k] < 0 ? -g[k] : g[k];
+      largest = size > largest ? size : largest;
+    }
+    squares = 0;
+    for (int64_t k = 0; largest > 0 && k < n; ++k) squares += (g[k] / largest) * (g[k] / largest);
+  }
+  const T scale = squares > 0 ? eps / root(squares) : T(0);
+  if (largest == 1 && a) return add_scaled(a, scale, g, y, n);
+  for (int64_t k = 0; k < n; ++k)
+    y[k] = (a ? a[k] : T(0)) + (largest > 0 ? scale * (g[k] / largest) : T(0));
+}
+
+template <class T>
+ADVREC_INLINE void fill_zero(T* y, int64_t n) {
+  for (int64_t k = 0; k < n; ++k) y[k] = 0;
+}
+
+// Uninitialised memory, aligned to a cache line, freed with its owner.
+template <class T>
+class Buffer {
+ public:
+  explicit Buffer(int64_t n) {
+    const size_t bytes = (size_t(n > 0 ? n : 1) * sizeof(T) + 63) / 64 * 64;
+    data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+    if (!data_) throw std::bad_alloc();
+  }
+  ~Buffer() { std::free(data_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  T* get() { return data_; }
+  const T* get() const { return data_; }
+  T& operator[](int64_t k) { return data_[k]; }
+  const T& operator[](int64_t k) const { return data_[k]; }
+
+ private:
+  T* data_;
+};
+
+}  // namespace advrec::cpu::ADVREC_ISA

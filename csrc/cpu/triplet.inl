@@ -1,0 +1,298 @@
+// The BPR/APR arithmetic of one mini-batch, on the rows it touches.
+//
+// A batch is bucketed by row: each touched row gets a slot, and a list of its places in the batch
+// in batch order. Scores are computed a triplet at a time, gradients a row at a time by the row's
+// owner: no atomics, duplicates are summed per row, and the number of threads changes nothing.
+// Both models work on a matrix X [slots, dim] of gathered rows (MF: the embedding, LightGCN: the
+// propagated embedding).
+
+namespace advrec::cpu::ADVREC_ISA {
+
+enum Role : int32_t { kUser = 0, kPositive = 1, kNegative = 2 };
+
+// A mini-batch seen from its rows. All arrays have room for `capacity` triplets.
+struct Batch {
+  explicit Batch(int64_t capacity)
+      : triplets(3 * capacity), slots(3 * capacity), rows(3 * capacity), begin(3 * capacity + 1),
+        places(3 * capacity), capacity(capacity) {}
+
+  Buffer<int32_t> triplets;  // [3, capacity] users, positives, negatives
+  Buffer<int32_t> slots;     // [3, capacity] the slot of each of them
+  Buffer<int32_t> rows;      // [n_rows] table row of a slot, in order of first appearance
+  Buffer<int32_t> begin;     // [n_rows + 1] where a slot's places start
+  Buffer<int32_t> places;    // [3 * count] triplet * 4 + role
+  const int64_t capacity;
+  int64_t count = 0, n_rows = 0;
+
+  const int32_t* slot(Role role) const { return slots.get() + role * capacity; }
+  int32_t* ids(Role role) { return triplets.get() + role * capacity; }
+};
+
+// Fills slots, rows, begin and places from ids. `slot_of` [U + I] is -1 everywhere on entry; on
+// return it holds the slots: clear_slots puts it back.
+inline void bucket(Batch& batch, int64_t n_users, int32_t* slot_of) {
+  int32_t* const size = batch.begin.get() + 1;
+  int32_t n_rows = 0;
+  for (int64_t b = 0; b < batch.count; ++b) {
+    for (int role = 0; role < 3; ++role) {
+      const int64_t at = role * batch.capacity + b;
+      const int32_t row = int32_t(batch.triplets[at] + (role == kUser ? 0 : n_users));
+      int32_t slot = slot_of[row];
+      if (slot < 0) {
+        slot = slot_of[row] = n_rows;
+        batch.rows[n_rows] = row;
+        size[n_rows++] = 0;
+      }
+      batch.slots[at] = slot;
+      ++size[slot];
+    }
+  }
+  batch.n_rows = n_rows;
+  batch.begin[0] = 0;
+  for (int32_t s = 0; s < n_rows; ++s) batch.begin[s + 1] += batch.begin[s];
+  // Filling backwards from each end leaves begin[s + 1] at the start of slot s: shift it then.
+  for (int64_t b = batch.count - 1; b >= 0; --b)
+    for (int role = 2; role >= 0; --role) {
+      const int32_t slot = batch.slots[role * batch.capacity + b];
+      batch.places[--batch.begin[slot + 1]] = int32_t(b * 4 + role);
+    }
+  for (int32_t s = 0; s < n_rows; ++s) batch.begin[s] = batch.begin[s + 1];
+  batch.begin[n_rows] = int32_t(3 * batch.count);
+}
+
+inline void clear_slots(const Batch& batch, int32_t* slot_of) {
+  for (int64_t s = 0; s < batch.n_rows; ++s) slot_of[batch.rows[s]] = -1;
+}
+
+// softplus(-x) and its derivative -sigmoid(-x), stable on both sides.
+template <class T>
+ADVREC_INLINE T bpr_loss(T x, T* slope) {
+  const T e = sizeof(T) == 4 ? T(__builtin_expf(-float(x < 0 ? -x : x)))
+                             : T(__builtin_exp(-(x < 0 ? -x : x)));
+  *slope = -(x < 0 ? T(1) : e) / (1 + e);
+  const T log1p = sizeof(T) == 4 ? T(__builtin_log1pf(float(e))) : T(__builtin_log1p(e));
+  return (x < 0 ? -x : T(0)) + log1p;
+}
+
+// What a row's places contribute: the clean slopes, and for norm = sample the adversarial ones.
+template <class T>
+struct Slopes {
+  explicit Slopes(int64_t capacity)
+      : loss(capacity), slope(capacity), item_scale(capacity), user_scale(capacity) {}
+  Buffer<T> loss, slope;
+  Buffer<T> item_scale, user_scale;  // norm = sample only: eps/|q_i - q_j|, eps/|p_u|
+};
+
+constexpr int64_t kTripletChunk = 64, kRowChunk = 32;
+
+// slope[b] = weight * d loss / d margin at X; loss[b] unweighted.
+template <class T>
+void score(Team& team, const Batch& batch, const T* x, int64_t dim, T weight, Slopes<T>& out) {
+  team.ranges(batch.count, kTripletChunk, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      const T margin = dot_difference(x + batch.slot(kUser)[b] * dim,
+                                      x + batch.slot(kPositive)[b] * dim,
+                                      x + batch.slot(kNegative)[b] * dim, dim);
+      T slope;
+      out.loss[b] = bpr_loss(margin, &slope);
+      out.slope[b] = weight * slope;
+    }
+  });
+}
+
+// The same for every triplet's own worst perturbation (norm = sample): with D = q_i - q_j the
+// clean gradient is slope * (D, p_u, -p_u), so that the perturbed vectors are
+// p_u - a D, q_i - c p_u and q_j + c p_u with a = eps/|D| and c = eps/|p_u|.
+template <class T>
+void score_per_sample(Team& team, const Batch& batch, const T* x, int64_t dim, T weight, T eps,
+                      const Slopes<T>& clean, Slopes<T>& out) {
+  team.ranges(batch.count, kTripletChunk, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) {
+      const T* p = x + batch.slot(kUser)[b] * dim;
+      const T* q = x + batch.slot(kPositive)[b] * dim;
+      const T* r = x + batch.slot(kNegative)[b] * dim;
+      T pp = dot(p, p, dim), pd = dot_difference(p, q, r, dim), dd = 0;
+      for (int64_t k = 0; k < dim; ++k) dd += (q[k] - r[k]) * (q[k] - r[k]);
+      const bool flat = clean.slope[b] == 0;  // no gradient, so nothing to follow
+      const T a = flat || dd == 0 ? T(0) : eps / root(dd), c = flat || pp == 0 ? T(0) : eps / root(pp);
+      // (p - a D).(D - 2c p)
+      const T margin = pd - 2 * c * pp - a * dd + 2 * a * c * pd;
+      T slope;
+      out.loss[b] = bpr_loss(margin, &slope);
+      out.slope[b] = weight * slope;
+      out.item_scale[b] = a;
+      out.user_scale[b] = c;
+    }
+  });
+}
+
+// grad += sum over the places of slot s of slope * d margin / d row
+template <class T>
+ADVREC_INLINE void add_gradient(const Batch& batch, const T* x, int64_t dim, const T* slope,
+                                int64_t s, T* grad) {
+  for (int32_t at = batch.begin[s]; at < batch.begin[s + 1]; ++at) {
+    const int64_t b = batch.places[at] >> 2;
+    const int role = batch.places[at] & 3;
+    if (role == kUser)
+      axpy_difference(slope[b], x + batch.slot(kPositive)[b] * dim,
+                      x + batch.slot(kNegative)[b] * dim, grad, dim);
+    else
+      axpy(role == kPositive ? slope[b] : -slope[b], x + batch.slot(kUser)[b] * dim, grad, dim);
+  }
+}
+
+// The same at every triplet's own perturbed vectors.
+template <class T>
+inline void add_gradient_per_sample(const Batch& batch, const T* x, int64_t dim,
+                                    const Slopes<T>& slopes, int64_t s, T* grad) {
+  for (int32_t at = batch.begin[s]; at < batch.begin[s + 1]; ++at) {
+    const int64_t b = batch.places[at] >> 2;
+    const int role = batch.places[at] & 3;
+    const T* p = x + batch.slot(kUser)[b] * dim;
+    const T* q = x + batch.slot(kPositive)[b] * dim;
+    const T* r = x + batch.slot(kNegative)[b] * dim;
+    const T slope = role == kNegative ? -slopes.slope[b] : slopes.slope[b];
+    if (role == kUser) {  // D - 2c p
+      axpy_difference(slope, q, r, grad, dim);
+      axpy(T(-2) * slope * slopes.user_scale[b], p, grad, dim);
+    } else {  // +-(p - a D)
+      axpy(slope, p, grad, dim);
+      axpy_difference(-slope * slopes.item_scale[b], q, r, grad, dim);
+    }
+  }
+}
+
+// One mini-batch on gathered rows X: clean gradient, worst perturbation, total gradient.
+// `grad` [slots, dim] receives d(clean + lambda * adversarial)/dX; `moved` [slots, dim] is scratch.
+template <class T>
+class BatchStep {
+ public:
+  BatchStep(int64_t capacity, int64_t dim, const Adversary& adversary)
+      : dim_(dim), adversary_(adversary), clean_(capacity), adversarial_(capacity),
+        moved_(adversary.weight != 0 && adversary.norm != Norm::kSample ? 3 * capacity * dim : 0),
+        squares_(3 * capacity) {}
+
+  void run(Team& team, const Batch& batch, const T* x, T weight, T* grad) {
+    score(team, batch, x, dim_, weight, clean_);
+    const T lambda = T(adversary_.weight), eps = T(adversary_.eps);
+    if (lambda == 0) return gradient(team, batch, x, grad, nullptr);
+    if (adversary_.norm == Norm::kSample) {
+      score_per_sample(team, batch, x, dim_, lambda * weight, eps, clean_, adversarial_);
+      team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
+        for (int64_t s = begin; s < end; ++s) {
+          T* const g = grad + s * dim_;
+          fill_zero(g, dim_);
+          add_gradient(batch, x, dim_, clean_.slope.get(), s, g);
+          add_gradient_per_sample(batch, x, dim_, adversarial_, s, g);
+        }
+      });
+      return;
+    }
+    T* const moved = moved_.get();
+    gradient(team, batch, x, grad, adversary_.norm == Norm::kRow ? moved : nullptr);
+    if (adversary_.norm == Norm::kJoint) {
+      T total = 0;  // every thread adds in the same order
+      for (int64_t s = 0; s < batch.n_rows; ++s) total += squares_[s];
+      const T scale = total > 0 ? eps / root(total) : T(0);
+      team.ranges(batch.n_rows * dim_, 4096, [&](int64_t begin, int64_t end) {
+        add_scaled(x + begin, scale, grad + begin, moved + begin, end - begin);
+      });
+    }
+    score(team, batch, moved, dim_, lambda * weight, adversarial_);
+    team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s)
+        add_gradient(batch, moved, dim_, adversarial_.slope.get(), s, grad + s * dim_);
+    });
+  }
+
+  // Sums of the last batch's losses.
+  StepStats stats(const Batch& batch) const {
+    StepStats sum;
+    for (int64_t b = 0; b < batch.count; ++b) sum.clean += double(clean_.loss[b]);
+    if (adversary_.weight != 0)
+      for (int64_t b = 0; b < batch.count; ++b) sum.adversarial += double(adversarial_.loss[b]);
+    return sum;
+  }
+
+ private:
+  // The clean gradient of every slot, its squared norm, and with `moved` the perturbed row.
+  void gradient(Team& team, const Batch& batch, const T* x, T* grad, T* moved) {
+    const T eps = T(adversary_.eps);
+    team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s) {
+        T* const g = grad + s * dim_;
+        fill_zero(g, dim_);
+        add_gradient(batch, x, dim_, clean_.slope.get(), s, g);
+        if (adversary_.weight == 0) continue;
+        squares_[s] = dot(g, g, dim_);
+        if (moved) add_unit(x + s * dim_, eps, g, squares_[s], moved + s * dim_, dim_);
+      }
+    });
+  }
+
+  const int64_t dim_;
+  const Adversary adversary_;
+  Slopes<T> clean_, adversarial_;
+  Buffer<T> moved_;
+  Buffer<T> squares_;
+};
+
+// The composable tier's pair of operations, over whole tables and any number of triplets.
+template <class T>
+void triplet_margin(const T* user_table, const T* item_table, int64_t dim, const int32_t* triplets,
+                    int64_t count, T* margin) {
+  parallel([&](Team& team) {
+    team.ranges(count, 256, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b)
+        margin[b] = dot_difference(user_table + triplets[b] * dim,
+                                   item_table + triplets[count + b] * dim,
+                                   item_table + triplets[2 * count + b] * dim, dim);
+    });
+  });
+}
+
+template <class T>
+void triplet_margin_backward(const T* grad, const T* user_table, const T* item_table,
+                             int64_t n_users, int64_t n_items, int64_t dim,
+                             const int32_t* triplets, int64_t count, T* d_user, T* d_item) {
+  const int64_t n = n_users + n_items;
+  Batch batch(count);
+  batch.count = count;
+  for (int64_t k = 0; k < 3 * count; ++k) batch.triplets[k] = triplets[k];
+  Buffer<int32_t> slot_of(n);
+  for (int64_t r = 0; r < n; ++r) slot_of[r] = -1;
+  bucket(batch, n_users, slot_of.get());
+  parallel([&](Team& team) {
+    team.ranges(n, 64, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        T* const out = r < n_users ? d_user + r * dim : d_item + (r - n_users) * dim;
+        fill_zero(out, dim);
+        const int32_t s = slot_of[r];
+        if (s < 0) continue;
+        for (int32_t at = batch.begin[s]; at < batch.begin[s + 1]; ++at) {
+          const int64_t b = batch.places[at] >> 2;
+          const int role = batch.places[at] & 3;
+          if (role == kUser)
+            axpy_difference(grad[b], item_table + triplets[count + b] * dim,
+                            item_table + triplets[2 * count + b] * dim, out, dim);
+          else
+            axpy(role == kPositive ? grad[b] : -grad[b], user_table + triplets[b] * dim, out, dim);
+        }
+      }
+    });
+  });
+}
+
+template <class T>
+void normalize_rows(const T* x, int64_t rows, int64_t dim, double eps, T* out) {
+  parallel([&](Team& team) {
+    team.ranges(rows, 128, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const T* const row = x + r * dim;
+        add_unit<T>(nullptr, T(eps), row, dot(row, row, dim), out + r * dim, dim);
+      }
+    });
+  });
+}
+
+}  // namespace advrec::cpu::ADVREC_ISA

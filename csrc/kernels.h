@@ -1,0 +1,143 @@
+// Every kernel of the core as a function on raw pointers and sizes.
+//
+// Nothing here knows torch, Python or a CUDA header: ops.cpp (torch), tests/native (C++) and the
+// CUDA launchers see the same declarations. Shapes stand behind each pointer. Users come first in
+// every table of U + I rows; ids are int32, offsets int64.
+#pragma once
+
+#include <cstdint>
+
+namespace advrec {
+
+// Bipartite adjacency over N = U + I nodes, symmetric, columns ascending within a row.
+template <class T>
+struct Adjacency {
+  const int64_t* indptr;   // [N + 1]
+  const int32_t* indices;  // [2 * pairs]
+  const T* scale;          // [N] degree^-1/2, 0 for an isolated node
+  int64_t rows;            // N
+};
+
+// What the sampler draws from; see sampler_core.h for the exact scheme.
+struct Positives {
+  const int32_t* pair_users;    // [pairs]
+  const int32_t* pair_items;    // [pairs]
+  int64_t pairs;                // pairs of users that have at least one negative
+  const int32_t* active_users;  // [active] users with 0 < degree < n_items
+  int64_t active;
+  const int64_t* indptr;  // [U + 1] the user's training items, ascending
+  const int32_t* items;   // [all pairs]
+  int64_t n_items;
+};
+
+enum class Sampling : int32_t { kPairs = 0, kUsers = 1 };
+
+struct SampleSpec {
+  uint64_t seed;
+  uint32_t epoch;
+  int64_t negatives;  // triplets per positive
+  Sampling mode;
+};
+
+// Rows of a ragged matrix of item ids, ascending within a row.
+struct Lists {
+  const int64_t* indptr;  // [rows + 1]
+  const int32_t* items;
+};
+
+enum class Norm : int32_t { kRow = 0, kSample = 1, kJoint = 2 };
+enum class Site : int32_t { kEgo = 0, kFinal = 1 };
+enum class OptimKind : int32_t { kSgd = 0, kAdagrad = 1, kAdam = 2, kSparseAdam = 3 };
+
+struct Adversary {
+  double eps;     // L2 budget
+  double weight;  // lambda; 0 trains the base model
+  Norm norm;
+  Site site;
+};
+
+struct Optim {
+  OptimKind kind;
+  double lr, beta1, beta2, eps;
+  int64_t step;  // updates made before this call, for Adam's bias correction
+};
+
+// Which mini-batches of an epoch to run, and how their loss is put together.
+struct Schedule {
+  int64_t first_step, steps;
+  int64_t batch_size;  // triplets
+  bool mean;           // loss is the batch's mean, else its sum
+  double reg;          // gamma
+};
+
+template <class T>
+struct Table {
+  T* value;   // [N, dim]
+  T* state1;  // [N, dim] or null: Adagrad's sum of squares, Adam's m
+  T* state2;  // [N, dim] or null: Adam's v
+  int64_t n_users, n_items, dim;
+};
+
+struct StepStats {
+  double clean = 0, adversarial = 0;  // losses summed over all triplets
+};
+
+namespace cpu {
+
+// Threads used by every kernel below (at least 1). Results never depend on it.
+void set_threads(int threads);
+int threads();
+
+// Instruction set in use: "avx512", "avx2" or "portable" (ADVREC_ISA in the environment overrides).
+const char* isa();
+bool set_isa(const char* name);  // false if this machine or build does not have it
+
+void sample_triplets(const Positives& pos, const SampleSpec& spec, int64_t first, int64_t count,
+                     int32_t* users, int32_t* items, int32_t* negatives);
+
+// out = mean_{k=0..layers} A^k x, by Horner: two buffers, no layer is stored twice.
+// scratch holds [N, dim] and is needed for layers >= 3.
+template <class T>
+void propagate(const Adjacency<T>& graph, const T* x, int64_t dim, int64_t layers, T* scratch,
+               T* out);
+
+// margin[b] = p_u . (q_i - q_j)
+template <class T>
+void triplet_margin(const T* user_table, const T* item_table, int64_t dim, const int32_t* triplets,
+                    int64_t count, T* margin);
+
+// Gradients of sum_b grad[b] * margin[b]; both outputs are overwritten, duplicates summed in batch
+// order by the row's owner.
+template <class T>
+void triplet_margin_backward(const T* grad, const T* user_table, const T* item_table,
+                             int64_t n_users, int64_t n_items, int64_t dim,
+                             const int32_t* triplets, int64_t count, T* d_user, T* d_item);
+
+// out_r = eps * x_r / |x_r|; a zero row stays zero.
+template <class T>
+void normalize_rows(const T* x, int64_t rows, int64_t dim, double eps, T* out);
+
+// One optimiser update of the listed rows (rows == null: of all of them).
+template <class T>
+void optimizer_step(const Optim& optim, T* value, T* state1, T* state2, const T* grad,
+                    const int32_t* rows, int64_t count, int64_t dim);
+
+// The k best unmasked items of each user: score descending, then non-relevant before relevant,
+// then id ascending. above[n] (may be null): unmasked non-relevant items scoring at least as much
+// as relevant item n. Scores come from vectors (item_vectors given) or are read from `users_or_scores`.
+template <class T>
+void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int64_t n_items,
+          int64_t dim, const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,
+          uint8_t* hits, int64_t* above);
+
+// Whole training steps: sample, score, gradient, perturb, score again, gradient, update.
+template <class T>
+StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec& sample,
+                   const Schedule& schedule, const Adversary& adversary, const Optim& optim);
+template <class T>
+StepStats lightgcn_steps(const Table<T>& table, const Adjacency<T>& graph, int64_t layers,
+                         const Positives& pos, const SampleSpec& sample, const Schedule& schedule,
+                         const Adversary& adversary, const Optim& optim);
+
+}  // namespace cpu
+}  // namespace advrec

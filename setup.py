@@ -1,0 +1,68 @@
+"""Builds the compiled modules when torch is there; everything else is in pyproject.toml."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).resolve().parent
+spec = importlib.util.spec_from_file_location("native_build", ROOT / "advrec" / "native_build.py")
+native_build = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(native_build)
+
+
+def why_not() -> str | None:
+    """Why nothing can be compiled now; the core is then built when it is first used."""
+    if os.environ.get("ADVREC_BUILD") == "0":
+        return "ADVREC_BUILD=0"
+    if importlib.util.find_spec("torch") is None:
+        return "torch is not installed in the environment that builds"
+    if importlib.util.find_spec("pybind11") is None:
+        return "pybind11 is not installed in the environment that builds"
+    if shutil.which(os.environ.get("CXX", "c++")) is None:
+        return "there is no C++ compiler"
+    return None
+
+
+def extensions() -> dict[str, object]:
+    reason = why_not()
+    if reason:
+        print(f"advrec: compiled modules are left to the first use: {reason}", file=sys.stderr)
+        return {}
+    from pybind11.setup_helpers import Pybind11Extension
+    from torch.utils.cpp_extension import BuildExtension, CppExtension
+
+    def relative(paths: list[Path]) -> list[str]:
+        return [str(path.relative_to(ROOT)) for path in paths]
+
+    csrc = ROOT / "csrc"
+    core = CppExtension(
+        "advrec._C",
+        relative(native_build.core_sources(csrc)),
+        depends=relative(native_build.core_headers(csrc)),
+        extra_compile_args={"cxx": native_build.core_flags()},
+        extra_link_args=native_build.link_flags(),
+        py_limited_api=True,
+    )
+    modules = [core]
+    if (csrc / "host.cpp").is_file():
+        modules.append(
+            Pybind11Extension(
+                "advrec._host",
+                ["csrc/host.cpp"],
+                extra_compile_args={"cxx": native_build.host_flags()},
+                extra_link_args=native_build.link_flags(),
+            )
+        )
+    return {
+        "ext_modules": modules,
+        "cmdclass": {"build_ext": BuildExtension.with_options(use_ninja=True)},
+    }
+
+
+setup(**extensions())
