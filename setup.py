@@ -34,7 +34,7 @@ def extensions() -> dict[str, object]:
     if reason:
         print(f"advrec: compiled modules are left to the first use: {reason}", file=sys.stderr)
         return {}
-    from pybind11.setup_helpers import Pybind11Extension
+    import pybind11
     from torch.utils.cpp_extension import BuildExtension, CppExtension
 
     def relative(paths: list[Path]) -> list[str]:
@@ -52,9 +52,10 @@ def extensions() -> dict[str, object]:
     modules = [core]
     if (csrc / "host.cpp").is_file():
         modules.append(
-            Pybind11Extension(
+            CppExtension(
                 "advrec._host",
                 ["csrc/host.cpp"],
+                include_dirs=[pybind11.get_include()],
                 extra_compile_args={"cxx": native_build.host_flags()},
                 extra_link_args=native_build.link_flags(),
             )

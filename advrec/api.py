@@ -7,24 +7,273 @@ A run is a `Run`, the path of its folder, or its name below `runs`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-from advrec import session
+from advrec import launch
 from advrec.attack import AttackResult
 from advrec.attack import attack as attack_model
 from advrec.build import load_model
 from advrec.config import TrainConfig, parse
-from advrec.data import DataConfig, Dataset
-from advrec.errors import ConfigError, UsageError
+from advrec.data import DataConfig, Dataset, load_dataset
+from advrec.errors import AdvrecError, RunError, UsageError
 from advrec.evaluate import Evaluation
 from advrec.evaluate import evaluate as evaluate_model
 from advrec.export import export_vectors
+from advrec.launch import TrainResult
 from advrec.models import Recommender
 from advrec.recommend import Recommendation
 from advrec.recommend import recommend as recommend_from
 from advrec.runs import Run
 from advrec.shelf import RUNS, find, newest_pretraining
 from advrec.train import Event, OnEvent
+
+Data: TypeAlias = Dataset | DataConfig | str | Path
+AnyRun: TypeAlias = Run | str | Path
+
+
+def _silent(event: Event) -> None:
+    """Nobody watches."""
+
+
+def pretrain(
+    dataset: Data = "debian",
+    model: str = "mf",
+    out: str | Path | None = None,
+    *,
+    data: DataConfig | None = None,
+    runs: str | Path = RUNS,
+    on_event: OnEvent = _silent,
+    **options: Any,
+) -> TrainResult:
+    """Train a recommender with the BPR loss (or the model's own) into a new run folder.
+
+    Args:
+        dataset: what to train on.
+        model: a name in `advrec.models.MODELS`.
+        out: the run folder to make; by default RUNS/MODEL-DATASET-N.
+        data: how `dataset` was made, to be saved with the run, if it is a `Dataset`.
+        runs: the folder of runs.
+        on_event: called with every `Event` of the training.
+        options: fields of `TrainConfig`; what is left out is the model's default.
+
+    Raises:
+        ConfigError, UsageError: an option that is wrong or does not fit the model.
+        RunError: a folder that exists, or cannot be written.
+        TrainingError: losses that are no number.
+        Interrupted: Ctrl-C, after everything was saved.
+    """
+    loaded, section = _loaded(dataset, data)
+    values = {**_given(options), "model": model, "phase": "pretrain"}
+    config = parse(TrainConfig, values, "the options of pretrain")
+    return launch.start(
+        config,
+        loaded,
+        section,
+        out=None if out is None else Path(out),
+        runs=Path(runs),
+        parent=None,
+        on_event=on_event,
+    )
+
+
+def adv_train(
+    dataset: Data | None = None,
+    from_: AnyRun | None = None,
+    *,
+    out: str | Path | None = None,
+    data: DataConfig | None = None,
+    runs: str | Path | None = None,
+    on_event: OnEvent = _silent,
+    **options: Any,
+) -> TrainResult:
+    """Train with adversarial perturbations, L(Θ) + adv_weight·L(Θ + Δ) (APR, SIGIR 2018, eq. 8).
+
+    Starts at the best epoch of a pretraining, with a fresh optimiser, that run's options, and
+    triplets that it has not seen. `from_`: that run; "scratch" for new weights; by default the
+    newest finished pretraining of this data. `dataset` None: the data of that run.
+    `options`: eps, adv_weight, norm, site, and all others of `TrainConfig`; what is left out is
+    the parent's (epochs, lr, …) or the model's (eps, adv_weight, norm, site).
+    `out`: the run folder to make; by default PARENT-apr, beside the parent or below `runs`.
+
+    Raises as `pretrain`, and RunError if there is no such run or it was made from other data.
+    """
+    given = _given(options)
+    shelf = Path(RUNS if runs is None else runs)
+    if from_ == "scratch":
+        parent = None
+        loaded, section = _loaded("debian" if dataset is None else dataset, data)
+    else:
+        known = None if dataset is None else _loaded(dataset, data)
+        if from_ is None:
+            digest = None if known is None else known[0].digest
+            parent = newest_pretraining(shelf, model=given.get("model"), data_digest=digest)
+        else:
+            parent = _run(from_, shelf)
+        loaded, section = known or (dataset_of(parent), None)
+        parent.check_data(loaded)
+        section = section or parent.data  # the same data: it can be made again in the same way
+        shelf = parent.path.parent if runs is None else shelf
+        given = launch.inherit(parent, given)
+        _say_parent(parent, on_event, chosen=from_ is None)
+    values = {**given, "phase": "adversarial"}
+    config = parse(TrainConfig, values, "the options of adv-train")
+    return launch.start(
+        config,
+        loaded,
+        section,
+        out=None if out is None else Path(out),
+        runs=shelf,
+        parent=parent,
+        on_event=on_event,
+    )
+
+
+def resume(
+    run: AnyRun,
+    dataset: Dataset | None = None,
+    *,
+    runs: str | Path = RUNS,
+    on_event: OnEvent = _silent,
+    **changes: Any,
+) -> TrainResult:
+    """Go on with an interrupted run, or a finished one with more epochs; the bits are those of a
+    run that never stopped.
+
+    `changes`: epochs, patience, device, threads, kernels, checkpoint_seconds. Raises as
+    `pretrain`, and RunError for a run that is finished, damaged, or trained by another process.
+    """
+    found = _run(run, runs)
+    loaded = dataset_of(found) if dataset is None else dataset
+    return launch.go_on(found, loaded, changes, on_event)
+
+
+def attack(
+    model: AnyRun | Recommender,
+    dataset: Dataset | None = None,
+    *,
+    runs: str | Path = RUNS,
+    device: str = "auto",
+    **options: Any,
+) -> list[AttackResult]:
+    """How much noise of each eps costs a model, or the best epoch of a run.
+
+    `dataset` None: the run's. `options` (noise, eps, site, norm, steps, …) and errors are those of
+    `advrec.attack.attack`; besides, RunError for a data set that the run was not made from.
+    """
+    loaded, ready = _ready(model, dataset, runs, device)
+    return attack_model(ready, loaded, **options)
+
+
+def evaluate(
+    model: AnyRun | Recommender,
+    dataset: Dataset | None = None,
+    *,
+    runs: str | Path = RUNS,
+    device: str = "auto",
+    **options: Any,
+) -> Evaluation:
+    """Ranking metrics of a model, or of the best epoch of a run.
+
+    `dataset` None: the run's. `options` (part, ks, metrics, …) and errors are those of
+    `advrec.evaluate.evaluate`; besides, RunError for a data set that the run was not made from.
+    """
+    loaded, ready = _ready(model, dataset, runs, device)
+    return evaluate_model(ready, loaded, **options)
+
+
+def recommend(
+    model: AnyRun | Recommender,
+    user_id: str,
+    k: int = 10,
+    *,
+    dataset: Dataset | None = None,
+    runs: str | Path = RUNS,
+    device: str = "auto",
+) -> list[Recommendation]:
+    """The k best items, best first, for a user given by the id that the data has."""
+    loaded, ready = _ready(model, dataset, runs, device)
+    return recommend_from(ready, loaded, user_id, k)
+
+
+def export(
+    run: AnyRun,
+    path: str | Path,
+    *,
+    dataset: Dataset | None = None,
+    runs: str | Path = RUNS,
+) -> Path:
+    """Write a run's user and item vectors with their ids: .npz, .safetensors or .csv."""
+    found = _run(run, runs)
+    _, model = _ready(found, dataset, runs, "cpu")
+    return export_vectors(model, *found.ids(), path)
+
+
+def dataset_of(run: Run) -> Dataset:
+    """The data set that a run was made from, read again; RunError if it is not the same."""
+    if run.data is None:
+        raise RunError(
+            f"Run {run.path} was made from a Dataset in memory: how to read it was not saved.",
+            hint="pass the data set along",
+        )
+    try:
+        dataset = load_dataset(parse(DataConfig, run.data, f"[data] of {run.path}/config.toml"))
+    except AdvrecError as error:
+        message = f"The data of run {run.path} cannot be read again: {error}"
+        raise RunError(message, hint=error.hint) from error
+    run.check_data(dataset)
+    return dataset
+
+
+def _loaded(dataset: Data, data: DataConfig | None) -> tuple[Dataset, dict[str, Any] | None]:
+    """The data set, and the [data] section that makes it again."""
+    if isinstance(dataset, Dataset):
+        return dataset, None if data is None else _section(data)
+    if data is not None:
+        raise UsageError("data says how a Dataset was made, and here dataset says it already.")
+    config = dataset if isinstance(dataset, DataConfig) else DataConfig.of(str(dataset))
+    return load_dataset(config), _section(config)
+
+
+def _section(config: DataConfig) -> dict[str, Any]:
+    """As plain values, with absolute paths: the run may be resumed from another folder."""
+    section = config.model_dump(exclude_none=True)
+    for name in ("data", "features", "item_names"):
+        value = section.get(name)
+        if value is not None and ("/" in value or "\\" in value or "." in value):
+            path = Path(value).expanduser()
+            section[name] = str(path.resolve()) if path.exists() else value
+    return section
+
+
+def _run(run: AnyRun, runs: str | Path) -> Run:
+    return run if isinstance(run, Run) else find(run, runs)
+
+
+def _ready(
+    model: AnyRun | Recommender, dataset: Dataset | None, runs: str | Path, device: str
+) -> tuple[Dataset, Recommender]:
+    if isinstance(model, Recommender):
+        if dataset is None:
+            raise UsageError("A model does not know its data set; pass it along.")
+        return dataset, model
+    run = _run(model, runs)
+    loaded = dataset_of(run) if dataset is None else dataset
+    return loaded, load_model(run, loaded, device)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _say_parent(parent: Run, on_event: OnEvent, *, chosen: bool) -> None:
+    progress, metric = parent.progress, parent.config.metric
+    figure = "" if progress.best_value is None else f", {metric} {progress.best_value:.4f}"
+    why = " (the newest finished pretraining)" if chosen else ""
+    state = "" if progress.finished else "; that run is not finished"
+    on_event(
+        Event(
+            "note",
+            message=f"starting at {parent.path}{why}, epoch {progress.best_epoch}{figure}{state}",
+        )
+    )

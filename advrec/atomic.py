@@ -22,7 +22,7 @@ def write(path: str | Path, content: str | bytes) -> None:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         raise RunError(f"{target} cannot be written: {error.strerror or error}.") from error
     finally:

@@ -31,7 +31,7 @@ def device_of(name: str) -> str:
     index = 0 if ":" not in name else int(name.split(":")[1])
     if index >= count:
         raise ConfigError(
-            f"The device is {name!r}, but torch {torch.__version__} sees {count} CUDA devices here.",
+            f"The device is {name!r}, but torch {torch.__version__} sees {count} CUDA devices.",
             hint="--device cpu",
         )
     return f"cuda:{index}"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,10 +50,11 @@ class CommitFolder:
         for name, content in files.items():
             atomic.write(self.path / f"{name}.next", content)
         digests = self._files | {name: sha256(content) for name, content in files.items()}
+        atomic.sync_folder(self.path)  # no power failure may keep the commit and lose the files
         atomic.write(self.path / COMMIT, _commit(digests, body))
         self._files, self.body = digests, dict(body)
         for name in files:
-            os.replace(self.path / f"{name}.next", self.path / name)
+            (self.path / f"{name}.next").replace(self.path / name)
         atomic.sync_folder(self.path)
 
     def settle(self) -> None:
@@ -63,15 +63,15 @@ class CommitFolder:
             following = self.path / f"{name}.next"
             if following.exists():
                 if sha256(following.read_bytes()) == digest:
-                    os.replace(following, self.path / name)
+                    following.replace(self.path / name)
                 else:
                     following.unlink()
-        for left in self.path.glob(".*.tmp"):
-            left.unlink(missing_ok=True)
+            for left in self.path.glob(f".{name}.*tmp"):
+                left.unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes:
         """The committed content of a file; RunError when it is missing or not as committed."""
-        for attempt in range(4):
+        for _ in range(4):
             for path in (self.path / name, self.path / f"{name}.next"):
                 try:
                     content = path.read_bytes()
@@ -81,7 +81,7 @@ class CommitFolder:
                     raise RunError(f"{path} cannot be read: {error.strerror}.") from error
                 if sha256(content) == self._files[name]:
                     return content
-            time.sleep(0.05 * attempt)  # a trainer may have committed in between
+            time.sleep(0.005)  # a trainer may have committed, or renamed, in between
             self.reload()
         if not (self.path / name).exists():
             raise damaged(self.path / name, "it is missing")
@@ -89,6 +89,7 @@ class CommitFolder:
 
 
 def sha256(content: bytes) -> str:
+    """The digest that commits record, in hex."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -9,7 +9,9 @@ one is what is printed, saved in the run folder and trained.
 from __future__ import annotations
 
 import difflib
+import importlib
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +21,13 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from advrec.errors import ConfigError
+from advrec.metrics import metric_specs
 
 if TYPE_CHECKING:
     from advrec.models.base import Recommender
 
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
+# Python 3.10 has the same parser as a package.
+tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -40,12 +41,13 @@ OptionValue = bool | int | float | str | list[bool | int | float | str]
 
 
 class TrainConfig(BaseModel):
-    """The options of `pretrain` and `adv_train` as somebody gave them; None leaves it to the model."""
+    """The options of `pretrain` and `adv_train` as given; None leaves one to the model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     phase: Literal["pretrain", "adversarial"] = Field(
-        "pretrain", description="pretrain: the clean loss; adversarial: clean + adv_weight·adversarial"
+        "pretrain",
+        description="adversarial: the clean loss + adv_weight·the adversarial one",
     )
     model: str = Field("mf", description="which recommender")
     dim: Count | None = Field(None, description="width of an embedding")
@@ -58,7 +60,8 @@ class TrainConfig(BaseModel):
     reg: NotNegative | None = Field(None, description="γ, weight of the squared norms")
     negatives: Count | None = Field(None, description="negative items drawn for a positive one")
     sampling: Sampling | None = Field(
-        None, description="pairs: every training pair once an epoch; users: a random user, then item"
+        None,
+        description="pairs: each training pair once an epoch; users: a random user, an item",
     )
     reduction: Reduction | None = Field(None, description="how a batch's losses become one number")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of weights and sampler")
@@ -98,7 +101,8 @@ class TrainConfig(BaseModel):
 
     def given(self) -> dict[str, Any]:
         """The options that are not None, as plain values that TOML can hold."""
-        return self.model_dump(exclude_none=True)
+        values = self.model_dump(exclude_none=True)
+        return values if self.options else {k: v for k, v in values.items() if k != "options"}
 
     def to_toml(self) -> str:
         """A `[train]` section; options that are left open are not in it."""
@@ -161,6 +165,8 @@ def resolve(config: TrainConfig, model: type[Recommender]) -> ResolvedConfig:
         norm = str(model.defaults.get("norm", site.norms[0]))
         norm = norm if norm in site.norms else site.norms[0]
     model.check_site(site.name, norm)
+    if config.metric is not None:
+        metric_specs((config.metric,), (20,))  # UsageError for a figure that does not exist
     values = {**model.defaults, **given, "site": site.name, "norm": norm, "model": model.name}
     return parse(ResolvedConfig, values, f"the options of {model.name!r}")
 
@@ -177,10 +183,8 @@ class ConfigFile:
 
     @classmethod
     def parse(cls, text: str, where: str) -> ConfigFile:
-        try:
-            document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{where} is not valid TOML: {error}.") from error
+        """From the text of the file; ConfigError for what is not TOML or not such a file."""
+        document = read_toml(text, where)
         known = ("data", "train")
         for name, section in document.items():
             if name not in (*known, "run", "versions"):
@@ -194,6 +198,7 @@ class ConfigFile:
 
     @classmethod
     def read(cls, path: str | Path) -> ConfigFile:
+        """From a file; ConfigError also when it cannot be read."""
         try:
             text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
@@ -207,6 +212,14 @@ class ConfigFile:
         options = {**self.train.get("options", {}), **(flags.get("options") or {})}
         merged = {**self.train, **{k: v for k, v in flags.items() if v is not None}}
         return {**merged, "options": options} if options else merged
+
+
+def read_toml(text: str, where: str) -> dict[str, Any]:
+    """A TOML document; ConfigError with line and column when it is not one."""
+    try:
+        return dict(tomllib.loads(text))
+    except ValueError as error:
+        raise ConfigError(f"{where} is not valid TOML: {error}.") from error
 
 
 Config = TypeVar("Config", bound=BaseModel)

@@ -20,7 +20,7 @@ from advrec import atomic
 from advrec import metrics as m
 from advrec.errors import DataError, UsageError
 from advrec.sampled import sampled_ranks
-from advrec.scorer import Noise, Scorer, Source, merged_rows, model_of, rows_of, scoring
+from advrec.scorer import Noise, Scored, Scorer, merged_rows, rows_of, scoring
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset, Pairs
@@ -54,7 +54,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Source,
+    model: Scored,
     dataset: Dataset,
     *,
     part: Part = "test",
@@ -73,8 +73,7 @@ def evaluate(
     first. A model without any signal therefore gets no hit for scoring everything alike.
 
     Args:
-        model: a model, a run (its best epoch), or vectors (user [U, d], item [I, d]) whose dot
-            products are the scores.
+        model: a model, or its vectors (user [U, d], item [I, d]) whose dot products are the scores.
         part: "test", or "valid" for choosing epochs and settings.
         ks: cut-offs for the metrics that are named without one.
         metrics: "NDCG" (at each of `ks`), "NDCG@10" (at 10), or "AUC"; any case.
@@ -87,7 +86,6 @@ def evaluate(
     Raises:
         UsageError: an unknown metric or part, or a number that is out of range.
         DataError: the part holds no pairs.
-        RunError: a run that was made from other data.
         TrainingError: scores that are not finite.
     """
     specs = m.metric_specs(metrics, ks)
@@ -100,13 +98,13 @@ def evaluate(
         raise UsageError(f"The negatives' seed must lie in 0 … 2^64 − 1, not at {sampled_seed}.")
 
     users = np.flatnonzero(relevant.user_degrees())
-    with scoring(model_of(model, dataset), dataset, noise) as scorer:
+    with scoring(model, dataset, noise) as scorer:
         if sampled is None:
             protocol = FULL_RANKING
-            blocks = _full(scorer, dataset, part, relevant, users, specs, batch_users)
+            blocks = _full(scorer, dataset, part, relevant, specs, batch_users=batch_users)
         else:
             protocol = f"sampled, {sampled} negatives, seed {sampled_seed}"
-            blocks = _sampled(scorer, dataset, relevant, specs, sampled, sampled_seed)
+            blocks = _sampled(scorer, dataset, relevant, specs, count=sampled, seed=sampled_seed)
         collected: dict[str, list[m.Values]] = {str(spec): [] for spec in specs}
         done = 0
         for n_block, values in blocks:
@@ -161,14 +159,15 @@ def _full(
     dataset: Dataset,
     part: Part,
     relevant: Pairs,
-    users: NDArray[np.int64],
     specs: Sequence[m.MetricSpec],
+    *,
     batch_users: int | None,
 ) -> Iterator[tuple[int, dict[str, m.Values]]]:
     """All-item ranking: yields (users in the block, metric → [users in the block])."""
     hidden = [dataset.train, dataset.valid] if part == "test" else [dataset.train]
     k = min(max((spec.k or 1 for spec in specs), default=1), dataset.n_items)
     wants_auc = any(spec.name == m.AUC for spec in specs)
+    users = np.flatnonzero(relevant.user_degrees())
     step = batch_users or scorer.block_users()
     for first in range(0, len(users), step):
         block = users[first : first + step]
@@ -187,6 +186,7 @@ def _sampled(
     dataset: Dataset,
     relevant: Pairs,
     specs: Sequence[m.MetricSpec],
+    *,
     count: int,
     seed: int,
 ) -> Iterator[tuple[int, dict[str, m.Values]]]:

@@ -24,7 +24,7 @@ def export_vectors(
     item_ids: Sequence[str],  # [I]
     path: str | Path,
 ) -> Path:
-    """Write user vectors [U, d], item vectors [I, d] and the ids of their rows; dot product = score.
+    """Write user vectors [U, d], item vectors [I, d] and their ids; a dot product is a score.
 
     By the ending of `path`:
 
@@ -49,7 +49,7 @@ def export_vectors(
             f"The scores of the model {model.name!r} are no dot products: it has no vectors.",
             hint="advrec recommend asks the model itself",
         )
-    users, items = (tensor.cpu().numpy() for tensor in vectors)
+    users, items = (tensor.detach().cpu().numpy() for tensor in vectors)
     atomic.write(path, writer(users, items, list(user_ids), list(item_ids)))
     return path
 
@@ -66,9 +66,7 @@ def _npz(users: Vectors, items: Vectors, user_ids: list[str], item_ids: list[str
     return file.getvalue()
 
 
-def _safetensors(
-    users: Vectors, items: Vectors, user_ids: list[str], item_ids: list[str]
-) -> bytes:
+def _safetensors(users: Vectors, items: Vectors, user_ids: list[str], item_ids: list[str]) -> bytes:
     pair = {"user_vectors": torch.from_numpy(users), "item_vectors": torch.from_numpy(items)}
     return tensors.dump(pair, {"user_ids": user_ids, "item_ids": item_ids})
 

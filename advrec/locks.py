@@ -34,6 +34,7 @@ class RunLock:
         self._file.flush()
 
     def release(self) -> None:
+        """Let others have it; harmless when that is done already."""
         if self._file is None:
             return
         if not fcntl:

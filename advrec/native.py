@@ -158,6 +158,8 @@ def _compile(name: str) -> Loaded:
 
         sources, flags = [csrc / "host.cpp"], native_build.host_flags()
         depends, includes = [], [pybind11.get_include()]
+    if not all(path.is_file() for path in sources):
+        raise NativeError(f"The sources of {name} are not complete in {csrc}.", hint="reinstall")
     folder = build_folder(name, [*sources, *depends], [compiler, *flags])
     folder.mkdir(parents=True, exist_ok=True)
     with _build_lock(folder), _ninja_on_path():

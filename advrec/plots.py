@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from advrec import atomic
 from advrec.errors import UsageError
-from advrec.report import Curve
+from advrec.report import Curve, eps_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,6 +65,30 @@ class Line:
     values: Sequence[float]
 
 
+def training_lines(
+    history: Sequence[Mapping[str, Any]],  # a run's history: {"epoch", "loss", "valid", …} each
+    label: str,
+    after: int = 0,
+) -> dict[str, Line]:
+    """A run's history as lines, by the name of their axis: validation figures, then losses.
+
+    `after` is the parent's epoch that the run started from: it is added to the run's own epochs.
+    """
+    points: dict[str, list[tuple[float, float]]] = {}
+    for record in history:
+        epoch = after + record["epoch"]
+        for metric, value in record.get("valid", {}).items():
+            points.setdefault(f"{metric} (validation)", []).append((epoch, value))
+    for key, name in (("loss", "loss a triplet"), ("adv_loss", "adversarial loss a triplet")):
+        found = [(after + record["epoch"], record[key]) for record in history if key in record]
+        if found:
+            points[name] = found
+    return {
+        name: Line(label, [epoch for epoch, _ in line], [value for _, value in line])
+        for name, line in points.items()
+    }
+
+
 def robustness_plot(curves: Sequence[Curve], metric: str, path: str | Path) -> Path:
     """Draws the metric against eps (above) and the share of it that is lost (below).
 
@@ -89,7 +113,8 @@ def robustness_plot(curves: Sequence[Curve], metric: str, path: str | Path) -> P
                 if curve.model == model:
                     _draw_curve(above, below, curve, trainings.index(curve.training))
             above.set_title(model, loc="left")
-            below.set_xlabel("eps (L2 norm of a row's perturbation)")
+            norms = dict.fromkeys(eps_label(c.norm) for c in curves if c.model == model)
+            below.set_xlabel(" or ".join(norms))
             below.locator_params(axis="x", nbins=5)
             below.xaxis.set_major_formatter("{x:g}")
             below.axhline(0, color=GREY, linewidth=0.8)

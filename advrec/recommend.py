@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from advrec.errors import DataError, UsageError
-from advrec.scorer import Source, merged_rows, model_of, scoring
+from advrec.scorer import Scored, merged_rows, scoring
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
@@ -29,7 +29,7 @@ class Recommendation:
 
 
 def recommend(
-    model: Source,
+    model: Scored,
     dataset: Dataset,
     user_id: str,
     k: int = 10,
@@ -40,13 +40,12 @@ def recommend(
     not, they are what a good list should hold. Equal scores stand in the order of the data set.
 
     Args:
-        model: a model, a run (its best epoch), or vectors (user [U, d], item [I, d]).
+        model: a model, or its vectors (user [U, d], item [I, d]).
         user_id: the id as it stands in the data.
 
     Raises:
         UsageError: k below 1.
         DataError: an unknown user; the hint names the ids that look alike.
-        RunError: a run that was made from other data.
         TrainingError: scores that are not finite.
     """
     if k < 1:
@@ -54,7 +53,7 @@ def recommend(
     users = np.array([_dense(user_id, dataset)])
     known = merged_rows([dataset.train, dataset.valid], users)
     nothing = (np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int32))
-    with scoring(model_of(model, dataset), dataset) as scorer:
+    with scoring(model, dataset) as scorer:
         ranking = scorer.rank(users, known, nothing, min(k, dataset.n_items))
     names = dataset.item_names
     found = zip(ranking.ids[0].tolist(), ranking.scores[0].tolist(), strict=True)

@@ -17,6 +17,7 @@ from advrec import atomic
 from advrec.errors import UsageError
 
 if TYPE_CHECKING:
+    from advrec.attack import AttackResult
     from advrec.evaluate import Evaluation
     from advrec.stats import Comparison, Summary
 
@@ -129,6 +130,7 @@ class Curve:
     low: tuple[float, ...] | None = None  # an interval around the values, as over seeds
     high: tuple[float, ...] | None = None
     relative_eps: tuple[float, ...] | None = None  # eps over the mean row norm of the table
+    norm: str = "row"  # what has length eps: every row, or the whole table ("joint", "tensor")
 
     def __post_init__(self) -> None:
         for name in ("values", "low", "high", "relative_eps"):
@@ -142,6 +144,39 @@ class Curve:
         if not self.clean:
             return tuple(math.nan for _ in self.values)
         return tuple(1 - value / self.clean for value in self.values)
+
+
+def attack_curve(
+    results: Sequence[AttackResult],  # of one model and one kind of noise
+    metric: str,  # "NDCG@20": must be among the evaluated ones
+    *,
+    model: str,
+    training: str,
+) -> Curve:
+    """The results of one attack as a curve, in the order of eps.
+
+    Raises:
+        UsageError: no results, or a metric that was not evaluated.
+    """
+    if not results:
+        raise UsageError("There are no attacks to make a curve of.")
+    ordered = sorted(results, key=lambda result: result.eps)
+    known = ordered[0].clean.values
+    if metric not in known:
+        raise UsageError(
+            f"The attack was not evaluated by {metric!r}.", hint=f"there are {', '.join(known)}"
+        )
+    plan = ordered[0].plan
+    return Curve(
+        model=model,
+        training=training,
+        noise="random" if plan.kind == "random" else "adversarial",
+        clean=known[metric],
+        eps=tuple(result.eps for result in ordered),
+        values=tuple(result.noisy.values[metric] for result in ordered),
+        relative_eps=tuple(result.budget.relative for result in ordered),
+        norm=plan.norm or "row",
+    )
 
 
 def evaluation_table(evaluations: Mapping[str, Evaluation], title: str = "Evaluation") -> Table:
@@ -180,8 +215,15 @@ def robustness_table(curves: Sequence[Curve], metric: str, title: str = "Robustn
             budget = (eps, share) if with_relative else (eps,)
             about = (curve.model, curve.training, curve.noise)
             rows.append((*about, *budget, value, curve.clean, lost))
-    note = "eps: L2 norm of a row's perturbation. lost: share of the clean figure."
-    return Table(title, tuple(columns), tuple(rows), (note,))
+    norms = " or ".join(dict.fromkeys(eps_label(curve.norm) for curve in curves))
+    note = f"{norms}. lost: share of the clean figure."
+    return Table(title, tuple(columns), tuple(rows), (note,) if curves else ())
+
+
+def eps_label(norm: str) -> str:
+    """What eps is a length of, in words."""
+    of = {"row": "a row's", "joint": "the whole", "tensor": "a tensor's"}
+    return f"eps: L2 norm of {of.get(norm, norm)} perturbation"
 
 
 def seeds_table(

@@ -26,7 +26,7 @@ import tomli_w
 
 from advrec import atomic, tensors
 from advrec.commits import COMMIT, CommitFolder, damaged, sha256
-from advrec.config import ResolvedConfig, parse
+from advrec.config import ResolvedConfig, parse, read_toml
 from advrec.errors import ConfigError, RunError
 from advrec.locks import RunLock
 
@@ -34,11 +34,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from advrec.data.dataset import Dataset
-
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
 
 CONFIG, IDS, METRICS = "config.toml", "ids.json", "metrics.jsonl"
 MODEL, STATE = "model.safetensors", "state.safetensors"
@@ -67,6 +62,7 @@ class Progress:
 
     @property
     def finished(self) -> bool:
+        """Nothing more to do, unless someone asks for more."""
         return self.stopped is not None
 
 
@@ -105,6 +101,7 @@ class Run:
     def create(
         cls,
         path: Path,
+        *,
         config: ResolvedConfig,
         origin: Origin,
         dataset: Dataset,
@@ -136,7 +133,7 @@ class Run:
             atomic.write(draft / METRICS, b"")
             CommitFolder.fill(draft, files, asdict(Progress(updated=time.time())))
             try:
-                os.rename(draft, path)
+                draft.rename(path)
             except OSError as error:
                 raise _exists(path) from error
         except BaseException:
@@ -156,6 +153,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of the folder."""
         return self.path.name
 
     def ids(self) -> tuple[list[str], list[str]]:
@@ -300,8 +298,8 @@ def _progress(folder: CommitFolder) -> Progress:
 
 def _sections(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        sections = tomllib.loads(content.decode())
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are both
+        sections = read_toml(content.decode(), str(path))
+    except (ConfigError, UnicodeDecodeError) as error:
         raise damaged(path, str(error)) from error
     if not {"train", "run"} <= sections.keys():
         raise damaged(path, "[train] or [run] is missing")

@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from advrec import ops
+from advrec import native, ops
 from advrec.errors import TrainingError, UsageError
+from advrec.reference import Ranking
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset, Pairs
     from advrec.models.base import Recommender
-    from advrec.runs import Run
 
 Rows: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int32]]"  # indptr [B+1], items [nnz]
 Scored: TypeAlias = "Recommender | tuple[Tensor, Tensor]"  # a model, or its (user, item) vectors
-Source: TypeAlias = "Run | Scored"
 Noise: TypeAlias = Mapping[str, Tensor]
 
 BLOCK_USERS = 16384  # of vectors: large, the kernel splits the work among threads itself
@@ -48,7 +47,7 @@ class Scorer(Protocol):
         relevant: Rows,  # items that count as hits
         k: int,
         count_above: bool = False,
-    ) -> ops.Ranking:
+    ) -> Ranking:
         """The k best unmasked items of each user, as `ops.rank_topk` describes them."""
         ...
 
@@ -59,19 +58,6 @@ class Scorer(Protocol):
     ) -> NDArray[np.floating]:  # [R, C]
         """The scores of chosen items only. Equal vectors give equal scores wherever they stand."""
         ...
-
-
-def model_of(source: Source, dataset: Dataset) -> Scored:
-    """The best epoch's model of a run; models and vectors as they are.
-
-    Raises:
-        RunError: a run that was made from other data.
-    """
-    if isinstance(source, (tuple, nn.Module)):
-        return source
-    from advrec.build import load_model  # knows every model; a plain evaluation needs none
-
-    return load_model(source, dataset)
 
 
 @contextlib.contextmanager
@@ -118,7 +104,7 @@ def _scorer(model: Scored, dataset: Dataset, noise: Noise | None) -> Scorer:
     _check_finite(user, "user")
     _check_finite(item, "item")
     _check_range(user, item)
-    return ByVectors(user.contiguous(), item.contiguous())
+    return ByVectors(*_on_cpu(user, item))
 
 
 @dataclass(frozen=True)
@@ -129,7 +115,10 @@ class ByVectors:
     item: Tensor  # [I, d]
 
     def block_users(self) -> int:
-        return BLOCK_USERS
+        """Many for the compiled kernel, which holds no scores; its twin in torch holds them all."""
+        if native.kernels() == "native":
+            return BLOCK_USERS
+        return max(1, BLOCK_BYTES // max(1, len(self.item) * self.item.element_size()))
 
     def rank(
         self,
@@ -138,24 +127,22 @@ class ByVectors:
         relevant: Rows,
         k: int,
         count_above: bool = False,
-    ) -> ops.Ranking:
-        device = self.user.device
-        block = self.user[torch.from_numpy(users).to(device)]
-        return ops.rank_topk(
-            block, self.item, _tensors(mask, device), _tensors(relevant, device), k, count_above
-        )
+    ) -> Ranking:
+        """Scored and selected in one pass."""
+        block = self.user[torch.from_numpy(users)]
+        return ops.rank_topk(block, self.item, _tensors(mask), _tensors(relevant), k, count_above)
 
     def scores_of(self, users: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.floating]:
-        device = self.user.device
+        """Gathered vectors, some rows at a time."""
         made = np.empty(items.shape, dtype=np.float64)
         width = max(1, items.shape[1] * self.item.shape[1] * self.item.element_size())
         step = max(1, BLOCK_BYTES // width)
         for first in range(0, len(users), step):
             rows = slice(first, first + step)
-            chosen = torch.from_numpy(items[rows].astype(np.int64)).to(device)
-            own = self.user[torch.from_numpy(users[rows]).to(device)]
+            chosen = torch.from_numpy(items[rows].astype(np.int64))
+            own = self.user[torch.from_numpy(users[rows])]
             # not a batched matmul: its result may depend on the column an item stands in
-            made[rows] = (self.item[chosen] * own[:, None, :]).sum(-1).cpu().numpy()
+            made[rows] = (self.item[chosen] * own[:, None, :]).sum(-1).numpy()
         return made
 
 
@@ -168,6 +155,7 @@ class ByScores:
     n_items: int
 
     def block_users(self) -> int:
+        """As many as BLOCK_BYTES of scores belong to."""
         parameter = next(self.model.parameters())
         return max(1, BLOCK_BYTES // max(1, self.n_items * parameter.element_size()))
 
@@ -178,20 +166,20 @@ class ByScores:
         relevant: Rows,
         k: int,
         count_above: bool = False,
-    ) -> ops.Ranking:
-        scores = self._scores(users)
-        device = scores.device
+    ) -> Ranking:
+        """Scored by the model, then selected."""
         return ops.rank_scores(
-            scores, _tensors(mask, device), _tensors(relevant, device), k, count_above
+            self._scores(users), _tensors(mask), _tensors(relevant), k, count_above
         )
 
     def scores_of(self, users: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.floating]:
+        """All scores of some users at a time, of which the chosen ones are kept."""
         made = np.empty(items.shape, dtype=np.float64)
         distinct = np.unique(users)
         step = self.block_users()
         for first in range(0, len(distinct), step):
             block = distinct[first : first + step]
-            scores = self._scores(block).cpu().numpy()
+            scores = self._scores(block).numpy()
             rows = slice(*np.searchsorted(users, [block[0], block[-1] + 1]))
             places = np.searchsorted(block, users[rows])
             made[rows] = scores[places[:, None], items[rows]]
@@ -206,7 +194,7 @@ class ByScores:
                 hint="use the data set and the split that the model was trained on",
             )
         _check_finite(scores, "score")
-        return scores.contiguous()
+        return _on_cpu(scores)[0]
 
 
 def rows_of(pairs: Pairs, users: NDArray[np.int64]) -> Rows:
@@ -234,9 +222,16 @@ def merged_rows(several: list[Pairs], users: NDArray[np.int64]) -> Rows:
     return indptr, (merged % n_items).astype(np.int32)
 
 
-def _tensors(rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
+def _on_cpu(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Where rankings are made, also for a model that lives elsewhere; float32 or float64 alike."""
+    single = all(t.is_floating_point() and t.dtype != torch.float64 for t in tensors)
+    dtype = torch.float32 if single else torch.float64
+    return tuple(t.detach().to("cpu", dtype).contiguous() for t in tensors)
+
+
+def _tensors(rows: Rows) -> tuple[Tensor, Tensor]:
     indptr, items = rows
-    return torch.from_numpy(indptr).to(device), torch.from_numpy(items).to(device)
+    return torch.from_numpy(indptr), torch.from_numpy(items)
 
 
 def _check_finite(values: Tensor, what: str) -> None:
@@ -249,12 +244,12 @@ def _check_finite(values: Tensor, what: str) -> None:
 
 
 def _check_range(user: Tensor, item: Tensor) -> None:
-    """Finite vectors may still have dot products that are not: by a bound, for all pairs at once."""
+    """Finite vectors may have dot products that are not: a bound, for all pairs at once."""
     if not (user.numel() and item.numel()):
         return
     largest = user.shape[1] * user.abs().max().item() * item.abs().max().item()
     if largest > torch.finfo(user.dtype).max:
         raise TrainingError(
-            f"The model cannot rank: its scores may reach {largest:.1e}, more than {user.dtype} holds.",
+            f"The model cannot rank: scores may reach {largest:.1e}, too much for {user.dtype}.",
             hint="training diverged; train again with a smaller lr, adv_weight or eps",
         )

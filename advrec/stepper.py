@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import torch
 from torch import Tensor
 
-from advrec import ops, reference
+from advrec import ops
 from advrec.errors import RunError
 from advrec.objective import Terms, adversarial_step_loss
 
@@ -107,14 +107,16 @@ class ComposableStepper:
 
     @property
     def total_steps(self) -> int:
+        """Steps of an epoch; the last may be smaller."""
         return -(-self.examples // self._config.batch_size)
 
     @property
     def grain(self) -> int:
-        # One step outlasts Python here; on a GPU reading the loss back after each would stall it.
+        """One step outlasts Python; only on a GPU would reading the loss after each stall it."""
         return 1 if self._params[0].device.type == "cpu" else 16
 
     def run(self, epoch: int, first_step: int, steps: int) -> StepStats:
+        """As `Stepper.run`."""
         device = self._params[0].device
         sums = torch.zeros(2, dtype=torch.float64, device=device)
         triplets = 0
@@ -122,13 +124,14 @@ class ComposableStepper:
             batch = self._batch(epoch, step)
             terms = self._step(batch)
             size = batch.shape[-1]
-            weight = size if self._config.reduction == "mean" else 1
-            sums += weight * torch.stack([terms.clean.detach(), terms.adversarial.detach()]).double()
+            both = torch.stack([terms.clean.detach(), terms.adversarial.detach()]).double()
+            sums += both * (size if self._config.reduction == "mean" else 1)
             triplets += size
         loss, adv_loss = sums.tolist()
         return StepStats(loss, adv_loss, triplets)
 
     def state(self) -> dict[str, Tensor]:
+        """As `Stepper.state`."""
         state = {"steps": torch.tensor(self._steps, dtype=torch.int64)}
         for name, tensors in zip(self._names, self._states, strict=True):
             for number, tensor in enumerate(tensors, start=1):
@@ -136,11 +139,8 @@ class ComposableStepper:
         return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        own = self.state()
-        found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-        wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
-        if found != wanted:
-            raise RunError(f"The optimiser state holds {found}, wanted {wanted}.")
+        """As `Stepper.load_state`."""
+        check_state(state, self.state())
         self._steps = int(state["steps"])
         for name, tensors in zip(self._names, self._states, strict=True):
             for number, tensor in enumerate(tensors, start=1):
@@ -185,7 +185,7 @@ class ComposableStepper:
             rows = grad.reshape(len(grad), -1).any(dim=1).nonzero().flatten()
             grad = grad[rows]
         state1, state2 = (*states, None, None)[:2]
-        reference.optimizer_step_(
+        ops.optimizer_step_(
             self._config.optimizer,
             param,
             grad,
@@ -199,6 +199,14 @@ class ComposableStepper:
 
     def _key(self, name: str, number: int) -> str:
         return f"state{number}" if self._names == ["embedding"] else f"{name}.state{number}"
+
+
+def check_state(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """RunError unless both hold tensors of the same names and shapes."""
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    if found != wanted:
+        raise RunError(f"The optimiser state holds {found}, wanted {wanted}.")
 
 
 def _each_user_once(positives: Positives) -> Positives:

@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -34,12 +33,16 @@ if TYPE_CHECKING:
     from advrec.stepper import Stepper
 
 
+Kind = Literal["started", "note", "progress", "epoch", "validation", "checkpoint", "finished"]
+
+
 @dataclass(frozen=True)
 class Event:
     """What a training tells whoever watches it. Losses are means over triplets."""
 
-    kind: Literal["note", "progress", "epoch", "validation", "checkpoint", "finished"]
-    message: str = ""  # of a note, and why it finished
+    kind: Kind
+    message: str = ""  # for people: of "started", "note" and "finished"
+    run: Run | None = None  # of "started": its config has every resolved option
     epoch: int = 0  # progress: the one that runs, from 1; otherwise the last that ended
     epochs: int = 0
     step: int = 0  # of the epoch that runs
@@ -63,8 +66,11 @@ def make_stepper(model: Recommender, positives: Positives, config: ResolvedConfi
     """The fused tier where it has this model, site and norm; else the one that has them all."""
     if config.kernels != "reference":
         from advrec import fused
+        from advrec.models.lightgcn import LightGCN
+        from advrec.models.mf import MF
 
         if fused.supports(model, config):
+            assert isinstance(model, MF | LightGCN)
             return fused.FusedStepper(model, positives, config)
     return ComposableStepper(model, positives, config)
 
@@ -88,6 +94,7 @@ class Training:
         self._saved = self._started = time.monotonic()
         self._steps_here = 0  # made by this process
         self._rate = 0.0
+        self._losses: dict[str, float] = {"loss": math.nan}  # means of the epoch, as last seen
 
     def loop(self) -> None:
         """Train to the end.
@@ -134,6 +141,7 @@ class Training:
         progress.seconds["train"] += seconds
         rate = stats.triplets / max(seconds, 1e-9)
         self._rate = rate if self._rate == 0 else 0.8 * self._rate + 0.2 * rate
+        self._losses = self._mean_losses()
         self._tell("progress", epoch=progress.epoch + 1)
 
     def _end_epoch(self) -> None:
@@ -141,7 +149,7 @@ class Training:
         progress, config = self.run.progress, self.run.config
         progress.epoch += 1
         last = progress.epoch >= config.epochs
-        record: dict[str, object] = {"epoch": progress.epoch, **self._losses()}
+        record: dict[str, object] = {"epoch": progress.epoch, **self._mean_losses()}
         self._tell("epoch")
         if self._validates and (last or progress.epoch % config.eval_every == 0):
             self._value = self._evaluate()
@@ -211,13 +219,12 @@ class Training:
             hint=advice,
         )
 
-    def _losses(self) -> dict[str, float]:
-        """Mean losses of the epoch that runs."""
+    def _mean_losses(self) -> dict[str, float]:
+        """Over the triplets of the epoch that runs."""
         progress = self.run.progress
-        count = max(progress.triplets, 1)
-        losses = {"loss": progress.loss / count}
+        losses = {"loss": progress.loss / progress.triplets}
         if self.run.config.adv_weight > 0:
-            losses["adv_loss"] = progress.adv_loss / count
+            losses["adv_loss"] = progress.adv_loss / progress.triplets
         return losses
 
     def _why(self) -> str:
@@ -228,7 +235,7 @@ class Training:
                 f"{progress.best_epoch}, {progress.stale} validations ago"
             )
         if not self._validates:
-            return f"all {progress.epoch} epochs done; the last is kept, there is no validation part"
+            return f"all {progress.epoch} epochs done; the last is kept (no validation part)"
         return f"all {progress.epoch} epochs done; epoch {progress.best_epoch} is kept"
 
     def _eta(self) -> float | None:
@@ -241,11 +248,11 @@ class Training:
 
     def _tell(
         self,
-        kind: Literal["note", "progress", "epoch", "validation", "checkpoint", "finished"],
+        kind: Kind,
         message: str = "",
         epoch: int | None = None,
     ) -> None:
-        progress, losses = self.run.progress, self._losses()
+        progress = self.run.progress
         self._on_event(
             Event(
                 kind,
@@ -258,26 +265,14 @@ class Training:
                 seconds=progress.epoch_seconds,
                 rate=self._rate,
                 eta_seconds=self._eta(),
-                loss=losses["loss"],
-                adv_loss=losses.get("adv_loss"),
+                loss=self._losses["loss"],
+                adv_loss=self._losses.get("adv_loss"),
                 metric=self.run.config.metric,
                 value=self._value,
                 best_value=progress.best_value,
                 best_epoch=progress.best_epoch,
             )
         )
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """torch's CPU threads set to `count` for a while; 0 leaves them."""
-    before = torch.get_num_threads()
-    if count > 0:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def peak_bytes() -> int:

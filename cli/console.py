@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from advrec.report import Table as Report
+
 PIPE_WIDTH = 200
 """Columns of a table that nobody looks at directly, unless COLUMNS says otherwise."""
 
@@ -76,25 +78,50 @@ def show(rows: Table | str) -> None:
         stdout().print(rows)
 
 
-def facts(pairs: Iterable[tuple[str, object]], *, title: str | None = None) -> None:
-    """Print names and values in two columns on stdout."""
+def show_report(report: Report) -> None:
+    """Print a table of the library on stdout: repeated text once, numbers to the right."""
     from rich.markup import escape
 
-    made = table(["", ""], title=title, left=2)
-    made.show_header = False
-    made.box = None
-    made.padding = (0, 2, 0, 0)
-    made.columns[0].style = "cyan"
-    made.columns[0].no_wrap = True
-    for name, value in pairs:
-        made.add_row(name, escape(str(value)))
+    numeric = [
+        any(isinstance(row[place], int | float) for row in report.rows)
+        for place in range(len(report.columns))
+    ]
+    left = numeric.index(True) if True in numeric else len(numeric)
+    made = table([column.name for column in report.columns], title=report.title, left=left)
+    before: list[str] = []
+    for row in report.rows:
+        cells = [
+            column.show(cell) for column, cell in zip(report.columns, row, strict=True)
+        ]
+        same = 0
+        while same < left and before[same : same + 1] == [cells[same]]:
+            same += 1
+        if before and same == 0 and left > 1:
+            made.add_section()
+        made.add_row(*("" if place < same else escape(text) for place, text in enumerate(cells)))
+        before = cells
     show(made)
+    for line in report.notes:
+        stdout().print(line, markup=False, style="dim", soft_wrap=True)
 
 
-def _plain(value: Any) -> Any:
+def facts(pairs: Iterable[tuple[str, object]], *, title: str | None = None) -> None:
+    """Print names and values in two columns on stdout; long values are left whole."""
+    from rich.markup import escape
+
+    rows = [(name, str(value)) for name, value in pairs]
+    width = max((len(name) for name, _ in rows), default=0)
+    console = stdout()
+    if title is not None:
+        console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    for name, value in rows:
+        console.print(f"[cyan]{escape(name.ljust(width))}[/]  {escape(value)}", soft_wrap=True)
+
+
+def plain(value: Any) -> Any:
     """A value JSON can hold: numpy scalars and arrays unpacked, NaN and infinities as null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, str) or value is None or isinstance(value, bool):
         return value
     if isinstance(value, float):
@@ -102,15 +129,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int):
         return int(value)
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, Iterable):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return str(value)
 
 
 def emit_json(document: Mapping[str, Any]) -> None:
     """Write one JSON document, indented, in the order given, to stdout."""
-    sys.stdout.write(json.dumps(_plain(document), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(plain(document), indent=2, ensure_ascii=False) + "\n")
 
 
 def percent(share: float, digits: int = 1) -> str:

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 from advrec_cli.console import stderr
+from advrec_cli.help import Group
 
 
 def _say(word: str, message: str, hint: str | None) -> None:
@@ -84,7 +84,7 @@ def explain(error: BaseException, *, debug: bool = False) -> int:
     raise error
 
 
-class CommandGroup(TyperGroup):
+class CommandGroup(Group):
     """The root of the command tree; every exception of any command ends here."""
 
     def invoke(self, ctx: typer.Context) -> Any:

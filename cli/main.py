@@ -20,7 +20,7 @@ from advrec_cli import (
 )
 from advrec_cli.console import tolerate_narrow_encodings
 from advrec_cli.failures import CommandGroup
-from advrec_cli.options import examples
+from advrec_cli.help import Command, examples
 
 FLOW = "Four steps"
 USE = "Use a model"
@@ -75,16 +75,19 @@ def advrec(
         typer.echo(context.get_help())
 
 
-app.command("pretrain", rich_help_panel=FLOW, epilog=pretrain.EPILOG)(pretrain.pretrain)
-app.command("adv-train", rich_help_panel=FLOW, epilog=adv_train.EPILOG)(adv_train.adv_train)
-app.command("attack", rich_help_panel=FLOW, epilog=attack.EPILOG)(attack.attack)
-app.command("eval", rich_help_panel=FLOW, epilog=evaluate.EPILOG)(evaluate.evaluate)
-app.command("recommend", rich_help_panel=USE, epilog=recommend.EPILOG)(recommend.recommend)
-app.command("export", rich_help_panel=USE, epilog=export.EPILOG)(export.export)
+for panel, name, command, epilog in (
+    (FLOW, "pretrain", pretrain.pretrain, pretrain.EPILOG),
+    (FLOW, "adv-train", adv_train.adv_train, adv_train.EPILOG),
+    (FLOW, "attack", attack.attack, attack.EPILOG),
+    (FLOW, "eval", evaluate.evaluate, evaluate.EPILOG),
+    (USE, "recommend", recommend.recommend, recommend.EPILOG),
+    (USE, "export", export.export, export.EPILOG),
+    (LOOK, "models", models.models, models.EPILOG),
+    (LOOK, "runs", runs.runs, runs.EPILOG),
+    (LOOK, "doctor", doctor.doctor, doctor.EPILOG),
+):
+    app.command(name, cls=Command, rich_help_panel=panel, epilog=epilog)(command)
 app.add_typer(data.app, name="data", rich_help_panel=LOOK)
-app.command("models", rich_help_panel=LOOK, epilog=models.EPILOG)(models.models)
-app.command("runs", rich_help_panel=LOOK, epilog=runs.EPILOG)(runs.runs)
-app.command("doctor", rich_help_panel=LOOK, epilog=doctor.EPILOG)(doctor.doctor)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from advrec_cli.console import emit_json, show, table
-from advrec_cli.options import Json, examples, takes
+from advrec_cli.help import examples
+from advrec_cli.options import Json, takes
 
 EPILOG = examples(
     "advrec models",

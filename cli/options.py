@@ -170,21 +170,34 @@ def _completions(choices: Sequence[str]) -> Callable[[str], list[str]]:
     return complete
 
 
+def at_least(low: float) -> Callable[[Any], Any]:
+    """A parser callback that refuses a number below `low`, and what is no finite number."""
+
+    def check(value: Any) -> Any:
+        if value is not None and not low <= value < float("inf"):
+            raise typer.BadParameter(f"{value} is not a number from {low:g} up")
+        return value
+
+    return check
+
+
+METAVARS = {int: "N", float: "X", str: "TEXT"}
+
+
 def _parameter(setting: Setting) -> inspect.Parameter:
     """The setting as a keyword parameter that typer reads as a flag; None means not given."""
-    more: dict[str, Any] = {}
+    text, more = setting.help, {}
     if setting.choices:
-        more["metavar"] = "|".join(setting.choices)
+        text = f"{text} One of {', '.join(setting.choices)}."
         more["callback"] = one_of(setting.choices)
         more["autocompletion"] = _completions(setting.choices)
-    elif setting.metavar is not None:
-        more["metavar"] = setting.metavar
-    if setting.low is not None:
-        more["min"] = setting.low if setting.kind is float else int(setting.low)
+    elif setting.low is not None:
+        more["callback"] = at_least(setting.low)
     option = typer.Option(
         setting.flag,
         *setting.also,
-        help=f"{setting.help} [dim]\\[default: {setting.default}][/]",
+        metavar=setting.metavar or ("NAME" if setting.choices else METAVARS[setting.kind]),
+        help=f"{text} [dim]\\[default: {setting.default}][/]",
         rich_help_panel=setting.panel,
         show_default=False,
         **more,
@@ -206,7 +219,10 @@ class Given:
 
 
 DEBUG = typer.Option(
-    "--debug", help="Print a full traceback when something fails.", rich_help_panel=OUTPUT
+    "--debug",
+    metavar="",
+    help="Print a full traceback when something fails.",
+    rich_help_panel=OUTPUT,
 )
 """Read from the command line itself by `failures`; listed here so that every command takes it."""
 
@@ -223,9 +239,11 @@ def takes(*groups: Sequence[Setting]) -> Callable[[Callable[..., None]], Callabl
             default=False,
             annotation=Annotated[bool, DEBUG],
         )
+        # Panels appear in the order of their first option: what to do before how to print it.
         parameters = [
+            *(_parameter(setting) for setting in wanted if setting.panel != OUTPUT),
             *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own),
-            *(_parameter(setting) for setting in wanted),
+            *(_parameter(setting) for setting in wanted if setting.panel == OUTPUT),
             debug,
         ]
 
@@ -239,20 +257,14 @@ def takes(*groups: Sequence[Setting]) -> Callable[[Callable[..., None]], Callabl
                     getattr(given, setting.section)[setting.field] = value
             command(given, **values)
 
+        # Paragraphs, not lines: the terminal has its own width.
+        paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+        run.__doc__ = "\n\n".join(" ".join(text.split("\n")) for text in paragraphs)
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run
 
     return decorate
-
-
-def examples(*lines: str) -> str:
-    """An epilog of example command lines; `# text` after a line says what it does."""
-    made = ["[bold]Examples[/]"]
-    for line in lines:
-        command, _, remark = line.partition("  # ")
-        made.append(f"  [cyan]{command}[/]" + (f"  [dim]# {remark}[/]" if remark else ""))
-    return "\n\n".join(made)
 
 
 def split_list(values: Sequence[str]) -> list[str]:
@@ -276,18 +288,29 @@ def numbers(values: Sequence[str], kind: type, flag: str, *, low: float = 0) -> 
 
 Json = Annotated[
     bool,
-    typer.Option("--json", help="Write one JSON document to stdout.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--json",
+        metavar="",
+        help="Write one JSON document to stdout instead of tables.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="No progress and no notes.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--quiet",
+        "-q",
+        metavar="",
+        help="No progress and no notes on stderr.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
         "--config",
         metavar="FILE.toml",
-        help="Take settings from its sections [data] and [train]; flags win over it.",
+        help="Take settings from its sections \\[data] and \\[train]; flags win over it.",
         rich_help_panel=OUTPUT,
         show_default=False,
         exists=True,
@@ -298,10 +321,23 @@ RunsDir = Annotated[
     Path,
     typer.Option(
         "--runs-dir",
+        "--runs",
         metavar="DIR",
         help="The folder that holds the runs.",
         rich_help_panel=RUNS,
         envvar="ADVREC_RUNS",
         show_envvar=False,
+    ),
+]
+RunNames = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN]...", help="Runs, by name or path; without any, the newest.", show_default=False
+    ),
+]
+OneRun = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN]", help="A run, by name or path; without it, the newest.", show_default=False
     ),
 ]

@@ -49,6 +49,7 @@ class TrainingProgress:
         self._quiet = quiet
         self._clock = clock
         self._shown = clock()
+        self._last: Event | None = None
         self._live = not quiet and sys.stderr.isatty() and stderr().is_terminal
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -85,8 +86,8 @@ class TrainingProgress:
         if event.kind == "note":
             self._print(event.message)
         elif event.kind == "finished":
-            if self._bar is None:
-                self._log(event)
+            if self._bar is None and self._last is not None:
+                self._log(self._last)
             self._print(event.message)
         elif event.kind != "checkpoint":
             self._move(event)
@@ -94,7 +95,8 @@ class TrainingProgress:
     def _move(self, event: Event) -> None:
         now = self._clock()
         if self._bar is None:
-            if now - self._shown >= LOG_SECONDS and event.triplets > 0:
+            self._last = event
+            if now - self._shown >= LOG_SECONDS:
                 self._shown = now
                 self._log(event)
             return
@@ -112,7 +114,7 @@ class TrainingProgress:
             self._bar.update(self._task, total=whole, completed=completed, **fields)
 
     def _log(self, event: Event) -> None:
-        if event.triplets > 0:
+        if event.triplets > 0:  # not the validation of the weights that training starts from
             note(f"epoch {event.epoch}/{event.epochs}  {sentence(event)}")
 
     def _print(self, message: str) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from advrec_cli.console import count, duration, emit_json, facts, figure, note, show, table
-from advrec_cli.options import Json, RunsDir, examples, takes
+from advrec_cli.help import examples
+from advrec_cli.options import Json, RunsDir, takes
 
 if TYPE_CHECKING:
     from advrec.runs import Run
@@ -69,6 +70,16 @@ def runs(
     show(made)
 
 
+def document(run: Run) -> dict[str, Any]:
+    """A run as `--json` shows it: summary, path, and the configuration it was made with."""
+    return {
+        **_summary(run),
+        "data": run.data,
+        "train": run.config.given(),
+        "versions": run.versions,
+    }
+
+
 def _summary(run: Run) -> dict[str, Any]:
     return {**run.summary(), "path": str(run.path)}
 
@@ -76,15 +87,7 @@ def _summary(run: Run) -> dict[str, Any]:
 def _one(run: Run, json: bool) -> None:
     history = run.history()
     if json:
-        emit_json(
-            {
-                **_summary(run),
-                "data": run.data,
-                "train": run.config.given(),
-                "versions": run.versions,
-                "history": history,
-            }
-        )
+        emit_json({**document(run), "history": history})
         return
     progress = run.progress
     state = STATES.get(progress.stopped, progress.stopped or "")
@@ -102,14 +105,23 @@ def _one(run: Run, json: bool) -> None:
     if run.origin.parent is not None:
         pairs.insert(3, ("started from", f"{run.origin.parent}, epoch {run.origin.parent_epoch}"))
     facts(pairs, title=run.name)
-    facts(run.config.given().items(), title="\nOptions")
-    facts(run.versions.items(), title="\nVersions")
+    show("")
+    facts(run.config.given().items(), title="Options")
+    show("")
+    facts(run.versions.items(), title="Versions")
     if history:
-        names = list(dict.fromkeys(name for line in history[-LAST_EPOCHS:] for name in line))
-        made = table(names, title=f"\nLast {min(LAST_EPOCHS, len(history))} epochs", left=0)
-        for line in history[-LAST_EPOCHS:]:
+        lines = [_flat(line) for line in history[-LAST_EPOCHS:]]
+        names = list(dict.fromkeys(name for line in lines for name in line))
+        made = table(names, title=f"Last {len(lines)} epochs", left=0)
+        for line in lines:
             made.add_row(*(_cell(line.get(name)) for name in names))
+        show("")
         show(made)
+
+
+def _flat(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of metrics.jsonl with its validation figures as columns of their own."""
+    return {**{k: v for k, v in line.items() if k != "valid"}, **line.get("valid", {})}
 
 
 def _cell(value: object) -> str:

@@ -11,9 +11,9 @@ recommends. The rules, in order:
 4. repeated pairs counted once, then the 5-core: users and items with at least 5 pairs each.
 
 Only the standard library is used, and the output depends on nothing but the index: the same index
-gives the same bytes. Examples:
+gives the same content. Examples:
 
-    python data/build_debian.py                      # downloads the index and its signed release file
+    python data/build_debian.py             # downloads the index and its signed release file
     python data/build_debian.py Packages.xz --release InRelease
 """
 
@@ -45,6 +45,7 @@ Pair = tuple[str, str]  # source package, binary package
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Build and say what was built."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument(
         "packages", nargs="?", help="a Packages file, plain, .gz, .xz or .lz4; default: download it"
@@ -58,8 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     pairs = k_core(dependency_pairs(stanzas), CORE)
     facts = provenance(index, release, stanzas, pairs)
     write(options.out, stanzas, pairs, facts)
-    counts = facts["counts"]
-    print(f"{counts['users']} users, {counts['items']} items, {counts['pairs']} pairs: {options.out}")
+    print(f"{options.out}: {facts['counts']}")
     return 0
 
 
@@ -73,6 +73,7 @@ def read_inputs(packages: str | None, release: str | None) -> tuple[bytes, str |
 
 
 def fetch(url: str) -> bytes:
+    """The content of a URL."""
     print(f"fetching {url}", file=sys.stderr)
     with urllib.request.urlopen(url, timeout=60) as answer:
         content: bytes = answer.read()
@@ -80,6 +81,7 @@ def fetch(url: str) -> bytes:
 
 
 def unpack(path: Path) -> bytes:
+    """The content of a file; its ending says how it is packed."""
     if path.suffix == ".gz":
         return gzip.decompress(path.read_bytes())
     if path.suffix == ".xz":

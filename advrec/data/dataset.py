@@ -1,4 +1,4 @@
-"""What every other part of advrec works on: pairs of users and items, and a data set of three of them."""
+"""What every other part of advrec works on: pairs of users and items, and three sets of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """A set of (user, item) pairs in compressed rows: no pair twice, items ascending within a user."""
+    """(user, item) pairs in compressed rows: no pair twice, items ascending within a user."""
 
     indptr: NDArray[np.int64]  # [U+1]; the items of user u are items[indptr[u]:indptr[u+1]]
     items: NDArray[np.int32]  # [P]
@@ -37,8 +37,10 @@ class Pairs:
             raise ValueError(f"users and items differ in shape: {user.shape} and {item.shape}")
         for name, ids, limit in (("user", user, n_users), ("item", item, n_items)):
             if ids.size and (ids.min() < 0 or ids.max() >= limit):
-                raise ValueError(f"{name} ids reach {ids.min()}..{ids.max()}, wanted 0..{limit - 1}")
-        keys = np.unique(user * n_items + item)
+                found = f"{ids.min()}..{ids.max()}"
+                raise ValueError(f"{name} ids are {found}, wanted 0..{limit - 1}")
+        keys = np.sort(user * n_items + item)
+        keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))] if len(keys) else keys
         width = max(n_items, 1)
         degrees = np.bincount(keys // width, minlength=n_users)
         indptr = np.zeros(n_users + 1, dtype=np.int64)
@@ -52,6 +54,7 @@ class Pairs:
 
     @property
     def n_users(self) -> int:
+        """The number of users U."""
         return len(self.indptr) - 1
 
     def __len__(self) -> int:
@@ -73,13 +76,15 @@ class Pairs:
         return place < len(row) and int(row[place]) == item
 
     def keys(self) -> NDArray[np.int64]:  # [P]
-        """user · n_items + item of each pair, ascending: set arithmetic by numpy's set functions."""
+        """user · n_items + item of each pair, ascending: for numpy's set functions."""
         return self.users().astype(np.int64) * self.n_items + self.items
 
     def user_degrees(self) -> NDArray[np.int64]:  # [U]
+        """How many items each user has."""
         return np.diff(self.indptr)
 
     def item_degrees(self) -> NDArray[np.int64]:  # [I]
+        """How many users each item has."""
         return np.bincount(self.items, minlength=self.n_items).astype(np.int64)
 
 

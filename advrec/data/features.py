@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from advrec.data.readers.columns import ALIASES
 from advrec.data.readers.delimited import Sample, find_separator
 from advrec.data.text import QUOTED_SEPARATORS, read_bytes, shown
-from advrec.data.text_twin import NUMBER, Problem, split_line
+from advrec.data.text_twin import NUMBER, LineError, split_line
 from advrec.errors import DataError
 
 NAME_COLUMNS = ("name", "title", "movietitle", "description", "label")
@@ -107,10 +107,11 @@ def _load_npz(path: Path) -> tuple[list[str], NDArray[np.float32]]:
 def _matrix(path: Path, array: NDArray[np.generic]) -> NDArray[np.float32]:
     if array.ndim != 2 or array.dtype.kind not in "fiub" or 0 in array.shape:
         raise DataError(
-            f"features are {array.dtype} of shape {array.shape}, wanted numbers of shape [items, F]",
+            f"features are {array.dtype} of shape {array.shape}, wanted numbers [items, F]",
             path=path,
         )
-    matrix = array.astype(np.float32)
+    with np.errstate(over="ignore"):  # too large becomes infinite, which is refused below
+        matrix = array.astype(np.float32)
     wrong = np.argwhere(~np.isfinite(matrix))
     if len(wrong):
         row, column = wrong[0].tolist()
@@ -125,7 +126,9 @@ def _matrix(path: Path, array: NDArray[np.generic]) -> NDArray[np.float32]:
 def _numbered_rows(path: Path, item_ids: Sequence[str], n_rows: int) -> NDArray[np.int64]:
     """The row of each item: its id as a number. Refuses ids that cannot be row numbers."""
     for item in item_ids:
-        if not (item.isascii() and item.isdigit() and int(item) < n_rows):
+        if not (
+            item.isascii() and item.isdigit() and str(int(item)) == item and int(item) < n_rows
+        ):
             raise DataError(
                 f"item {shown(item)} has no row: a .npy of {n_rows:,} rows belongs to item ids "
                 f"0 to {n_rows - 1}",
@@ -174,7 +177,7 @@ def _rows(path: Path, data: bytes) -> tuple[list[list[str]], list[int]]:
             continue
         try:
             fields = split_line(line, separator, quotes, number)
-        except Problem:
+        except LineError:
             raise DataError(
                 "a quote is not closed, or something follows it", path=path, line=number
             ) from None

@@ -41,7 +41,7 @@ def unique_pairs(rows: Interactions, *, min_rating: float | None, k_core: int) -
         keep = _well_rated(rows, keep, min_rating, notes)
     keep = _first_rows(rows, keep, notes)
     users, items = rows.users[keep], rows.items[keep]
-    if k_core > 1:
+    if k_core > 0:
         inside = k_core_mask(users, items, len(rows.user_ids), len(rows.item_ids), k_core)
         if not inside.any():
             raise DataError(
@@ -52,7 +52,7 @@ def unique_pairs(rows: Interactions, *, min_rating: float | None, k_core: int) -
         keep, users, items = keep[inside], users[inside], items[inside]
         notes.append(f"{k_core}-core: {int(inside.sum()):,} of {len(inside):,} pairs kept")
     user_ids, item_ids = rows.user_ids, rows.item_ids
-    if min_rating is not None or k_core > 1:
+    if min_rating is not None or k_core > 0:
         users, user_ids = _compact(users, user_ids, "users", notes)
         items, item_ids = _compact(items, item_ids, "items", notes)
     return UniquePairs(
@@ -114,9 +114,7 @@ def _keys(rows: Interactions, keep: NDArray[np.int64]) -> NDArray[np.int64]:
     return rows.users[keep].astype(np.int64) * max(len(rows.item_ids), 1) + rows.items[keep]
 
 
-def _first_rows(
-    rows: Interactions, keep: NDArray[np.int64], notes: list[str]
-) -> NDArray[np.int64]:
+def _first_rows(rows: Interactions, keep: NDArray[np.int64], notes: list[str]) -> NDArray[np.int64]:
     """One row a pair, ordered by user and item."""
     keys = _keys(rows, keep)
     ranks: list[NDArray[np.generic]] = [keep]  # last resort: file order

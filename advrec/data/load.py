@@ -2,36 +2,90 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from advrec.data import embedded
+from advrec.data.catalog import CATALOG, data_home
 from advrec.data.config import DataConfig
 from advrec.data.dataset import Dataset, Pairs
+from advrec.data.features import load_features, load_names
 from advrec.data.filters import unique_pairs
 from advrec.data.interactions import TEST, TRAIN, VALID, Interactions
-from advrec.data.readers import lightgcn
-from advrec.data.split import assign_parts, choose_rule
+from advrec.data.readers import delimited, lightgcn, movielens, parquet, recbole, sniff
+from advrec.data.split import SplitOptions, assign_parts, choose_rule
+from advrec.errors import ConfigError, DataError
 
-
-def read_interactions(config: DataConfig) -> Interactions:
-    folder = Path(config.data)
-    files: dict[int | None, Path] = {TRAIN: folder / "train.txt", TEST: folder / "test.txt"}
-    return lightgcn.read(files, name=folder.name, source=config.data)
+READERS: Mapping[str, Callable[..., Interactions]] = {
+    "lightgcn": lightgcn.read,
+    "movielens": movielens.read,
+    "recbole": recbole.read,
+    "csv": delimited.read,
+    "parquet": parquet.read,
+}
 
 
 def load_dataset(data: str | Path | DataConfig = "debian", **options: object) -> Dataset:
-    """Read, filter and split a data set; the options are the fields of `DataConfig`.
+    """Read, filter and split a data set.
 
-    Raises ConfigError for an option that cannot be met, DataError for files that cannot be used.
+    `data` is an embedded or downloaded set, a path, or a whole DataConfig; the options are the
+    other fields of `DataConfig`. Raises ConfigError for an option that cannot be met, DataError for
+    files that cannot be used; a malformed file never gives a part of its content.
     """
-    config = data if isinstance(data, DataConfig) else DataConfig.of(str(data), **options)
-    rows = read_interactions(config)
-    return build_dataset(rows, config)
+    if isinstance(data, DataConfig):
+        config = DataConfig.of(**{**data.model_dump(), **options}) if options else data
+    else:
+        config = DataConfig.of(str(data), **options)
+    return build_dataset(read_interactions(config), config)
+
+
+def read_interactions(config: DataConfig) -> Interactions:
+    """The rows as they stand in the files; the notes say what was understood."""
+    path, notes = resolve(config.data)
+    if path is None:
+        _refuse_table_options(config)
+        rows = embedded.read(config.data)
+        return replace(rows, notes=(*notes, *rows.notes))
+    chosen = sniff.plan(path, config)
+    reader = READERS[chosen.format]
+    name = path.resolve().name
+    if path.is_file():
+        name = name.removesuffix(".gz").rpartition(".")[0] or name
+    rows = reader(chosen.files, config, name=name, source=config.data)
+    return replace(rows, notes=(*notes, *chosen.why, *rows.notes))
+
+
+def resolve(data: str) -> tuple[Path | None, tuple[str, ...]]:
+    """Where a name leads: None for an embedded set, else a path that exists. Raises DataError."""
+    path = Path(data).expanduser()
+    if data in embedded.EMBEDDED:
+        if path.exists():
+            return None, (f"the embedded set {data}; for the file of that name say ./{data}",)
+        return None, ()
+    if path.exists():
+        return path, ()
+    home = data_home() / data
+    if data in CATALOG:
+        if home.is_dir():
+            return home, (f"{data}: downloaded, in {home}",)
+        raise DataError(
+            f"the data set {data} is not on this machine",
+            hint=f"advrec data download {data}",
+        )
+    near = difflib.get_close_matches(data, [*embedded.EMBEDDED, *CATALOG], n=1)
+    raise DataError(
+        "no such file, folder or data set",
+        path=data,
+        hint=f"did you mean {near[0]}?" if near else "advrec data list shows the known ones",
+    )
 
 
 def build_dataset(rows: Interactions, config: DataConfig) -> Dataset:
-    """Filter and split interactions that are already read."""
+    """Filter and split interactions that are already read; add names and features."""
     pairs = unique_pairs(rows, min_rating=config.min_rating, k_core=config.k_core)
     rule = choose_rule(
         config.split,
@@ -39,20 +93,25 @@ def build_dataset(rows: Interactions, config: DataConfig) -> Dataset:
         embedded=rows.format == "embedded",
         timestamps=pairs.timestamps is not None,
     )
-    parts, split_notes = assign_parts(
-        pairs,
-        rule,
-        test_ratio=config.test_ratio,
-        valid_ratio=config.valid_ratio,
-        valid=config.valid == "auto",
-        seed=config.split_seed,
-        source=rows.source,
+    options = SplitOptions(
+        rule, config.test_ratio, config.valid_ratio, config.valid == "auto", config.split_seed
     )
+    parts, split_notes = assign_parts(pairs, options, source=rows.source)
+    notes = [*rows.notes, *pairs.notes, *split_notes]
     n_users, n_items = len(pairs.user_ids), len(pairs.item_ids)
+    names = rows.names
+    if config.item_names is not None:
+        names = load_names(Path(config.item_names))
+        missing = sum(item not in names for item in pairs.item_ids)
+        notes.append(f"item names from {config.item_names}; {missing:,} items have none")
+    features = None
+    if config.features is not None:
+        features, sentence = load_features(Path(config.features), pairs.item_ids)
+        notes.append(sentence)
 
     def part(which: int) -> Pairs:
-        mask: np.ndarray[tuple[int], np.dtype[np.bool_]] = parts == which
-        return Pairs.from_coo(pairs.users[mask], pairs.items[mask], n_users, n_items)
+        chosen = np.flatnonzero(parts == which)
+        return Pairs.from_coo(pairs.users[chosen], pairs.items[chosen], n_users, n_items)
 
     return Dataset(
         name=rows.name,
@@ -64,7 +123,15 @@ def build_dataset(rows: Interactions, config: DataConfig) -> Dataset:
         test=part(TEST),
         user_ids=pairs.user_ids,
         item_ids=pairs.item_ids,
-        item_names=None,
-        item_features=None,
-        notes=(*rows.notes, *pairs.notes, *split_notes),
+        item_names=None if names is None else [names.get(item, item) for item in pairs.item_ids],
+        item_features=features,
+        notes=tuple(notes),
     )
+
+
+def _refuse_table_options(config: DataConfig) -> None:
+    for option in ("user_col", "item_col", "rating_col", "timestamp_col", "separator"):
+        if getattr(config, option) is not None:
+            raise ConfigError(f"{option} has no meaning for the embedded set {config.data}")
+    if config.format != "auto":
+        raise ConfigError(f"format {config.format}: {config.data} is an embedded set")

@@ -7,6 +7,7 @@ numpy keeps the same over its versions and platforms (its `Generator` methods it
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -30,119 +31,120 @@ def choose_rule(wanted: str, *, given: bool, embedded: bool, timestamps: bool) -
     return "loo-time" if timestamps else "random"
 
 
+@dataclass(frozen=True)
+class SplitOptions:
+    """A rule and its parameters."""
+
+    rule: Rule
+    test_ratio: float = 0.2
+    valid_ratio: float = 0.1
+    valid: bool = True  # hold a validation part out of train
+    seed: int = 0
+
+
 def assign_parts(
-    pairs: UniquePairs,
-    rule: Rule,
-    *,
-    test_ratio: float,
-    valid_ratio: float,
-    valid: bool,
-    seed: int,
-    source: str,
+    pairs: UniquePairs, options: SplitOptions, *, source: str
 ) -> tuple[NDArray[np.int8], tuple[str, ...]]:
     """The part of each pair, and what to say about it.
 
     Raises ConfigError where the files lack what the rule needs, DataError where nothing is left to
-    test on.
+    train or to test on.
     """
-    n_users = len(pairs.user_ids)
+    rule = options.rule
     if rule in ("loo-time", "global-time") and pairs.timestamps is None:
         raise ConfigError(
             f"split {rule} needs timestamps, {source} has none",
             hint="name the column with timestamp_col, or take split loo-random or random",
         )
-    if rule == "given":
-        parts, notes = _given(pairs, n_users, valid_ratio, valid, seed, source)
-    elif rule == "global-time":
-        parts, notes = _global_time(pairs, test_ratio, valid_ratio, valid)
-    else:
-        parts, notes = _per_user(pairs, rule, n_users, test_ratio, valid_ratio, valid, seed)
-    if not (parts == TEST).any():
-        raise DataError(
-            f"split {rule} leaves no pair to test on ({len(parts):,} pairs, {n_users:,} users)",
-            path=source,
-            hint="every user with a single pair keeps it in train; take another split",
-        )
-    if not (parts == TRAIN).any():
-        raise DataError(f"split {rule} leaves no pair to train on", path=source)
-    return parts, notes
-
-
-def _given(
-    pairs: UniquePairs, n_users: int, ratio: float, valid: bool, seed: int, source: str
-) -> tuple[NDArray[np.int8], tuple[str, ...]]:
-    if pairs.parts is None:
+    if rule == "given" and pairs.parts is None:
         raise ConfigError(
             f"split given: {source} is not split into train and test",
             hint="give a folder with train.* and test.*, or take another split",
         )
+    if rule == "given":
+        parts, notes = _given(pairs, options)
+    elif rule == "global-time":
+        parts, notes = _global_time(pairs, options)
+    else:
+        parts, notes = _per_user(pairs, options)
+    for part, purpose in ((TEST, "test"), (TRAIN, "train")):
+        if not (parts == part).any():
+            raise DataError(
+                f"split {rule} leaves no pair to {purpose} on "
+                f"({len(parts):,} pairs, {len(pairs.user_ids):,} users)",
+                path=source,
+                hint="a user with a single pair keeps it in train; is this all of the data?",
+            )
+    return parts, notes
+
+
+def _given(pairs: UniquePairs, options: SplitOptions) -> tuple[NDArray[np.int8], tuple[str, ...]]:
+    assert pairs.parts is not None
     parts = pairs.parts.copy()
     if (parts == VALID).any():
-        if valid:
+        if options.valid:
             return parts, ("split: given, with its own validation part",)
         parts[parts == VALID] = TRAIN
         return parts, ("split: given; its validation part is trained on",)
-    if not valid:
+    if not options.valid:
         return parts, ("split: given, no validation part",)
     train = np.flatnonzero(parts == TRAIN)
-    rank, degree = _ranks(pairs.users[train], n_users, (_random_keys(len(train), seed),))
-    parts[train[rank < _share(degree, ratio)]] = VALID
-    return parts, (
-        f"split: given; validation is {ratio:g} of each user's train pairs, at random (seed {seed})",
-    )
+    keys = _random_keys(len(train), options.seed)
+    rank, degree = _ranks(pairs.users[train], len(pairs.user_ids), (keys,))
+    parts[train[rank < _share(degree, options.valid_ratio)]] = VALID
+    share = f"{options.valid_ratio:g} of each user's train pairs"
+    return parts, (f"split: given; validation is {share}, at random (seed {options.seed})",)
 
 
 def _per_user(
-    pairs: UniquePairs,
-    rule: Rule,
-    n_users: int,
-    test_ratio: float,
-    valid_ratio: float,
-    valid: bool,
-    seed: int,
+    pairs: UniquePairs, options: SplitOptions
 ) -> tuple[NDArray[np.int8], tuple[str, ...]]:
     """Walk each user's pairs in some order: the first are tested on, the next validated on."""
+    rule = options.rule
     if rule == "loo-time":
         assert pairs.timestamps is not None
         order: tuple[NDArray[np.generic], ...] = (-pairs.order, -pairs.timestamps)
     else:
-        order = (_random_keys(len(pairs.users), seed),)
-    rank, degree = _ranks(pairs.users, n_users, order)
+        order = (_random_keys(len(pairs.users), options.seed),)
+    rank, degree = _ranks(pairs.users, len(pairs.user_ids), order)
     if rule == "random":
-        n_test = _share(degree, test_ratio)
-        n_valid = _share(degree - n_test, valid_ratio)
+        n_test = _share(degree, options.test_ratio)
+        n_valid = _share(degree - n_test, options.valid_ratio)
+        said = f"{options.test_ratio:g} of each user's pairs tested on"
+        then = f", {options.valid_ratio:g} of the rest validated on"
     else:
-        n_test = np.minimum(degree - 1, 1)
-        n_valid = np.minimum(degree - n_test - 1, 1)
-    if not valid:
+        n_test = np.clip(degree - 1, 0, 1)
+        n_valid = np.clip(degree - n_test - 1, 0, 1)
+        which = "latest" if rule == "loo-time" else "randomly chosen"
+        said = f"each user's {which} pair tested on"
+        then = ", the next one validated on"
+    if not options.valid:
         n_valid = np.zeros_like(n_valid)
+        then = ", no validation part"
     parts = np.full(len(pairs.users), TRAIN, dtype=np.int8)
     parts[rank < n_test + n_valid] = VALID
     parts[rank < n_test] = TEST
-    if rule == "random":
-        said = f"{test_ratio:g} of each user's pairs tested on"
-        said += f", {valid_ratio:g} of the rest validated on" if valid else ", no validation part"
-    else:
-        which = "latest" if rule == "loo-time" else "randomly chosen"
-        said = f"each user's {which} pair tested on"
-        said += ", the next one validated on" if valid else ", no validation part"
-    said += "" if rule == "loo-time" else f" (seed {seed})"
-    return parts, (f"split: {rule}; {said}",)
+    seed = "" if rule == "loo-time" else f" (seed {options.seed})"
+    return parts, (f"split: {rule}; {said}{then}{seed}",)
 
 
 def _global_time(
-    pairs: UniquePairs, test_ratio: float, valid_ratio: float, valid: bool
+    pairs: UniquePairs, options: SplitOptions
 ) -> tuple[NDArray[np.int8], tuple[str, ...]]:
     assert pairs.timestamps is not None
     total = len(pairs.users)
-    n_test = int(_share(np.array([total]), test_ratio)[0])
-    n_valid = int(_share(np.array([total - n_test]), valid_ratio)[0]) if valid else 0
+    n_test = int(_share(np.array([total]), options.test_ratio)[0])
+    n_valid = int(_share(np.array([total - n_test]), options.valid_ratio)[0])
+    said = f"the latest {options.test_ratio:g} of all pairs tested on"
+    then = f", {options.valid_ratio:g} of the rest before them validated on"
+    if not options.valid:
+        n_valid = 0
+        then = ", no validation part"
     by_time = np.lexsort((pairs.order, pairs.timestamps))
     parts = np.full(total, TRAIN, dtype=np.int8)
     parts[by_time[total - n_test - n_valid :]] = VALID
     parts[by_time[total - n_test :]] = TEST
-    notes = [f"split: global-time; the latest {test_ratio:g} of all pairs tested on"]
-    notes[0] += f", {valid_ratio:g} before them validated on" if valid else ", no validation part"
+    notes = [f"split: global-time; {said}{then}"]
     trained = np.zeros(len(pairs.user_ids), dtype=np.bool_)
     trained[pairs.users[parts == TRAIN]] = True
     cold = int((~trained[pairs.users[parts == TEST]]).sum())
@@ -152,13 +154,14 @@ def _global_time(
 
 
 def _random_keys(count: int, seed: int) -> NDArray[np.uint64]:
-    return np.random.PCG64(seed).random_raw(count)
+    keys: NDArray[np.uint64] = np.random.PCG64(seed).random_raw(count)
+    return keys
 
 
 def _ranks(
     users: NDArray[np.int32], n_users: int, order: tuple[NDArray[np.generic], ...]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Each pair's place within its user (by the last key of `order` first), and its user's degree."""
+    """Each pair's place within its user (the last of `order` first), and its user's degree."""
     degrees = np.bincount(users, minlength=n_users).astype(np.int64)
     starts = np.cumsum(degrees) - degrees
     sorted_pairs = np.lexsort((*order, users))
@@ -170,5 +173,6 @@ def _ranks(
 def _share(degree: NDArray[np.int64], ratio: float) -> NDArray[np.int64]:
     """`ratio` of a degree, rounded half up: at least 1 of two or more, and never the last one."""
     wanted = np.floor(degree * ratio + 0.5).astype(np.int64)
-    least = (degree >= 2).astype(np.int64)
-    return np.clip(wanted, least, np.maximum(degree - 1, 0))
+    wanted = np.maximum(wanted, degree >= 2)
+    share: NDArray[np.int64] = np.minimum(wanted, np.maximum(degree - 1, 0))
+    return share

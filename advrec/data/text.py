@@ -15,6 +15,7 @@ from advrec.errors import DataError
 
 Parsed = TypeVar("Parsed")
 
+NATIVE_FROM = 1 << 20  # bytes; less is read sooner than a native reader is loaded
 GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SEPARATOR_NAMES = {
@@ -42,6 +43,7 @@ class Layout:
 
     @property
     def quotes(self) -> bool:
+        """May a field stand in quotes?"""
         return self.separator in QUOTED_SEPARATORS
 
 
@@ -112,7 +114,7 @@ def parse_lists(path: Path, data: bytes) -> Lists:
     def parse(reader: Any) -> Lists:
         return Lists(*reader.read_lists(data))
 
-    return _parse(parse, lambda args: _list_error(path, *args))
+    return _parse(parse, len(data), lambda args: _list_error(path, args[1], args[3]))
 
 
 def parse_table(path: Path, data: bytes, layout: Layout) -> Table:
@@ -122,18 +124,18 @@ def parse_table(path: Path, data: bytes, layout: Layout) -> Table:
         return Table(
             *reader.read_table(
                 data,
-                layout.separator,
-                layout.quotes,
-                layout.skip,
-                len(layout.columns),
-                layout.user,
-                layout.item,
-                layout.rating,
-                layout.timestamp,
+                separator=layout.separator,
+                quotes=layout.quotes,
+                skip=layout.skip,
+                columns=len(layout.columns),
+                user=layout.user,
+                item=layout.item,
+                rating=layout.rating,
+                timestamp=layout.timestamp,
             )
         )
 
-    table = _parse(parse, lambda args: _table_error(path, data, layout, *args))
+    table = _parse(parse, len(data), lambda args: _table_error(path, data, layout, args))
     if not len(table.users):
         raise DataError("no row below the header", path=path)
     return table
@@ -148,15 +150,15 @@ def _native() -> Any | None:
 
 
 def _parse(
-    parse: Callable[[Any], Parsed], error: Callable[[tuple[Any, ...]], DataError]
+    parse: Callable[[Any], Parsed],
+    n_bytes: int,
+    error: Callable[[tuple[Any, ...]], DataError],
 ) -> Parsed:
-    reader = _native() or text_twin
+    reader = (_native() if n_bytes >= NATIVE_FROM else None) or text_twin
     try:
         return parse(reader)
-    except ValueError as problem:
-        if not isinstance(problem, reader.Problem):
-            raise
-        raise error(problem.args) from None
+    except reader.LineError as wrong:
+        raise error(wrong.args) from None
 
 
 def _line_at(data: bytes, offset: int) -> int:
@@ -168,7 +170,7 @@ def shown(text: str, width: int = 40) -> str:
     return repr(text if len(text) <= width else text[: width - 1] + "…")
 
 
-def _list_error(path: Path, kind: str, line: int, _: int, found: str) -> DataError:
+def _list_error(path: Path, line: int, found: str) -> DataError:
     wanted = "wanted ids that are whole numbers from 0, separated by blanks"
     hint = "LightGCN text is one line a user: user item item …"
     if found.startswith("-") and found[1:].isdigit():
@@ -181,9 +183,8 @@ def _list_error(path: Path, kind: str, line: int, _: int, found: str) -> DataErr
     return DataError(f"{message}, {wanted}", path=path, line=line, hint=hint)
 
 
-def _table_error(
-    path: Path, data: bytes, layout: Layout, kind: str, line: int, number: int, found: str
-) -> DataError:
+def _table_error(path: Path, data: bytes, layout: Layout, wrong: tuple[Any, ...]) -> DataError:
+    kind, line, number, found = wrong
     hint = None
     if kind == "columns":
         message, hint = _columns_message(line_text(data, line), layout, number)
@@ -202,7 +203,7 @@ def _table_error(
             dated = number == layout.timestamp
             message = f"{column} is {shown(found)}, wanted a number{' or an ISO date' * dated}"
             if line == 1:
-                hint = "if line 1 is a header, name its columns with user_col and item_col"
+                hint = "if line 1 is a header, take format csv and name user_col and item_col"
             elif dated:
                 hint = "for example 1717156800 or 2024-05-31T12:00:00Z"
     return DataError(message, path=path, line=line, hint=hint)
@@ -213,10 +214,10 @@ def _columns_message(text: bytes, layout: Layout, found: int) -> tuple[str, str 
     columns = f"{found} column{'' if found == 1 else 's'}"
     message = f"{columns}, wanted {wanted} ({', '.join(layout.columns)})"
     for separator, name in SEPARATOR_NAMES.items():
-        if separator != layout.separator and separator in text and found == 1:
-            if len(text.split(separator)) == wanted:
-                mine = SEPARATOR_NAMES.get(layout.separator, repr(layout.separator.decode()))
-                return f"mixed separators: {name} here, {mine} before", None
+        other = found == 1 and separator != layout.separator
+        if other and len(text.split(separator)) == wanted:
+            mine = SEPARATOR_NAMES.get(layout.separator, repr(layout.separator.decode()))
+            return f"mixed separators: {name} here, {mine} before", None
     if found < wanted:
         return message, "the line looks truncated"
     if layout.quotes:

@@ -1,7 +1,7 @@
-"""The text readers in plain Python: slow, obvious, and the truth that `csrc/host.cpp` is tested with.
+"""The text readers in plain Python: slow, obvious, and what `csrc/host.cpp` is tested with.
 
-Both take bytes that `text.read_bytes` has checked: UTF-8, no NUL, no byte order mark, and "\\r" only
-before "\\n". Both raise `Problem`, whose args are (kind, line from 1, number, found):
+Both take bytes that `text.read_bytes` has checked: UTF-8, no NUL, no byte order mark, and "\\r"
+only before "\\n". Both raise `LineError`, whose args are (kind, line from 1, number, found):
 
     ("id", line, 0, token)          an id of a list is not a run of digits
     ("columns", line, n, "")        a line has n columns
@@ -30,7 +30,7 @@ DATE = re.compile(
 EPOCH = date(1970, 1, 1).toordinal()
 
 
-class Problem(ValueError):
+class LineError(ValueError):
     """What is wrong with a line; see the head of this file."""
 
 
@@ -56,7 +56,7 @@ class Table(NamedTuple):
 
 
 def read_lists(data: bytes) -> Lists:
-    """Read LightGCN text. Raises Problem "id"."""
+    """Read LightGCN text. Raises LineError "id"."""
     users: list[int] = []
     items: list[int] = []
     user_codes: dict[bytes, int] = {}
@@ -68,7 +68,7 @@ def read_lists(data: bytes) -> Lists:
             continue
         for token in tokens:
             if not token.isdigit():
-                raise Problem("id", number, 0, token.decode())
+                raise LineError("id", number, 0, token.decode())
         lines += 1
         user = user_codes.setdefault(tokens[0], len(user_codes))
         users.extend([user] * (len(tokens) - 1))
@@ -84,6 +84,7 @@ def read_lists(data: bytes) -> Lists:
 
 def read_table(
     data: bytes,
+    *,
     separator: bytes,  # b" " means any run of white space
     quotes: bool,  # "…" around a field, "" inside for one quote
     skip: int,  # lines before the first row
@@ -93,7 +94,7 @@ def read_table(
     rating: int,  # -1: none
     timestamp: int,  # -1: none
 ) -> Table:
-    """Read the named columns of a delimited table. Raises Problem, all kinds but "id"."""
+    """Read the named columns of a delimited table. Raises LineError, all kinds but "id"."""
     users: list[int] = []
     items: list[int] = []
     user_codes: dict[bytes, int] = {}
@@ -105,10 +106,10 @@ def read_table(
             continue
         fields = split_line(line, separator, quotes, number)
         if len(fields) != columns:
-            raise Problem("columns", number, len(fields), "")
+            raise LineError("columns", number, len(fields), "")
         for column in (user, item):
             if not fields[column]:
-                raise Problem("empty", number, column, "")
+                raise LineError("empty", number, column, "")
         users.append(user_codes.setdefault(fields[user], len(user_codes)))
         items.append(item_codes.setdefault(fields[item], len(item_codes)))
         if rating >= 0:
@@ -126,7 +127,7 @@ def read_table(
 
 
 def split_line(line: bytes, separator: bytes, quotes: bool, number: int) -> list[bytes]:
-    """The fields of one line without the blanks around them. Raises Problem about quotes."""
+    """The fields of one line without the blanks around them. Raises LineError about quotes."""
     line = line.removesuffix(b"\r")
     if separator == b" ":
         return line.split()
@@ -154,7 +155,7 @@ def _next_field(
     while True:
         close = rest.find(b'"', at)
         if close < 0:
-            raise Problem("unclosed", number, column, "")
+            raise LineError("unclosed", number, column, "")
         content += rest[at:close]
         if rest[close + 1 : close + 2] != b'"':
             break
@@ -162,20 +163,20 @@ def _next_field(
         at = close + 2
     between, found, tail = rest[close + 1 :].partition(separator)
     if between.strip(BLANKS):
-        raise Problem("after-quote", number, column, between.strip(BLANKS).decode())
+        raise LineError("after-quote", number, column, between.strip(BLANKS).decode())
     return bytes(content), tail if found else None
 
 
 def _number(field: bytes, line: int, column: int, dates: bool = False) -> float:
     if not field:
-        raise Problem("empty", line, column, "")
+        raise LineError("empty", line, column, "")
     value = math.nan
     if NUMBER.fullmatch(field):
         value = float(field)
     elif dates:
         value = seconds(field)
     if not math.isfinite(value):
-        raise Problem("number", line, column, field.decode())
+        raise LineError("number", line, column, field.decode())
     return value
 
 
@@ -196,4 +197,4 @@ def seconds(field: bytes) -> float:
     offset = (off_hours * 60 + off_minutes) * (-60 if match[12] == b"-" else 60)
     whole = ((days * 24 + hour) * 60 + minute) * 60 + second - offset
     fraction = match[10] or b"0"
-    return whole + int(fraction) / 10 ** len(fraction)
+    return whole + int(fraction) / float(10 ** len(fraction))

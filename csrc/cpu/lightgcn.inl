@@ -35,14 +35,15 @@ class LightGcnStep {
       for (int64_t s = begin; s < end; ++s) slot_of_[batch.rows[s]] = int32_t(s);
     });
     forward(team, batch, table_.value, final_.get());
-    batch_step_.run(team, batch, final_.get(), weight, grad_.get());
+    const DenseRows<T> x{final_.get(), dim_};
+    batch_step_.run(team, batch, x, weight, grad_.get());
     if (ego_) {
       perturb(team, batch);
       forward(team, batch, moved_.get(), final_.get());
-      score(team, batch, final_.get(), dim_, T(adversary_.weight) * weight, perturbed_loss_);
+      score(team, batch, x, dim_, T(adversary_.weight) * weight, perturbed_loss_);
       team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
         for (int64_t s = begin; s < end; ++s)
-          add_gradient(batch, final_.get(), dim_, perturbed_loss_.slope.get(), s,
+          add_gradient(batch, x, dim_, perturbed_loss_.slope.get(), s,
                        grad_.get() + s * dim_);
       });
     }

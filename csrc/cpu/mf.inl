@@ -54,7 +54,7 @@ StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec
   const int64_t dim = table.dim, n = table.n_users + table.n_items, capacity = schedule.batch_size;
   BatchWindow window(pos, sample, schedule, table.n_users, threads());
   BatchStep<T> step(capacity, dim, adversary);
-  Buffer<T> gathered(3 * capacity * dim), grad(3 * capacity * dim);
+  Buffer<T> grad(3 * capacity * dim);
   // Only Adam's sweep over all rows asks which of them the batch touched.
   const bool dense = OptimStep<T>(optim, 0).dense();
   Buffer<int32_t> slot_of(dense ? n : 0);
@@ -73,14 +73,12 @@ StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec
       const T weight = schedule.mean ? T(1) / T(batch.count) : T(1);
       const OptimStep<T> update(optim, optim.step + at);
 
-      team.ranges(batch.n_rows, kTripletChunk, [&](int64_t begin, int64_t end) {
-        for (int64_t s = begin; s < end; ++s) {
-          const T* row = table.value + batch.rows[s] * dim;
-          for (int64_t k = 0; k < dim; ++k) gathered[s * dim + k] = row[k];
-          if (dense) slot_of[batch.rows[s]] = int32_t(s);
-        }
-      });
-      step.run(team, batch, gathered.get(), weight, grad.get());
+      const TableRows<T> x{table.value, dim, batch.rows.get()};
+      step.run(team, batch, x, weight, grad.get());
+      if (dense)
+        team.ranges(batch.n_rows, 1024, [&](int64_t begin, int64_t end) {
+          for (int64_t s = begin; s < end; ++s) slot_of[batch.rows[s]] = int32_t(s);
+        });
 
       // Before the last meeting of the step: after it others may already refill the batch.
       if (team.thread() == 0) {
@@ -97,7 +95,7 @@ StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec
         T* const g = grad.get() + s * dim;
         if (schedule.reg != 0)
           axpy(T(schedule.reg) * weight * T(batch.begin[s + 1] - batch.begin[s]),
-               gathered.get() + s * dim, g, dim);
+               x.row(s), g, dim);
         return g;
       };
       if (dense) {
@@ -110,8 +108,13 @@ StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec
           }
         });
       } else {
+        constexpr int64_t kAhead = 6;
         team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
-          for (int64_t s = begin; s < end; ++s) apply(batch.rows[s], add_penalty(s));
+          for (int64_t s = begin; s < end; ++s) {
+            if (s + kAhead < end && table.state1)
+              prefetch_row(table.state1 + batch.rows[s + kAhead] * dim, dim);
+            apply(batch.rows[s], add_penalty(s));
+          }
         });
       }
     }

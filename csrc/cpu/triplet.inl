@@ -3,8 +3,8 @@
 // A batch is bucketed by row: each touched row gets a slot, and a list of its places in the batch
 // in batch order. Scores are computed a triplet at a time, gradients a row at a time by the row's
 // owner: no atomics, duplicates are summed per row, and the number of threads changes nothing.
-// Both models work on a matrix X [slots, dim] of gathered rows (MF: the embedding, LightGCN: the
-// propagated embedding).
+// Rows are asked for by slot: MF reads the embedding in place (TableRows), LightGCN the propagated
+// rows that it has computed for the batch (DenseRows).
 
 namespace advrec::cpu::ADVREC_ISA {
 
@@ -64,6 +64,20 @@ inline void clear_slots(const Batch& batch, int32_t* slot_of) {
   for (int64_t s = 0; s < batch.n_rows; ++s) slot_of[batch.rows[s]] = -1;
 }
 
+// The rows of a batch inside a whole table.
+template <class T>
+struct TableRows {
+  const T* table;
+  int64_t dim;
+  const int32_t* rows;  // [slots]
+  const T* row(int64_t s) const { return table + rows[s] * dim; }
+};
+
+template <class T>
+ADVREC_INLINE void prefetch_row(const T* row, int64_t dim) {
+  for (int64_t k = 0; k < dim; k += int64_t(64 / sizeof(T))) __builtin_prefetch(row + k);
+}
+
 // softplus(-x) and its derivative -sigmoid(-x), stable on both sides.
 template <class T>
 ADVREC_INLINE T bpr_loss(T x, T* slope) {
@@ -86,13 +100,17 @@ struct Slopes {
 constexpr int64_t kTripletChunk = 64, kRowChunk = 32;
 
 // slope[b] = weight * d loss / d margin at X; loss[b] unweighted.
-template <class T>
-void score(Team& team, const Batch& batch, const T* x, int64_t dim, T weight, Slopes<T>& out) {
+template <class T, class Rows>
+void score(Team& team, const Batch& batch, const Rows& x, int64_t dim, T weight, Slopes<T>& out) {
+  constexpr int64_t kAhead = 6;
   team.ranges(batch.count, kTripletChunk, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      const T margin = dot_difference(x + batch.slot(kUser)[b] * dim,
-                                      x + batch.slot(kPositive)[b] * dim,
-                                      x + batch.slot(kNegative)[b] * dim, dim);
+      if (b + kAhead < end)
+        for (Role role : {kUser, kPositive, kNegative})
+          prefetch_row(x.row(batch.slot(role)[b + kAhead]), dim);
+      const T margin =
+          dot_difference(x.row(batch.slot(kUser)[b]), x.row(batch.slot(kPositive)[b]),
+                         x.row(batch.slot(kNegative)[b]), dim);
       T slope;
       out.loss[b] = bpr_loss(margin, &slope);
       out.slope[b] = weight * slope;
@@ -103,14 +121,14 @@ void score(Team& team, const Batch& batch, const T* x, int64_t dim, T weight, Sl
 // The same for every triplet's own worst perturbation (norm = sample): with D = q_i - q_j the
 // clean gradient is slope * (D, p_u, -p_u), so that the perturbed vectors are
 // p_u - a D, q_i - c p_u and q_j + c p_u with a = eps/|D| and c = eps/|p_u|.
-template <class T>
-void score_per_sample(Team& team, const Batch& batch, const T* x, int64_t dim, T weight, T eps,
+template <class T, class Rows>
+void score_per_sample(Team& team, const Batch& batch, const Rows& x, int64_t dim, T weight, T eps,
                       const Slopes<T>& clean, Slopes<T>& out) {
   team.ranges(batch.count, kTripletChunk, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      const T* p = x + batch.slot(kUser)[b] * dim;
-      const T* q = x + batch.slot(kPositive)[b] * dim;
-      const T* r = x + batch.slot(kNegative)[b] * dim;
+      const T* p = x.row(batch.slot(kUser)[b]);
+      const T* q = x.row(batch.slot(kPositive)[b]);
+      const T* r = x.row(batch.slot(kNegative)[b]);
       T pp = dot(p, p, dim), pd = dot_difference(p, q, r, dim), dd = 0;
       for (int64_t k = 0; k < dim; ++k) dd += (q[k] - r[k]) * (q[k] - r[k]);
       const bool flat = clean.slope[b] == 0;  // no gradient, so nothing to follow
@@ -127,30 +145,30 @@ void score_per_sample(Team& team, const Batch& batch, const T* x, int64_t dim, T
 }
 
 // grad += sum over the places of slot s of slope * d margin / d row
-template <class T>
-ADVREC_INLINE void add_gradient(const Batch& batch, const T* x, int64_t dim, const T* slope,
+template <class T, class Rows>
+ADVREC_INLINE void add_gradient(const Batch& batch, const Rows& x, int64_t dim, const T* slope,
                                 int64_t s, T* grad) {
   for (int32_t at = batch.begin[s]; at < batch.begin[s + 1]; ++at) {
     const int64_t b = batch.places[at] >> 2;
     const int role = batch.places[at] & 3;
     if (role == kUser)
-      axpy_difference(slope[b], x + batch.slot(kPositive)[b] * dim,
-                      x + batch.slot(kNegative)[b] * dim, grad, dim);
+      axpy_difference(slope[b], x.row(batch.slot(kPositive)[b]), x.row(batch.slot(kNegative)[b]),
+                      grad, dim);
     else
-      axpy(role == kPositive ? slope[b] : -slope[b], x + batch.slot(kUser)[b] * dim, grad, dim);
+      axpy(role == kPositive ? slope[b] : -slope[b], x.row(batch.slot(kUser)[b]), grad, dim);
   }
 }
 
 // The same at every triplet's own perturbed vectors.
-template <class T>
-inline void add_gradient_per_sample(const Batch& batch, const T* x, int64_t dim,
+template <class T, class Rows>
+inline void add_gradient_per_sample(const Batch& batch, const Rows& x, int64_t dim,
                                     const Slopes<T>& slopes, int64_t s, T* grad) {
   for (int32_t at = batch.begin[s]; at < batch.begin[s + 1]; ++at) {
     const int64_t b = batch.places[at] >> 2;
     const int role = batch.places[at] & 3;
-    const T* p = x + batch.slot(kUser)[b] * dim;
-    const T* q = x + batch.slot(kPositive)[b] * dim;
-    const T* r = x + batch.slot(kNegative)[b] * dim;
+    const T* p = x.row(batch.slot(kUser)[b]);
+    const T* q = x.row(batch.slot(kPositive)[b]);
+    const T* r = x.row(batch.slot(kNegative)[b]);
     const T slope = role == kNegative ? -slopes.slope[b] : slopes.slope[b];
     if (role == kUser) {  // D - 2c p
       axpy_difference(slope, q, r, grad, dim);
@@ -162,8 +180,8 @@ inline void add_gradient_per_sample(const Batch& batch, const T* x, int64_t dim,
   }
 }
 
-// One mini-batch on gathered rows X: clean gradient, worst perturbation, total gradient.
-// `grad` [slots, dim] receives d(clean + lambda * adversarial)/dX; `moved` [slots, dim] is scratch.
+// One mini-batch on its rows X: clean gradient, worst perturbation, total gradient.
+// `grad` [slots, dim] receives d(clean + lambda * adversarial)/dX.
 template <class T>
 class BatchStep {
  public:
@@ -172,10 +190,11 @@ class BatchStep {
         moved_(adversary.weight != 0 && adversary.norm != Norm::kSample ? 3 * capacity * dim : 0),
         squares_(3 * capacity) {}
 
-  void run(Team& team, const Batch& batch, const T* x, T weight, T* grad) {
+  template <class Rows>
+  void run(Team& team, const Batch& batch, const Rows& x, T weight, T* grad) {
     score(team, batch, x, dim_, weight, clean_);
     const T lambda = T(adversary_.weight), eps = T(adversary_.eps);
-    if (lambda == 0) return gradient(team, batch, x, grad, nullptr);
+    if (lambda == 0) return gradient(team, batch, x, grad, static_cast<T*>(nullptr));
     if (adversary_.norm == Norm::kSample) {
       score_per_sample(team, batch, x, dim_, lambda * weight, eps, clean_, adversarial_);
       team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
@@ -189,19 +208,21 @@ class BatchStep {
       return;
     }
     T* const moved = moved_.get();
-    gradient(team, batch, x, grad, adversary_.norm == Norm::kRow ? moved : nullptr);
+    gradient(team, batch, x, grad, adversary_.norm == Norm::kRow ? moved : static_cast<T*>(nullptr));
     if (adversary_.norm == Norm::kJoint) {
       T total = 0;  // every thread adds in the same order
       for (int64_t s = 0; s < batch.n_rows; ++s) total += squares_[s];
       const T scale = total > 0 ? eps / root(total) : T(0);
-      team.ranges(batch.n_rows * dim_, 4096, [&](int64_t begin, int64_t end) {
-        add_scaled(x + begin, scale, grad + begin, moved + begin, end - begin);
+      team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
+        for (int64_t s = begin; s < end; ++s)
+          add_scaled(x.row(s), scale, grad + s * dim_, moved + s * dim_, dim_);
       });
     }
-    score(team, batch, moved, dim_, lambda * weight, adversarial_);
+    const DenseRows<T> perturbed{moved, dim_};
+    score(team, batch, perturbed, dim_, lambda * weight, adversarial_);
     team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s)
-        add_gradient(batch, moved, dim_, adversarial_.slope.get(), s, grad + s * dim_);
+        add_gradient(batch, perturbed, dim_, adversarial_.slope.get(), s, grad + s * dim_);
     });
   }
 
@@ -216,7 +237,8 @@ class BatchStep {
 
  private:
   // The clean gradient of every slot, its squared norm, and with `moved` the perturbed row.
-  void gradient(Team& team, const Batch& batch, const T* x, T* grad, T* moved) {
+  template <class Rows>
+  void gradient(Team& team, const Batch& batch, const Rows& x, T* grad, T* moved) {
     const T eps = T(adversary_.eps);
     team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s) {
@@ -225,7 +247,7 @@ class BatchStep {
         add_gradient(batch, x, dim_, clean_.slope.get(), s, g);
         if (adversary_.weight == 0) continue;
         squares_[s] = dot(g, g, dim_);
-        if (moved) add_unit(x + s * dim_, eps, g, squares_[s], moved + s * dim_, dim_);
+        if (moved) add_unit(x.row(s), eps, g, squares_[s], moved + s * dim_, dim_);
       }
     });
   }

@@ -12,17 +12,17 @@ from advrec.errors import DataError
 ROLES = ("user", "item", "rating", "timestamp")
 
 # As they stand in public data sets, without case, blanks and punctuation; the first one found wins.
-ALIASES = {
-    "user": "user userid uid customer customerid reviewerid visitorid memberid useridx".split(),
-    "item": (
-        "item itemid iid movieid productid product asin parentasin artistid businessid trackid "
-        "songid bookid isbn gameid articleid newsid venueid locationid recipeid sku stockcode movie"
-    ).split(),
-    "rating": "rating ratings score stars overall weight".split(),
-    "timestamp": (
-        "timestamp unixtimestamp unixtime unixreviewtime time ts epoch datetime date"
-    ).split(),
-}
+_ALIASES = """
+user: user userid uid customer customerid reviewerid visitorid memberid
+item: item itemid iid movieid movie productid product asin parentasin artistid businessid trackid
+item: songid bookid isbn gameid articleid newsid venueid locationid recipeid sku stockcode
+rating: rating ratings score stars overall weight
+timestamp: timestamp unixtimestamp unixtime unixreviewtime time ts epoch datetime date
+"""
+ALIASES: dict[str, list[str]] = {role: [] for role in ROLES}
+for _line in _ALIASES.split("\n")[1:-1]:
+    _role, _, _names = _line.partition(": ")
+    ALIASES[_role] += _names.split()
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Wanted:
 
     @classmethod
     def of(cls, config: DataConfig) -> Wanted:
+        """The columns that the options name."""
         return cls(config.user_col, config.item_col, config.rating_col, config.timestamp_col)
 
     def given(self) -> dict[str, str]:
@@ -74,21 +75,30 @@ def by_name(names: Sequence[str], wanted: Wanted, path: Path) -> Roles:
                 line=1,
                 hint=f"name it with {role}_col",
             )
+    return distinct(Roles(**places), names, path)
+
+
+def distinct(roles: Roles, names: Sequence[str], path: Path) -> Roles:
+    """The same roles. Raises DataError where one column would have two."""
     seen: dict[int, str] = {}
-    for role, at in places.items():
-        if at >= 0 and at in seen:
+    for role in ROLES:
+        at = getattr(roles, role)
+        if at in seen:
             raise DataError(
-                f"column {names[at]!r} cannot be both the {seen[at]} and the {role}", path=path
+                f"{names[at]!r} cannot be both the {seen[at]} and the {role}",
+                path=path,
+                hint=f"name both {seen[at]}_col and {role}_col",
             )
-        seen[at] = role
-    return Roles(**places)
+        if at >= 0:
+            seen[at] = role
+    return roles
 
 
 def recognised(names: Sequence[str], wanted: Wanted) -> bool:
     """Do these fields of a first line name the user and the item column?"""
     plain = [_plain(name) for name in names]
     asked = wanted.given()
-    if any(value in names for value in asked.values()):
+    if any(value in names and not value.isdigit() for value in asked.values()):
         return True
     return all(any(alias in plain for alias in ALIASES[role]) for role in ("user", "item"))
 

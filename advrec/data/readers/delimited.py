@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
-from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name, recognised
-from advrec.data.readers.merge import Part, merge
+from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name, distinct, recognised
+from advrec.data.readers.merge import Part, merge, once_each
 from advrec.data.text import (
     QUOTED_SEPARATORS,
     SEPARATOR_NAMES,
@@ -18,7 +19,7 @@ from advrec.data.text import (
     read_bytes,
     shown,
 )
-from advrec.data.text_twin import NUMBER, Problem, seconds, split_line
+from advrec.data.text_twin import NUMBER, LineError, seconds, split_line
 from advrec.errors import DataError
 
 SAMPLE_LINES = 100
@@ -35,11 +36,14 @@ class Sample:
 
     @classmethod
     def of(cls, data: bytes) -> Sample:
+        """The sample of a file's content."""
+        start = data.rfind(b"\n", 0, len(data) - len(data.lstrip())) + 1
+        first = data.count(b"\n", 0, start) + 1
         lines = []
-        for number, line in enumerate(data[:SAMPLE_BYTES].split(b"\n"), start=1):
+        for number, line in enumerate(data[start : start + SAMPLE_BYTES].split(b"\n"), first):
             if line.strip():
                 lines.append((number, line.removesuffix(b"\r")))
-        if len(data) > SAMPLE_BYTES and len(lines) > 1:
+        if len(data) - start > SAMPLE_BYTES and len(lines) > 1:
             lines.pop()  # cut in two
         return cls(tuple(lines[:SAMPLE_LINES]))
 
@@ -49,7 +53,7 @@ class Sample:
         for number, line in self.lines:
             try:
                 fields = split_line(line, separator, separator in QUOTED_SEPARATORS, number)
-            except Problem:
+            except LineError:
                 continue
             rows.append([field.decode(errors="replace") for field in fields])
         return rows
@@ -60,14 +64,12 @@ def read(
 ) -> Interactions:
     """Read one table, or the tables of a split. Raises DataError with file and line."""
     parts = []
-    notes: list[str] = []
+    said = {}
     for part, path in files.items():
         data = read_bytes(path)
-        layout, understood = understand(path, data, config)
+        layout, said[path.name] = understand(path, data, config)
         parts.append(read_part(part, path, data, layout))
-        sentence = f"{path.name}: {understood}"
-        notes.append(sentence)
-    return merge(parts, name=name, source=source, format="csv", notes=notes)
+    return merge(parts, name=name, source=source, format="csv", notes=once_each(said))
 
 
 def read_part(part: int | None, path: Path, data: bytes, layout: Layout) -> Part:
@@ -138,7 +140,7 @@ def find_separator(path: Path, sample: Sample) -> bytes:
             f"{shown(line.decode(errors='replace'))} is a single column, wanted user and item",
             path=path,
             line=number,
-            hint="name the separator with separator",
+            hint="give the separator",
         )
     return best
 
@@ -150,7 +152,7 @@ def has_header(rows: Sequence[Sequence[str]], wanted: Wanted) -> bool:
         return True
     below = [row for row in rows[1:] if len(row) == len(first)]
     return bool(below) and any(
-        not is_number(first[at]) and all(is_number(row[at]) for row in below)
+        not is_number(first[at]) and _mostly([is_number(row[at]) for row in below], 0.9)
         for at in range(len(first))
     )
 
@@ -170,11 +172,11 @@ def by_place(rows: Sequence[Sequence[str]], wanted: Wanted, path: Path, line: in
     rows = [row for row in rows if len(row) == width]
     if width in (3, 4) and not asked:
         third = [row[2] for row in rows]
-        if width == 3 and all(_is_time(field) for field in third):
+        if width == 3 and _mostly([_is_time(field) for field in third]):
             places["timestamp"] = 2
-        elif all(is_number(field) for field in third):
+        elif _mostly([is_number(field) for field in third]):
             places["rating"] = 2
-        if width == 4 and all(is_number(row[3]) or _is_date(row[3]) for row in rows):
+        if width == 4 and _mostly([is_number(row[3]) or _is_date(row[3]) for row in rows]):
             places["timestamp"] = 3
     for role, value in asked.items():
         if not value.isdigit() or not 1 <= int(value) <= width:
@@ -184,23 +186,21 @@ def by_place(rows: Sequence[Sequence[str]], wanted: Wanted, path: Path, line: in
                 line=line,
             )
         places[role] = int(value) - 1
-    taken = [at for at in places.values() if at >= 0]
-    if len(set(taken)) < len(taken):
-        raise DataError(
-            f"one column cannot have two roles: {Roles(**places).sentence([''] * width)}",
-            path=path,
-            hint="name both user_col and item_col",
-        )
-    return Roles(**places)
+    return distinct(Roles(**places), [f"column {at + 1}" for at in range(width)], path)
 
 
 def is_number(field: str) -> bool:
+    """Would the reader take this field as a number?"""
     return NUMBER.fullmatch(field.encode()) is not None
 
 
+def _mostly(answers: Sequence[bool], share: float = 0.5) -> bool:
+    """Decided by most lines, so that the odd one is an error and not another meaning."""
+    return sum(answers) >= share * len(answers)
+
+
 def _is_date(field: str) -> bool:
-    value = seconds(field.encode())
-    return value == value  # not nan
+    return not math.isnan(seconds(field.encode()))
 
 
 def _is_time(field: str) -> bool:

@@ -5,21 +5,32 @@ A folder with train.txt and test.txt (and valid.txt, if there is one) is a given
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from advrec.data.config import DataConfig
+from advrec.data.interactions import Interactions
 from advrec.data.readers.merge import Part, merge
 from advrec.data.text import parse_lists, read_bytes
-from advrec.data.interactions import Interactions
 
 
-def read(files: dict[int | None, Path], *, name: str, source: str) -> Interactions:
-    """Read the files of a split, or one file under the key None. Raises DataError."""
+def read(
+    files: Mapping[int | None, Path],
+    config: DataConfig,  # noqa: ARG001 - every reader gets it
+    *,
+    name: str,
+    source: str,
+) -> Interactions:
+    """Read one file, or those of a split. Raises DataError with file and line.
+
+    A user may stand on several lines, or on a line without items.
+    """
     parts = []
     notes = []
     for part, path in files.items():
         lists = parse_lists(path, read_bytes(path))
         parts.append(Part(part, lists.users, lists.items, lists.user_ids, lists.item_ids))
-        if lists.lines > len(lists.user_ids):
-            more = lists.lines - len(lists.user_ids)
+        more = lists.lines - len(lists.user_ids)
+        if more:
             notes.append(f"{path.name}: {more:,} lines go on with a user of an earlier line")
     return merge(parts, name=name, source=source, format="lightgcn", notes=notes)

@@ -14,7 +14,7 @@ from advrec.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The rows of one file; `part` is TRAIN, VALID or TEST, None for a file that is all there is."""
+    """The rows of one file; `part` is TRAIN, VALID or TEST, None where the files are no split."""
 
     part: int | None
     users: NDArray[np.int32]  # [n] codes into user_ids
@@ -55,6 +55,14 @@ def merge(
         names=names,
         notes=tuple(notes),
     )
+
+
+def once_each(said: Mapping[str, str]) -> list[str]:
+    """Sentences by file name; files of which the same is to be said share one."""
+    files: dict[str, list[str]] = {}
+    for name, sentence in said.items():
+        files.setdefault(sentence, []).append(name)
+    return [f"{', '.join(names)}: {sentence}" for sentence, names in files.items()]
 
 
 def _recode(

@@ -1,4 +1,4 @@
-"""MovieLens as GroupLens ships it: `u.data`, `ratings.dat` or `ratings.csv`, and titles beside it."""
+"""MovieLens as GroupLens ships it: u.data, ratings.dat or ratings.csv, and titles beside it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from advrec.data.interactions import Interactions
 from advrec.data.readers import delimited
 from advrec.data.readers.merge import merge
 from advrec.data.text import Layout, check_text, read_bytes
-from advrec.data.text_twin import Problem, split_line
+from advrec.data.text_twin import LineError, split_line
 from advrec.errors import DataError
 
 RATING_FILES = ("u.data", "ratings.dat", "ratings.csv")
+CSV_HEADER = b"userId,movieId,rating,timestamp"
 COLUMNS = ("user", "item", "rating", "timestamp")
 TITLE_FILES = {  # beside which rating file, separated by what
     "u.item": b"|",
@@ -70,7 +71,7 @@ def _titles(folder: Path, notes: list[str]) -> dict[str, str] | None:
         for number, line in enumerate(check_text(path, text).split(b"\n"), start=1):
             try:
                 fields = split_line(line, separator, separator == b",", number)
-            except Problem:
+            except LineError:
                 raise DataError("a quote is not closed", path=path, line=number) from None
             if len(fields) >= 2 and fields[0].isdigit():
                 titles[fields[0].decode()] = fields[1].decode()

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
-from advrec.data.readers.columns import Roles, Wanted, by_name
-from advrec.data.readers.merge import Part, merge
+from advrec.data.readers.columns import ROLES, Wanted, by_name
+from advrec.data.readers.merge import Part, merge, once_each
 from advrec.errors import DataError
 
 MAGIC = b"PAR1"
@@ -27,18 +27,18 @@ def read(
     with the row (from 1) where a value is missing or is no number, and where pyarrow is missing.
     """
     parts = []
-    notes = []
+    said = {}
     for part, path in files.items():
-        table, roles, sentence = _open(path, config)
-        parts.append(_read_part(part, path, table, roles))
-        notes.append(f"{path.name}: {sentence}")
-    return merge(parts, name=name, source=source, format="parquet", notes=notes)
+        columns, said[path.name] = _open(path, config)
+        parts.append(_read_part(part, path, columns))
+    return merge(parts, name=name, source=source, format="parquet", notes=once_each(said))
 
 
-def _open(path: Path, config: DataConfig) -> tuple[Any, Roles, str]:
+def _open(path: Path, config: DataConfig) -> tuple[dict[str, Any], str]:
+    """The columns by role, None where there is none, and a sentence about them."""
     try:
         import pyarrow as arrow
-        import pyarrow.parquet as parquet
+        from pyarrow import parquet
     except ImportError:
         raise DataError(
             "parquet needs the package pyarrow", path=path, hint="pip install 'advrec[parquet]'"
@@ -47,8 +47,8 @@ def _open(path: Path, config: DataConfig) -> tuple[Any, Roles, str]:
         file = parquet.ParquetFile(path)
         names = list(file.schema_arrow.names)
         roles = by_name(names, Wanted.of(config), path)
-        used = [names[at] for at in (roles.user, roles.item, roles.rating, roles.timestamp) if at >= 0]
-        table = file.read(columns=used)
+        places = {role: getattr(roles, role) for role in ROLES}
+        table = file.read(columns=[names[at] for at in places.values() if at >= 0])
     except FileNotFoundError:
         raise DataError("no such file", path=path) from None
     except (arrow.ArrowException, OSError) as error:
@@ -56,14 +56,11 @@ def _open(path: Path, config: DataConfig) -> tuple[Any, Roles, str]:
         raise DataError(f"not a parquet file that can be read ({first})", path=path) from None
     if not table.num_rows:
         raise DataError("the table has no row", path=path)
-    columns = {
-        role: None if getattr(roles, role) < 0 else table.column(names[getattr(roles, role)])
-        for role in ("user", "item", "rating", "timestamp")
-    }
-    return columns, roles, f"parquet; {roles.sentence(names)}"
+    columns = {role: None if at < 0 else table.column(names[at]) for role, at in places.items()}
+    return columns, f"parquet; {roles.sentence(names)}"
 
 
-def _read_part(part: int | None, path: Path, columns: Any, roles: Roles) -> Part:
+def _read_part(part: int | None, path: Path, columns: dict[str, Any]) -> Part:
     users, user_ids = _ids(path, "user", columns["user"])
     items, item_ids = _ids(path, "item", columns["item"])
     return Part(

@@ -10,7 +10,7 @@ from advrec.data.interactions import Interactions
 from advrec.data.readers import delimited
 from advrec.data.readers.columns import Wanted, by_name
 from advrec.data.readers.delimited import Sample, find_separator, given_separator
-from advrec.data.readers.merge import merge
+from advrec.data.readers.merge import merge, once_each
 from advrec.data.text import SEPARATOR_NAMES, Layout, read_bytes, shown
 from advrec.errors import DataError
 
@@ -22,13 +22,12 @@ def read(
 ) -> Interactions:
     """Read one .inter file, or those of a split. Raises DataError with file and line."""
     parts = []
-    notes = []
+    said = {}
     for part, path in files.items():
         data = read_bytes(path)
-        layout, sentence = understand(path, data, config)
+        layout, said[path.name] = understand(path, data, config)
         parts.append(delimited.read_part(part, path, data, layout))
-        notes.append(f"{path.name}: {sentence}")
-    return merge(parts, name=name, source=source, format="recbole", notes=notes)
+    return merge(parts, name=name, source=source, format="recbole", notes=once_each(said))
 
 
 def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str]:

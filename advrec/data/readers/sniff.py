@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from advrec.data.config import DataConfig
-from advrec.data.interactions import PART_NAMES, TEST, TRAIN, VALID
+from advrec.data.interactions import TEST, TRAIN, VALID
 from advrec.data.readers import movielens, parquet
 from advrec.data.readers.delimited import Sample
 from advrec.data.text import read_bytes
@@ -122,6 +123,12 @@ def _plan_single(folder: Path, paths: list[Path], wanted: str) -> Plan:
             chosen = _plan_file(choice[0], wanted)
             said = f"{choice[0].name}: the only file here that can be the interactions"
             return Plan(chosen.format, chosen.files, (said, *chosen.why))
+    if len(tables) == 1 and lonely:
+        raise DataError(
+            f"{lonely[0].name} stands alone, wanted train.* and test.* together",
+            path=folder,
+            hint="to have it split, give the file itself",
+        )
     found = ", ".join(path.name for path in paths[:12]) or "nothing"
     raise DataError(
         f"cannot tell which file holds the interactions; found {found}",
@@ -138,38 +145,44 @@ def _plan_file(path: Path, wanted: str) -> Plan:
 def _format_of(path: Path, wanted: str) -> tuple[str, tuple[str, ...]]:
     if wanted != "auto":
         return wanted, (f"format {wanted}, as asked for",)
-    stem, ending = _stem_and_ending(path)
+    name = path.name.removesuffix(".gz")
+    ending = _stem_and_ending(path)[1]
     if ending == ".inter":
-        return "recbole", (f"{path.name}: a RecBole file by its name",)
-    if ending == ".parquet" or _starts_with(path, parquet.MAGIC):
-        return "parquet", (f"{path.name}: a parquet file",)
-    if path.name.removesuffix(".gz") in movielens.RATING_FILES[:2]:
-        return "movielens", (f"{path.name}: MovieLens by its name",)
-    if path.name.removesuffix(".gz") == "ratings.csv":
-        sample = Sample.of(read_bytes(path))
-        if sample.lines[0][1] == b"userId,movieId,rating,timestamp":
-            return "movielens", (f"{path.name}: MovieLens by its name and header",)
-    if ending in (".csv", ".tsv", ".rating"):
-        return "csv", (f"{path.name}: a table by its name",)
-    format, because = _by_content(Sample.of(read_bytes(path)))
+        format, because = "recbole", "a RecBole file by its name"
+    elif ending == ".parquet" or _starts_with(path, parquet.MAGIC):
+        format, because = "parquet", "a parquet file"
+    elif name in movielens.RATING_FILES[:2]:
+        format, because = "movielens", "MovieLens by its name"
+    elif name == "ratings.csv" and _first_line(path) == movielens.CSV_HEADER:
+        format, because = "movielens", "MovieLens by its name and header"
+    elif ending in (".csv", ".tsv", ".rating"):
+        format, because = "csv", "a table by its name"
+    else:
+        format, because = _by_content(Sample.of(read_bytes(path)))
     return format, (f"{path.name}: {because}",)
 
 
+def _first_line(path: Path) -> bytes:
+    return Sample.of(read_bytes(path)).lines[0][1]
+
+
 def _by_content(sample: Sample) -> tuple[str, str]:
-    """LightGCN text, a table, or RecBole, by the first lines."""
+    """LightGCN text, a table, or RecBole, by what most of the first lines are.
+
+    Most, not all: a line that does not fit is for the reader to name, not a reason to read the
+    file as something else.
+    """
     first = sample.lines[0][1]
     if b":token" in first:
         return "recbole", "a header with :token, RecBole"
     tokens = [line.split() for _, line in sample.lines]
-    if not all(token.isdigit() for row in tokens for token in row):
-        return "csv", "not only whole numbers and blanks, so a table"
-    widths = {len(row) for row in tokens}
-    if len(widths) > 1:
-        return "lightgcn", "whole numbers, lines of different length: LightGCN text"
-    users = [row[0] for row in tokens]
-    again = len(set(users)) < len(users)
-    if widths <= {3, 4} and again:
-        return "csv", f"always {widths.pop()} numbers a line and users come again, so a table"
+    numeric = [row for row in tokens if all(token.isdigit() for token in row)]
+    if 2 * len(numeric) < len(tokens):
+        return "csv", "not whole numbers separated by blanks, so a table"
+    width, lines = Counter(len(row) for row in tokens).most_common(1)[0]
+    users = {row[0] for row in tokens}
+    if width >= 3 and lines >= 0.9 * len(tokens) and len(users) <= 0.9 * len(tokens):
+        return "csv", f"{width} numbers a line and users come again, so a table"
     return "lightgcn", "whole numbers, a line a user: LightGCN text"
 
 

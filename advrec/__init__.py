@@ -1,0 +1,89 @@
+"""advrec: recommenders that survive perturbation, and how robust a recommender is.
+
+    import advrec
+
+    base = advrec.pretrain("debian", model="mf")
+    robust = advrec.adv_train(from_=base.run, eps=0.5)
+    advrec.attack(robust.run, noise="adversarial", eps=[0.5, 1.0])
+    advrec.evaluate(robust.run, ks=[10, 20])
+
+torch is imported when one of these is first used, not by `import advrec`.
+`attack`, `evaluate`, `export` and `recommend` are functions here; what else is in the modules of
+these names is imported from them: `from advrec.attack import noise_for`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from advrec.api import (
+        adv_train,
+        attack,
+        evaluate,
+        export,
+        pretrain,
+        recommend,
+        resume,
+    )
+    from advrec.data import DataConfig, Dataset, load_dataset
+    from advrec.errors import AdvrecError
+    from advrec.launch import TrainResult
+    from advrec.runs import Run
+    from advrec.train import Event
+
+__all__ = [
+    "AdvrecError",
+    "DataConfig",
+    "Dataset",
+    "Event",
+    "Run",
+    "TrainResult",
+    "adv_train",
+    "attack",
+    "evaluate",
+    "export",
+    "load_dataset",
+    "pretrain",
+    "recommend",
+    "resume",
+]
+
+_ELSEWHERE = {
+    "AdvrecError": "advrec.errors",
+    "DataConfig": "advrec.data",
+    "Dataset": "advrec.data",
+    "Event": "advrec.train",
+    "Run": "advrec.runs",
+    "TrainResult": "advrec.launch",
+    "load_dataset": "advrec.data",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'advrec' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_ELSEWHERE.get(name, "advrec.api")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Python sets every imported submodule as an attribute of its package; for `advrec.attack` and
+    its like that would hide the function of the same name, so there the function stays."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,126 @@
+"""Whole training steps in one native call, for the models whose arithmetic the core knows.
+
+At hundreds of nanoseconds a triplet, Python and autograd would cost more than the arithmetic. The
+composable tier (`advrec.stepper.ComposableStepper`) makes the same steps, a thousand times more
+flexibly; the tests hold the two against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor
+
+from advrec import native, ops
+from advrec.models.lightgcn import LightGCN
+from advrec.models.mf import MF
+from advrec.stepper import ADAGRAD_START, N_STATES, OPT_EPS, StepStats, check_state
+
+if TYPE_CHECKING:
+    from advrec.config import ResolvedConfig
+    from advrec.models.base import Recommender
+    from advrec.sampling import Positives
+
+BETAS: Final = (0.9, 0.999)
+"""Adam's decay rates; torch.optim's and the papers' values."""
+
+GRAIN_WORK: Final = 2**27
+"""About half a second on two cores, counted in table entries or edges that a call moves."""
+
+
+def supports(model: Recommender, config: ResolvedConfig) -> bool:
+    """Can the fused tier train this model with these options on its device?
+
+    Exactly MF and LightGCN (a subclass may compute anything), on the CPU, with the compiled core.
+    LightGCN's embeddings all move in every step, so it has no sparse_adam.
+    """
+    if type(model) not in (MF, LightGCN) or config.optimizer not in ops.OPTIMIZERS:
+        return False
+    if isinstance(model, LightGCN) and config.optimizer == "sparse_adam":
+        return False
+    return model.embedding.device.type == "cpu" and native.kernels() == "native"
+
+
+class FusedStepper:
+    """Steps of MF or LightGCN, BPR or APR, by `mf_steps` and `lightgcn_steps` of the core."""
+
+    def __init__(self, model: MF | LightGCN, positives: Positives, config: ResolvedConfig) -> None:
+        self._model = model
+        self._positives = positives
+        self._config = config
+        self._steps = 0
+        start = ADAGRAD_START if config.optimizer == "adagrad" else 0.0
+        self._states = [
+            torch.full_like(model.embedding, start, requires_grad=False)
+            for _ in range(N_STATES[config.optimizer])
+        ]
+
+    @property
+    def examples(self) -> int:
+        """Triplets of an epoch."""
+        return len(self._positives) * self._config.negatives
+
+    @property
+    def total_steps(self) -> int:
+        return -(-self.examples // self._config.batch_size)
+
+    @property
+    def grain(self) -> int:
+        if isinstance(self._model, LightGCN):
+            graph = self._model.graph
+            work = (graph.indices.numel() + graph.n_nodes) * (self._model.layers + 1) * 2
+        else:
+            work = self._config.batch_size * self._config.dim
+            if self._config.optimizer == "adam":
+                work += self._model.embedding.numel()
+        return max(1, GRAIN_WORK // work)
+
+    def run(self, epoch: int, first_step: int, steps: int) -> StepStats:
+        config, model = self._config, self._model
+        state1, state2 = (*self._states, None, None)[:2]
+        table = (model.embedding.detach(), state1, state2)
+        drawing = (*ops.positives_arguments(self._positives), config.seed, epoch)
+        schedule = (
+            config.negatives,
+            ops.MODES[config.sampling],
+            first_step,
+            steps,
+            config.batch_size,
+            config.reduction == "mean",
+            config.reg,
+        )
+        adversary = (config.eps, config.adv_weight, ops.NORMS[config.norm])
+        optimizer = (
+            ops.OPTIMIZERS[config.optimizer],
+            config.lr,
+            *BETAS,
+            OPT_EPS[config.optimizer],
+            self._steps,
+        )
+        if isinstance(model, LightGCN):
+            graph = model.graph
+            losses = ops.fused().lightgcn_steps(
+                *table, graph.indptr, graph.indices, graph.scale, model.layers,
+                *drawing, *schedule, *adversary, ops.SITES[config.site], *optimizer,
+            )  # fmt: skip
+        else:
+            losses = ops.fused().mf_steps(*table, *drawing, *schedule, *adversary, *optimizer)
+        self._steps += steps
+        first = first_step * config.batch_size
+        last = min((first_step + steps) * config.batch_size, self.examples)
+        clean, adversarial = losses.tolist()
+        return StepStats(clean, adversarial, last - first)
+
+    def state(self) -> dict[str, Tensor]:
+        state = {"steps": torch.tensor(self._steps, dtype=torch.int64)}
+        for number, tensor in enumerate(self._states, start=1):
+            state[f"state{number}"] = tensor.clone()
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        check_state(state, self.state())
+        self._steps = int(state["steps"])
+        for number, tensor in enumerate(self._states, start=1):
+            tensor.copy_(state[f"state{number}"])

@@ -1,0 +1,344 @@
+"""`advrec attack`: what noise on the parameters costs a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from advrec_cli import inputs
+from advrec_cli.console import emit_json, note, plain, show_report
+from advrec_cli.help import examples
+from advrec_cli.options import (
+    NORMS,
+    OUTPUT,
+    ConfigFile,
+    Given,
+    Json,
+    Quiet,
+    RunNames,
+    RunsDir,
+    closest,
+    named,
+    numbers,
+    one_of,
+    split_list,
+    takes,
+)
+
+if TYPE_CHECKING:
+    from advrec.attack import AttackResult
+    from advrec.report import Table
+    from advrec.runs import Run
+
+EPILOG = examples(
+    "advrec attack  # the newest run beside the one it started from",
+    "advrec attack mf-debian-1 --noise adversarial --eps 0.5,1,2",
+    "advrec attack A B --metric NDCG,Recall -k 10,50 --plot robustness.png",
+    "advrec attack A --steps 10 --restarts 3  # projected gradient ascent instead of one step",
+)
+
+ATTACK = "Attack"
+KINDS = ("random", "adversarial")
+RESULT = "attack.json"
+
+
+@takes(named("data", "seed", "device", "threads", "kernels"))
+def attack(
+    given: Given,
+    runs: RunNames = None,
+    noise: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--noise",
+            metavar="KIND",
+            help="random, adversarial or both: adversarial noise is the worst of its size that is"
+            " found, random noise has the same rows and norms. May be repeated, or hold commas."
+            " [dim]\\[default: both][/]",
+            rich_help_panel=ATTACK,
+            show_default=False,
+        ),
+    ] = None,
+    eps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--eps",
+            metavar="X[,X…]",
+            help="ε, the L2 norm of each row of the noise. [dim]\\[default: 0.5,1,2][/]",
+            rich_help_panel=ATTACK,
+            show_default=False,
+        ),
+    ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(
+            "--site",
+            metavar="NAME",
+            help="Where the noise is added; 'advrec models' lists each model's sites."
+            " [dim]\\[default: the model's first][/]",
+            rich_help_panel=ATTACK,
+            show_default=False,
+        ),
+    ] = None,
+    norm: Annotated[
+        str | None,
+        typer.Option(
+            "--norm",
+            metavar="NAME",
+            help="What has norm ε: row, joint or tensor. [dim]\\[default: the site's first][/]",
+            rich_help_panel=ATTACK,
+            show_default=False,
+            callback=one_of(NORMS),
+        ),
+    ] = None,
+    steps: Annotated[
+        int,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            help="Gradient steps of adversarial noise; more than 1 is PGD, with every row"
+            " projected back onto its ball.",
+            rich_help_panel=ATTACK,
+        ),
+    ] = 1,
+    restarts: Annotated[
+        int,
+        typer.Option(
+            "--restarts",
+            metavar="N",
+            help="Starts, of which the worst counts.",
+            rich_help_panel=ATTACK,
+        ),
+    ] = 1,
+    step_size: Annotated[
+        float | None,
+        typer.Option(
+            "--step-size",
+            metavar="X",
+            help="Length of a step, in the unit of ε. [dim]\\[default: 2.5·ε/steps][/]",
+            rich_help_panel=ATTACK,
+            show_default=False,
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            metavar="NAME[@K]",
+            help="What to measure. May be repeated, or hold commas."
+            " [dim]\\[default: the figure that chose the run's best epoch][/]",
+            rich_help_panel=ATTACK,
+            show_default=False,
+        ),
+    ] = None,
+    k: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-k",
+            metavar="K[,K…]",
+            help="Cut-offs of the metrics that are named without one. [dim]\\[default: 20][/]",
+            rich_help_panel=ATTACK,
+            show_default=False,
+        ),
+    ] = None,
+    part: Annotated[
+        str,
+        typer.Option(
+            "--part",
+            metavar="NAME",
+            help="Which held-out part to measure on: test or valid.",
+            rich_help_panel=ATTACK,
+            callback=one_of(("test", "valid")),
+        ),
+    ] = "test",
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="Draw the metric over ε into a .png, .pdf or .svg.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write the table too, as .md or .json.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    runs_dir: RunsDir = Path("runs"),
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how much a run's rankings lose when its parameters are disturbed by noise of norm ε.
+
+    The gradient is taken over all training pairs with fresh negatives, and every row of the table
+    moves by ε. The budget is printed as measured: the largest row norm of the noise, and its share
+    of the mean row norm of the table, for ε alone says nothing before the norms are known.
+
+    Several runs stand side by side; each result is also kept in its run folder as attack.json.
+    """
+    from advrec.errors import UsageError
+
+    kinds = _kinds(noise or ["both"])
+    budgets = numbers(eps or ["0.5,1,2"], float, "--eps")
+    cutoffs = numbers(k or ["20"], int, "-k", low=1)
+    if "random" in kinds and len(kinds) == 1 and (steps > 1 or step_size is not None):
+        raise UsageError("Random noise takes no steps.", hint="use --noise adversarial")
+    file = inputs.config_file(config)
+    chosen = inputs.chosen_runs(runs or [], runs_dir, with_parent=True, quiet=quiet)
+    plan = {"site": site, "norm": norm, "restarts": restarts, "ks": cutoffs, "part": part}
+    climb = {"steps": steps, "step_size": step_size}
+    plan["seed"] = {**file.train, **given.train}.get("seed", 0)
+    found: list[tuple[Run, list[AttackResult]]] = []
+    with inputs.computing(given, file) as device:
+        from advrec.attack import attack as attack_model
+
+        loader = inputs.Loader(given, file, device)
+        for run in chosen:
+            model, dataset = loader.model(run), loader.dataset(run)
+            metrics = split_list(metric or [run.config.metric if not k else "NDCG"])
+            results: list[AttackResult] = []
+            for kind in kinds:
+                note(f"{run.name}: {kind} noise at ε = {_listed(budgets)}", quiet=quiet)
+                results += attack_model(
+                    model,
+                    dataset,
+                    noise=kind,
+                    eps=budgets,
+                    metrics=metrics,
+                    clean=results[0].clean if results else None,
+                    **plan,
+                    **(climb if kind == "adversarial" else {}),
+                )
+            kept = run.write_json(RESULT, _document([(run, results)]))
+            note(f"  kept in {kept}", quiet=quiet)
+            found.append((run, results))
+    _present(found, json=json, out=out)
+    if plot is not None:
+        _draw(found, plot)
+        note(f"drawn into {plot}", quiet=quiet)
+
+
+def _present(
+    found: Sequence[tuple[Run, list[AttackResult]]], *, json: bool, out: Path | None
+) -> None:
+    """Tables or JSON on stdout, and a file of either where one was asked for."""
+    import json as text
+
+    from advrec import atomic
+
+    metrics = dict.fromkeys(name for _, results in found for name in results[0].clean.values)
+    tables = [_table(found, metric) for metric in metrics]
+    if json:
+        emit_json(_document(found))
+    else:
+        for made in tables:
+            show_report(made)
+    if out is None:
+        return
+    if out.suffix.lower() == ".json":
+        atomic.write(out, text.dumps(plain(_document(found)), indent=2) + "\n")
+    elif len(tables) == 1 or out.suffix.lower() != ".md":
+        tables[0].write(out)  # refuses other endings
+    else:
+        atomic.write(out, "\n".join(made.to_markdown() for made in tables))
+
+
+def _kinds(given: Sequence[str]) -> list[str]:
+    """The kinds of noise of `--noise`, in the order random, adversarial."""
+    known = (*KINDS, "both")
+    wanted = split_list(given)
+    for kind in wanted:
+        if kind not in known:
+            raise typer.BadParameter(
+                f"{kind!r} is not one of {', '.join(known)}{closest(kind, known)}",
+                param_hint="--noise",
+            )
+    return [kind for kind in KINDS if kind in wanted or "both" in wanted]
+
+
+def _listed(budgets: Sequence[float]) -> str:
+    return ", ".join(f"{eps:g}" for eps in budgets)
+
+
+def _table(found: Sequence[tuple[Run, list[AttackResult]]], metric: str) -> Table:
+    """One row for each run, noise and ε: the budget as measured, and what it costs of a metric."""
+    from advrec.report import Column, Table
+
+    columns = (
+        Column("run"),
+        Column("noise"),
+        Column("ε", "g"),
+        Column("measured", ".4g"),
+        Column("of mean norm", ".1%"),
+        Column("clean"),
+        Column("attacked"),
+        Column("lost", ".1%"),
+    )
+    rows = []
+    for run, results in found:
+        for result in results:
+            if metric in result.clean.values:
+                rows.append(
+                    (
+                        run.name,
+                        result.plan.kind,
+                        result.eps,
+                        result.budget.absolute,
+                        result.budget.relative,
+                        result.clean.values[metric],
+                        result.noisy.values[metric],
+                        round(-result.change[metric], 4) + 0.0,  # no -0.0%
+                    )
+                )
+    first = found[0][1][0]
+    how = f"{first.clean.part} part, {first.clean.protocol}, {first.clean.n_users:,} users"
+    sites = " or ".join(
+        dict.fromkeys(f"{r.plan.site} ({r.plan.norm})" for _, results in found for r in results)
+    )
+    notes = (
+        f"{how}; noise at {sites}.",
+        "measured: the largest norm of the noise; lost: share of the clean figure.",
+    )
+    return Table(f"{metric} under noise", columns, tuple(rows), notes)
+
+
+def _document(found: Sequence[tuple[Run, list[AttackResult]]]) -> dict[str, Any]:
+    return {
+        "runs": [
+            {
+                "run": run.name,
+                "path": str(run.path),
+                "model": run.config.model,
+                "phase": run.config.phase,
+                "data_digest": run.origin.data_digest,
+                "epoch": run.progress.best_epoch,
+                "results": [result.to_dict() for result in results],
+            }
+            for run, results in found
+        ]
+    }
+
+
+def _draw(found: Sequence[tuple[Run, list[AttackResult]]], path: Path) -> None:
+    """The curves of all runs for the first metric that all of them have."""
+    from advrec.plots import robustness_plot
+    from advrec.report import attack_curve
+
+    metric = next(iter(found[0][1][0].clean.values))
+    curves = [
+        attack_curve(of_kind, metric, model=run.config.model, training=run.name)
+        for run, results in found
+        for kind in KINDS
+        if (of_kind := [result for result in results if result.plan.kind == kind])
+    ]
+    robustness_plot(curves, metric, path)

@@ -1,0 +1,72 @@
+"""`advrec doctor` and `advrec --version`: what advrec runs on here, and what would mend it."""
+
+from __future__ import annotations
+
+import typer
+
+from advrec_cli.console import emit_json, show, table
+from advrec_cli.help import examples
+from advrec_cli.options import Json, takes
+
+EPILOG = examples(
+    "advrec doctor",
+    "advrec doctor --json  # to attach to a bug report",
+)
+
+
+@takes()
+def doctor(given: object, json: Json = False) -> None:
+    """Check this machine: Python, torch, the compiler, the compiled core, the GPU.
+
+    Exits with 1 where something that advrec needs is missing. Without the compiled core the plain
+    torch twin is used: the same results, slower.
+    """
+    from advrec import native
+    from advrec.versions import versions
+
+    checks = native.diagnose()
+    well = all(check.ok for check in checks)
+    if json:
+        emit_json(
+            {
+                "ok": well,
+                "versions": versions(),
+                "checks": [
+                    {
+                        "name": check.name,
+                        "ok": check.ok,
+                        "found": check.found,
+                        "hint": None if check.ok else check.hint,
+                    }
+                    for check in checks
+                ],
+            }
+        )
+    else:
+        from rich.markup import escape
+
+        made = table(["", "", ""], left=3)
+        made.show_header, made.box, made.padding = False, None, (0, 2, 0, 0)
+        for check in checks:
+            mark = "[green]ok[/]" if check.ok else "[bold red]no[/]"
+            hint = "" if check.ok or not check.hint else f"\n[cyan]hint:[/] {escape(check.hint)}"
+            made.add_row(mark, check.name, escape(check.found) + hint)
+        show(made)
+    if not well:
+        raise typer.Exit(1)
+
+
+def print_version() -> None:
+    """`advrec --version`: one line each for advrec, torch and the compiled core."""
+    import warnings
+
+    from advrec import native
+    from advrec.versions import versions
+
+    found = versions()
+    show(f"advrec {found['advrec']}" + (f" ({found['git'][:12]})" if "git" in found else ""))
+    show(f"torch {found['torch']}, Python {found['python']}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        core = native.core()
+    show(f"core {core.how}: {core.path}" if core else "core not loaded: 'advrec doctor' says why")

@@ -1,0 +1,66 @@
+"""How `--help` looks: typer's panels, then the examples, each on a line of its own.
+
+typer prints an epilog in a different way from version to version; here it is printed by us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from advrec_cli.console import stdout
+
+
+def examples(*lines: str) -> str:
+    """An epilog of example command lines; `  # text` after a line says what it does."""
+    split = [line.partition("  # ") for line in lines]
+    width = max((len(command) for command, _, remark in split if remark), default=0)
+    made = ["[bold]Examples[/]"]
+    for command, _, remark in split:
+        gap = " " * (width - len(command))
+        made.append(f"  [cyan]{command}[/]" + (f"{gap}  [dim]# {remark}[/]" if remark else ""))
+    return "\n".join(made)
+
+
+def _help_with_examples(command: Any, format_help: Callable[[], None]) -> None:
+    """Print the help without the epilog, then the epilog as it is."""
+    epilog, command.epilog = command.epilog, None
+    try:
+        format_help()
+    finally:
+        command.epilog = epilog
+    if epilog:
+        stdout().print(epilog, soft_wrap=True)
+
+
+class Command(TyperCommand):
+    """A command whose epilog keeps its lines."""
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+        """Write the help of this command to stdout."""
+        _help_with_examples(self, lambda: super(Command, self).format_help(ctx, formatter))
+
+    def get_help_option(self, ctx: typer.Context) -> Any:
+        """The `--help` flag; it takes no value, so it shows none."""
+        return _flag(super().get_help_option(ctx))
+
+
+class Group(TyperGroup):
+    """A group of commands whose epilog keeps its lines; alone it prints its help."""
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+        """Write the help of this group to stdout."""
+        _help_with_examples(self, lambda: super(Group, self).format_help(ctx, formatter))
+
+    def get_help_option(self, ctx: typer.Context) -> Any:
+        """The `--help` flag; it takes no value, so it shows none."""
+        return _flag(super().get_help_option(ctx))
+
+
+def _flag(option: Any) -> Any:
+    if option is not None:
+        option.metavar = ""
+    return option

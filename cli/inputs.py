@@ -1,0 +1,151 @@
+"""From what was typed to what the library takes: configuration files, data sets, runs, devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from advrec_cli.console import count, note
+from advrec_cli.options import Given
+
+if TYPE_CHECKING:
+    from advrec.config import ConfigFile
+    from advrec.data import DataConfig, Dataset
+    from advrec.models import Recommender
+    from advrec.runs import Run
+
+
+def config_file(path: Path | None) -> ConfigFile:
+    """The sections of `--config FILE`, empty without one."""
+    from advrec.config import ConfigFile
+
+    return ConfigFile() if path is None else ConfigFile.read(path)
+
+
+def model_options(texts: Sequence[str]) -> dict[str, Any]:
+    """`["alpha=0.5", "name=x"]` → values of TOML types; what is no TOML value is text."""
+    from advrec.config import tomllib
+
+    made: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--option")
+        try:
+            made[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            made[name.strip()] = value
+    return made
+
+
+def open_data(options: Mapping[str, Any], *, quiet: bool) -> tuple[Dataset, DataConfig]:
+    """Load the data set of these options, and say what was understood of it."""
+    from advrec.data import DataConfig, load_dataset
+
+    config = DataConfig.of(**options)
+    dataset = load_dataset(config)
+    tell(dataset, quiet=quiet)
+    return dataset, config
+
+
+def tell(dataset: Dataset, *, quiet: bool) -> None:
+    """One line of counts, then the data set's own notes."""
+    counts = ", ".join(
+        f"{count(number)} {name}"
+        for number, name in (
+            (dataset.n_users, "users"),
+            (dataset.n_items, "items"),
+            (len(dataset.train), "train"),
+            (len(dataset.valid), "validation"),
+            (len(dataset.test), "test pairs"),
+        )
+    )
+    note(f"data {dataset.name}: {counts}", quiet=quiet)
+    for sentence in dataset.notes:
+        note(f"  {sentence}", quiet=quiet)
+
+
+def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:
+    """The finished run that was trained last, perhaps behind the run that it started from."""
+    from advrec import shelf
+    from advrec.errors import AdvrecError, RunError
+
+    finished = [run for run in shelf.all_runs(runs_dir) if run.progress.finished]
+    if not finished:
+        raise RunError(
+            f"There is no finished run in {runs_dir}.",
+            hint="'advrec pretrain' makes one; --runs-dir looks in another folder",
+        )
+    run = finished[0]
+    chosen = [run]
+    if with_parent and run.origin.parent is not None:
+        try:
+            chosen.insert(0, shelf.find(run.origin.parent, runs_dir))
+        except AdvrecError:
+            pass  # the parent was deleted or is damaged; the run itself needs it no more
+    names = " and the run that it started from, ".join(entry.name for entry in reversed(chosen))
+    note(f"no run was named: taking the newest, {names}", quiet=quiet)
+    return chosen
+
+
+def chosen_runs(
+    names: Sequence[str], runs_dir: Path, *, with_parent: bool = False, quiet: bool = False
+) -> list[Run]:
+    """The runs of these names or paths; without any, the newest."""
+    from advrec import shelf
+
+    if not names:
+        return newest(runs_dir, with_parent=with_parent, quiet=quiet)
+    return [shelf.find(name, runs_dir) for name in dict.fromkeys(names)]
+
+
+class Loader:
+    """Loads the runs of one command; runs of the same data share one data set in memory."""
+
+    def __init__(self, given: Given, file: ConfigFile, device: str) -> None:
+        self._overrides = {**file.data, **given.data}
+        self._device = device
+        self._data: dict[tuple[str, str | None], Dataset] = {}
+
+    def dataset(self, run: Run) -> Dataset:
+        """The data set of a run, as its configuration says, or the flags where they differ."""
+        from advrec.api import dataset_of
+        from advrec.data import DataConfig, load_dataset
+
+        key = (run.origin.data_digest, run.origin.features_digest)
+        if key not in self._data:
+            if self._overrides:
+                config = DataConfig.of(**{**(run.data or {}), **self._overrides})
+                self._data[key] = load_dataset(config)
+            else:
+                self._data[key] = dataset_of(run)
+        return self._data[key]
+
+    def model(self, run: Run) -> Recommender:
+        """The best epoch's model of a run, on the device that was asked for."""
+        from advrec.build import load_model
+
+        return load_model(run, self.dataset(run), self._device)
+
+
+@contextmanager
+def computing(given: Given, file: ConfigFile) -> Iterator[str]:
+    """Within: the kernels and threads that were asked for. Gives the device's name."""
+    from advrec import native
+    from advrec.config import TrainConfig, parse
+
+    wanted = {
+        name: value
+        for name, value in file.under(given.train).items()
+        if name in ("device", "threads", "kernels")
+    }
+    config = parse(TrainConfig, wanted, "the options")
+    if config.kernels != "auto":
+        native.use(config.kernels)
+    if config.threads > 0:
+        native.set_threads(config.threads)
+    yield config.device

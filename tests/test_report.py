@@ -1,0 +1,280 @@
+"""Tables and figures: nothing lost on the way to JSON, nothing unreadable in Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advrec.attack import AttackResult, Plan
+from advrec.errors import RunError, UsageError
+from advrec.evaluate import Evaluation
+from advrec.perturb import Budget
+from advrec.plots import Line, robustness_plot, training_lines, training_plot
+from advrec.report import (
+    Column,
+    Curve,
+    Table,
+    attack_curve,
+    comparison_table,
+    evaluation_table,
+    robustness_table,
+    seeds_table,
+)
+from advrec.stats import compare, summarize
+
+SIGNATURES = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-", "svg": b"<?xml"}
+
+
+def make_evaluation(**values: float) -> Evaluation:
+    named = {name.replace("_", "@"): value for name, value in values.items()}
+    return Evaluation(named, 1200, 0, {}, np.zeros(0, dtype=np.int64), "full ranking", "test")
+
+
+def make_curves() -> list[Curve]:
+    eps = (0.5, 1.0, 2.0)
+    loses = {"random": (0.0, 0.05, 0.1), "adversarial": (0.1, 0.3, 0.7)}
+    return [
+        Curve(model, training, noise, 0.5, eps, tuple(0.5 * (1 - x) for x in loses[noise]))
+        for model in ("MF", "LightGCN")
+        for training in ("pretrained", "adversarially trained")
+        for noise in ("random", "adversarial")
+    ]
+
+
+# --- tables -----------------------------------------------------------------------------------
+
+
+def test_markdown_is_aligned_with_numbers_to_the_right() -> None:
+    table = Table(
+        "A | B",
+        (Column("model"), Column("NDCG@20"), Column("lost", ".1%"), Column("users")),
+        (("MF|1", 0.12345, 0.5, 12345), ("LightGCN", math.nan, None, 7)),
+        ("A note.",),
+    )
+    assert table.to_markdown() == (
+        "**A \\| B**\n"
+        "\n"
+        "| model    | NDCG@20 |  lost |  users |\n"
+        "| -------- | ------: | ----: | -----: |\n"
+        "| MF\\|1    |  0.1235 | 50.0% | 12,345 |\n"
+        "| LightGCN |       – |     – |      7 |\n"
+        "\n"
+        "A note.\n"
+    )
+
+
+def test_json_keeps_every_digit_and_is_free_of_nan() -> None:
+    columns = (Column("model"), Column("a"), Column("b"), Column("c"))
+    table = Table("T", columns, (("MF", 1 / 3, math.nan, math.inf),), ("n",))
+    assert json.loads(table.to_json()) == {
+        "title": "T",
+        "columns": ["model", "a", "b", "c"],
+        "rows": [{"model": "MF", "a": 1 / 3, "b": None, "c": None}],
+        "notes": ["n"],
+    }
+
+
+def test_a_table_without_rows_is_still_a_table() -> None:
+    table = Table("T", (Column("model"), Column("HR@5")), ())
+    assert table.to_markdown() == "**T**\n\n| model | HR@5 |\n| ----- | ---- |\n"
+
+
+def test_rows_fit_their_columns() -> None:
+    with pytest.raises(ValueError, match="3 cells under 2"):
+        Table("T", (Column("a"), Column("b")), ((1, 2, 3),))
+
+
+@pytest.mark.parametrize("name", ["table.md", "table.JSON"])
+def test_a_table_is_written_by_its_ending(tmp_path: Path, name: str) -> None:
+    table = Table("T", (Column("ε"),), ((0.5,),))
+    path = table.write(tmp_path / name)
+    text = path.read_text(encoding="utf-8")
+    assert text == (table.to_markdown() if name.endswith("md") else table.to_json())
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_table_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    table = Table("T", (Column("a"),), ((1,),))
+    with pytest.raises(UsageError, match=r"\.html") as caught:
+        table.write(tmp_path / "table.html")
+    assert str(tmp_path / "table.md") in (caught.value.hint or "")
+    with pytest.raises(RunError, match="cannot be written"):
+        table.write(tmp_path / "missing" / "table.md")
+
+
+def test_an_evaluation_table_says_how_it_was_measured() -> None:
+    skipped = replace(make_evaluation(HR_5=0.25, AUC=0.75), n_skipped=34)
+    table = evaluation_table({"MF": skipped})
+    assert [column.name for column in table.columns] == ["model", "HR@5", "AUC"]
+    assert table.rows == (("MF", 0.25, 0.75),)
+    assert table.notes == (
+        "test part, full ranking, 1,200 users (34 without relevant items left out).",
+    )
+
+
+def test_rows_measured_differently_are_never_shown_as_comparable() -> None:
+    full = make_evaluation(HR_5=0.25)
+    sampled = replace(full, protocol="sampled, 99 negatives, seed 0")
+    same = evaluation_table({"A": full, "B": full})
+    assert len(same.notes) == 1
+    mixed = evaluation_table({"A": full, "B": sampled, "C": full})
+    assert "must not be compared" in mixed.notes[0]
+    assert mixed.notes[1:] == (
+        "A, C: test part, full ranking, 1,200 users.",
+        "B: test part, sampled, 99 negatives, seed 0, 1,200 users.",
+    )
+
+
+def test_a_robustness_table_has_a_row_for_each_eps() -> None:
+    curve = Curve("MF", "BPR", "random", 0.5, (0.5, 1.0), (0.4, 0.6), relative_eps=(0.2, 0.4))
+    table = robustness_table([curve], "NDCG@20")
+    names = [column.name for column in table.columns]
+    assert names == [
+        *("model", "training", "noise", "eps", "of mean norm"),
+        *("NDCG@20", "clean", "lost"),
+    ]
+    assert table.rows[0][:3] == ("MF", "BPR", "random")
+    assert table.rows[0][3:] == pytest.approx((0.5, 0.2, 0.4, 0.5, 0.2))
+    assert table.rows[1][-1] == pytest.approx(-0.2)
+    assert "| 40.0% |" in table.to_markdown()
+    without = robustness_table([replace(curve, relative_eps=None)], "NDCG@20")
+    assert "of mean norm" not in [column.name for column in without.columns]
+
+
+def test_nothing_can_be_lost_of_nothing() -> None:
+    curve = Curve("MF", "BPR", "random", 0.0, (0.5,), (0.0,))
+    assert math.isnan(curve.lost[0])
+    assert "–" in robustness_table([curve], "HR@5").to_markdown()
+
+
+def test_a_curve_is_as_long_as_its_eps() -> None:
+    with pytest.raises(ValueError, match="2 of values"):
+        Curve("MF", "BPR", "random", 0.5, (0.5,), (0.4, 0.3))
+
+
+def make_attack(eps: float, value: float) -> AttackResult:
+    return AttackResult(
+        plan=Plan("adversarial", "ego", "row"),
+        eps=eps,
+        budget=Budget(norm="row", absolute=eps, relative=eps / 2, rows=10, largest_row=eps),
+        clean_loss=0.1,
+        noisy_loss=0.2,
+        clean=make_evaluation(HR_5=0.5),
+        noisy=make_evaluation(HR_5=value),
+    )
+
+
+def test_attacks_become_a_curve_in_the_order_of_eps() -> None:
+    curve = attack_curve(
+        [make_attack(1.0, 0.2), make_attack(0.5, 0.4)], "HR@5", model="MF", training="BPR"
+    )
+    assert curve == Curve(
+        "MF", "BPR", "adversarial", 0.5, (0.5, 1.0), (0.4, 0.2), relative_eps=(0.25, 0.5)
+    )
+    assert curve.lost == pytest.approx((0.2, 0.6))
+    with pytest.raises(UsageError, match="NDCG@20"):
+        attack_curve([make_attack(1.0, 0.2)], "NDCG@20", model="MF", training="BPR")
+    with pytest.raises(UsageError, match="no attacks"):
+        attack_curve([], "HR@5", model="MF", training="BPR")
+
+
+def test_seeds_and_comparisons_become_tables() -> None:
+    seeds = seeds_table({"MF": {"HR@5": summarize([0.1, 0.2, 0.3])}})
+    assert seeds.rows[0][:3] == ("MF", "HR@5", pytest.approx(0.2))
+    assert seeds.rows[0][-1] == 3
+    assert "95% t-interval" in seeds.notes[0]
+    found = comparison_table({"HR@5": compare([0.2, 0.3], [0.1, 0.25])}, ("APR", "BPR"))
+    assert [column.name for column in found.columns][1:4] == ["APR", "BPR", "difference"]
+    assert "+0.0750" in found.to_markdown()
+
+
+# --- figures ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", list(SIGNATURES))
+def test_figures_are_written_in_the_format_of_their_ending(tmp_path: Path, ending: str) -> None:
+    pytest.importorskip("matplotlib")
+    robust = robustness_plot(make_curves(), "NDCG@20", tmp_path / f"robust.{ending}")
+    trained = training_plot({"loss": [Line("BPR", [1, 2], [0.7, 0.6])]}, tmp_path / f"t.{ending}")
+    for path in (robust, trained):
+        assert path.read_bytes().startswith(SIGNATURES[ending])
+    assert sorted(tmp_path.iterdir()) == sorted([robust, trained])
+
+
+def test_the_same_results_draw_the_same_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for ending in SIGNATURES:
+        paths = [tmp_path / f"{name}.{ending}" for name in "ab"]
+        first, second = (robustness_plot(make_curves(), "HR@5", p).read_bytes() for p in paths)
+        assert first == second
+
+
+def test_a_robustness_figure_draws_every_curve_from_the_clean_figure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Read back from the figure itself: panels, lines, their styles, and where they begin."""
+    figure_module = pytest.importorskip("matplotlib.figure")
+    drawn = []
+    save = figure_module.Figure.savefig
+    monkeypatch.setattr(
+        figure_module.Figure,
+        "savefig",
+        lambda fig, *a, **k: (drawn.append(fig), save(fig, *a, **k)),
+    )
+    curves = make_curves()
+    curves[0] = replace(curves[0], low=(0.4, 0.4, 0.3), high=(0.55, 0.5, 0.5))
+    robustness_plot(curves, "NDCG@20", tmp_path / "robust.png")
+    above, below = drawn[0].axes[:2], drawn[0].axes[2:]
+    assert [axis.get_title(loc="left") for axis in above] == ["MF", "LightGCN"]
+    assert above[0].get_ylabel() == "NDCG@20"
+    for upper, lower, model in zip(above, below, ("MF", "LightGCN"), strict=True):
+        of_model = [curve for curve in curves if curve.model == model]
+        for curve, line, lost in zip(of_model, upper.lines, lower.lines, strict=False):
+            assert line.get_xdata().tolist() == [0, *curve.eps]
+            assert line.get_ydata().tolist() == [curve.clean, *curve.values]
+            assert lost.get_ydata().tolist() == [0, *curve.lost]
+            assert line.get_linestyle() == ("--" if curve.noise == "random" else "-")
+        colours = {line.get_color() for line in upper.lines}
+        assert len(colours) == 2
+    assert len(above[0].collections) == len(below[0].collections) == 1
+    labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert labels[:2] == ["pretrained", "adversarially trained"]
+    assert set(labels[2:]) == {"random noise", "adversarial noise"}
+
+
+def test_a_history_becomes_lines_that_follow_its_parent() -> None:
+    history = [
+        {"epoch": 0, "valid": {"NDCG@20": 0.1}},
+        {"epoch": 1, "loss": 0.7, "seconds": 1.0},
+        {"epoch": 2, "loss": 0.6, "adv_loss": 0.8, "valid": {"NDCG@20": 0.2}},
+    ]
+    assert training_lines(history, "APR", after=10) == {
+        "NDCG@20 (validation)": Line("APR", [10, 12], [0.1, 0.2]),
+        "loss a triplet": Line("APR", [11, 12], [0.7, 0.6]),
+        "adversarial loss a triplet": Line("APR", [12], [0.8]),
+    }
+
+
+def test_figures_of_nothing_or_nowhere_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no curves"):
+        robustness_plot([], "HR@5", tmp_path / "a.png")
+    with pytest.raises(UsageError, match="no training history"):
+        training_plot({"loss": []}, tmp_path / "a.png")
+    with pytest.raises(UsageError, match=r"\.jpg"):
+        robustness_plot(make_curves(), "HR@5", tmp_path / "a.jpg")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_matplotlib_is_said_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match="need matplotlib") as caught:
+        robustness_plot(make_curves(), "HR@5", tmp_path / "a.png")
+    assert "pip install" in (caught.value.hint or "")
