@@ -16,6 +16,7 @@ from advrec.attack import attack as attack_model
 from advrec.build import load_model
 from advrec.config import TrainConfig, parse
 from advrec.data import DataConfig, Dataset, load_dataset
+from advrec.data.embedded import EMBEDDED
 from advrec.errors import AdvrecError, RunError, UsageError
 from advrec.evaluate import Evaluation
 from advrec.evaluate import evaluate as evaluate_model
@@ -239,10 +240,9 @@ def _section(config: DataConfig) -> dict[str, Any]:
     """As plain values, with absolute paths: the run may be resumed from another folder."""
     section = config.model_dump(exclude_none=True)
     for name in ("data", "features", "item_names"):
-        value = section.get(name)
-        if value is not None and ("/" in value or "\\" in value or "." in value):
-            path = Path(value).expanduser()
-            section[name] = str(path.resolve()) if path.exists() else value
+        path = Path(section.get(name, "")).expanduser()
+        if name in section and section[name] not in EMBEDDED and path.exists():
+            section[name] = str(path.resolve())
     return section
 
 

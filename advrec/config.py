@@ -168,7 +168,22 @@ def resolve(config: TrainConfig, model: type[Recommender]) -> ResolvedConfig:
     if config.metric is not None:
         metric_specs((config.metric,), (20,))  # UsageError for a figure that does not exist
     values = {**model.defaults, **given, "site": site.name, "norm": norm, "model": model.name}
+    values["options"] = _model_options(model, config.options)
     return parse(ResolvedConfig, values, f"the options of {model.name!r}")
+
+
+def _model_options(
+    model: type[Recommender], given: Mapping[str, OptionValue]
+) -> dict[str, OptionValue]:
+    """The options that only this model has, those left open filled in from `model.options`."""
+    known: Mapping[str, OptionValue] = getattr(model, "options", {})
+    for name in given:
+        if name not in known:
+            raise ConfigError(
+                f"The model {model.name!r} has no option {name!r}.",
+                hint=_close(name, known) or f"it has {', '.join(known) or 'none of its own'}",
+            )
+    return {**known, **given}
 
 
 @dataclass(frozen=True)

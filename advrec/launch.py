@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
 
 RESUMABLE = ("epochs", "patience", "device", "threads", "kernels", "checkpoint_seconds")
-"""Options that may change when a run goes on: none of them changes what an epoch computes."""
+"""Options that may change when a run goes on: none changes what an epoch computes, kernels and
+device aside, which change its rounding."""
 
 INHERITED_NOT = ("phase", "eps", "adv_weight", "norm", "site", "device")
 """Options that adversarial training does not take over from the pretraining it starts from."""

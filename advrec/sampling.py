@@ -52,6 +52,7 @@ class Positives:
 
     @property
     def n_users(self) -> int:
+        """U, with the users who are never drawn."""
         return self.indptr.numel() - 1
 
     def __len__(self) -> int:

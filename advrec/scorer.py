@@ -101,10 +101,11 @@ def _scorer(model: Scored, dataset: Dataset, noise: Noise | None) -> Scorer:
             f"{dataset.name!r} has {dataset.n_users} and {dataset.n_items}.",
             hint="use the data set and the split that the model was trained on",
         )
+    user, item = _on_cpu(user, item)
     _check_finite(user, "user")
     _check_finite(item, "item")
     _check_range(user, item)
-    return ByVectors(*_on_cpu(user, item))
+    return ByVectors(user, item)
 
 
 @dataclass(frozen=True)

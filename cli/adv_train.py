@@ -7,23 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
 from advrec_cli import inputs
 from advrec_cli.help import examples
-from advrec_cli.options import (
-    ADVERSARY,
-    MODEL,
-    OUTPUT,
-    RUNS,
-    TRAINING,
-    ConfigFile,
-    Given,
-    Json,
-    Quiet,
-    RunsDir,
-    settings,
-    takes,
-)
+from advrec_cli.options import ConfigFile, Given, Json, Quiet, RunsDir, takes
+from advrec_cli.settings import ADVERSARY, MODEL, OUTPUT, RUNS, TRAINING, settings
 from advrec_cli.training import (
     ModelOptions,
     Name,
@@ -53,6 +40,7 @@ INHERITED = [
 @takes(settings("train", panels=(ADVERSARY,)), INHERITED, settings("train", panels=(OUTPUT,)))
 def adv_train(
     given: Given,
+    *,
     start: Annotated[
         str | None,
         typer.Option(
@@ -89,7 +77,7 @@ def adv_train(
             result = advrec.resume(resume, runs=runs_dir, on_event=watcher, **given.train)
         else:
             out = new_folder(name, runs_dir)
-            options = {k: v for k, v in file.under(given.train).items() if k != "phase"}
+            options = inputs.train_options(file, given)
             wanted = {**file.data, **given.data}
             dataset = data = None
             if wanted or start == "scratch":

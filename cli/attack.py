@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
 from advrec_cli import inputs
-from advrec_cli.console import emit_json, note, plain, show_report
+from advrec_cli.console import note
 from advrec_cli.help import examples
 from advrec_cli.options import (
-    NORMS,
-    OUTPUT,
     ConfigFile,
     Given,
     Json,
@@ -21,16 +18,16 @@ from advrec_cli.options import (
     RunNames,
     RunsDir,
     closest,
-    named,
     numbers,
     one_of,
     split_list,
     takes,
 )
+from advrec_cli.robustness import KINDS, document, draw, present
+from advrec_cli.settings import NORMS, OUTPUT, named
 
 if TYPE_CHECKING:
     from advrec.attack import AttackResult
-    from advrec.report import Table
     from advrec.runs import Run
 
 EPILOG = examples(
@@ -41,13 +38,13 @@ EPILOG = examples(
 )
 
 ATTACK = "Attack"
-KINDS = ("random", "adversarial")
 RESULT = "attack.json"
 
 
 @takes(named("data", "seed", "device", "threads", "kernels"))
 def attack(
     given: Given,
+    *,
     runs: RunNames = None,
     noise: Annotated[
         list[str] | None,
@@ -195,8 +192,14 @@ def attack(
         raise UsageError("Random noise takes no steps.", hint="use --noise adversarial")
     file = inputs.config_file(config)
     chosen = inputs.chosen_runs(runs or [], runs_dir, with_parent=True, quiet=quiet)
-    plan = {"site": site, "norm": norm, "restarts": restarts, "ks": cutoffs, "part": part}
-    climb = {"steps": steps, "step_size": step_size}
+    plan: dict[str, Any] = {
+        "site": site,
+        "norm": norm,
+        "restarts": restarts,
+        "ks": cutoffs,
+        "part": part,
+    }
+    climb: dict[str, Any] = {"steps": steps, "step_size": step_size}
     plan["seed"] = {**file.train, **given.train}.get("seed", 0)
     found: list[tuple[Run, list[AttackResult]]] = []
     with inputs.computing(given, file) as device:
@@ -219,38 +222,13 @@ def attack(
                     **plan,
                     **(climb if kind == "adversarial" else {}),
                 )
-            kept = run.write_json(RESULT, _document([(run, results)]))
+            kept = run.write_json(RESULT, document([(run, results)]))
             note(f"  kept in {kept}", quiet=quiet)
             found.append((run, results))
-    _present(found, json=json, out=out)
+    present(found, json=json, out=out)
     if plot is not None:
-        _draw(found, plot)
+        draw(found, plot)
         note(f"drawn into {plot}", quiet=quiet)
-
-
-def _present(
-    found: Sequence[tuple[Run, list[AttackResult]]], *, json: bool, out: Path | None
-) -> None:
-    """Tables or JSON on stdout, and a file of either where one was asked for."""
-    import json as text
-
-    from advrec import atomic
-
-    metrics = dict.fromkeys(name for _, results in found for name in results[0].clean.values)
-    tables = [_table(found, metric) for metric in metrics]
-    if json:
-        emit_json(_document(found))
-    else:
-        for made in tables:
-            show_report(made)
-    if out is None:
-        return
-    if out.suffix.lower() == ".json":
-        atomic.write(out, text.dumps(plain(_document(found)), indent=2) + "\n")
-    elif len(tables) == 1 or out.suffix.lower() != ".md":
-        tables[0].write(out)  # refuses other endings
-    else:
-        atomic.write(out, "\n".join(made.to_markdown() for made in tables))
 
 
 def _kinds(given: Sequence[str]) -> list[str]:
@@ -268,77 +246,3 @@ def _kinds(given: Sequence[str]) -> list[str]:
 
 def _listed(budgets: Sequence[float]) -> str:
     return ", ".join(f"{eps:g}" for eps in budgets)
-
-
-def _table(found: Sequence[tuple[Run, list[AttackResult]]], metric: str) -> Table:
-    """One row for each run, noise and ε: the budget as measured, and what it costs of a metric."""
-    from advrec.report import Column, Table
-
-    columns = (
-        Column("run"),
-        Column("noise"),
-        Column("ε", "g"),
-        Column("measured", ".4g"),
-        Column("of mean norm", ".1%"),
-        Column("clean"),
-        Column("attacked"),
-        Column("lost", ".1%"),
-    )
-    rows = []
-    for run, results in found:
-        for result in results:
-            if metric in result.clean.values:
-                rows.append(
-                    (
-                        run.name,
-                        result.plan.kind,
-                        result.eps,
-                        result.budget.absolute,
-                        result.budget.relative,
-                        result.clean.values[metric],
-                        result.noisy.values[metric],
-                        round(-result.change[metric], 4) + 0.0,  # no -0.0%
-                    )
-                )
-    first = found[0][1][0]
-    how = f"{first.clean.part} part, {first.clean.protocol}, {first.clean.n_users:,} users"
-    sites = " or ".join(
-        dict.fromkeys(f"{r.plan.site} ({r.plan.norm})" for _, results in found for r in results)
-    )
-    notes = (
-        f"{how}; noise at {sites}.",
-        "measured: the largest norm of the noise; lost: share of the clean figure.",
-    )
-    return Table(f"{metric} under noise", columns, tuple(rows), notes)
-
-
-def _document(found: Sequence[tuple[Run, list[AttackResult]]]) -> dict[str, Any]:
-    return {
-        "runs": [
-            {
-                "run": run.name,
-                "path": str(run.path),
-                "model": run.config.model,
-                "phase": run.config.phase,
-                "data_digest": run.origin.data_digest,
-                "epoch": run.progress.best_epoch,
-                "results": [result.to_dict() for result in results],
-            }
-            for run, results in found
-        ]
-    }
-
-
-def _draw(found: Sequence[tuple[Run, list[AttackResult]]], path: Path) -> None:
-    """The curves of all runs for the first metric that all of them have."""
-    from advrec.plots import robustness_plot
-    from advrec.report import attack_curve
-
-    metric = next(iter(found[0][1][0].clean.values))
-    curves = [
-        attack_curve(of_kind, metric, model=run.config.model, training=run.name)
-        for run, results in found
-        for kind in KINDS
-        if (of_kind := [result for result in results if result.plan.kind == kind])
-    ]
-    robustness_plot(curves, metric, path)

@@ -6,6 +6,7 @@ a pipe is never cut to 80 columns, and `--json` output is plain, stable and free
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -23,11 +24,22 @@ PIPE_WIDTH = 200
 """Columns of a table that nobody looks at directly, unless COLUMNS says otherwise."""
 
 
-def _console(stream: IO[str]) -> Console:
+@functools.cache
+def _console_class() -> type[Console]:
     from rich.console import Console
 
+    class PipedConsole(Console):
+        """rich exits with 1 when the reader of a pipe goes away; `failures` knows better."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return PipedConsole
+
+
+def _console(stream: IO[str]) -> Console:
     piped = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(file=stream, width=PIPE_WIDTH if piped else None, highlight=False)
+    return _console_class()(file=stream, width=PIPE_WIDTH if piped else None, highlight=False)
 
 
 def stdout() -> Console:
@@ -90,9 +102,7 @@ def show_report(report: Report) -> None:
     made = table([column.name for column in report.columns], title=report.title, left=left)
     before: list[str] = []
     for row in report.rows:
-        cells = [
-            column.show(cell) for column, cell in zip(report.columns, row, strict=True)
-        ]
+        cells = [column.show(cell) for column, cell in zip(report.columns, row, strict=True)]
         same = 0
         while same < left and before[same : same + 1] == [cells[same]]:
             same += 1
@@ -120,19 +130,15 @@ def facts(pairs: Iterable[tuple[str, object]], *, title: str | None = None) -> N
 
 def plain(value: Any) -> Any:
     """A value JSON can hold: numpy scalars and arrays unpacked, NaN and infinities as null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, str) or value is None or isinstance(value, bool):
-        return value
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, int):
-        return int(value)
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, Iterable):
-        return [plain(item) for item in value]
-    return str(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, Iterable) else str(value)
 
 
 def emit_json(document: Mapping[str, Any]) -> None:

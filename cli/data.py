@@ -6,19 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
 from advrec_cli.console import count, emit_json, facts, note, show, stderr, table
 from advrec_cli.help import Command, Group, examples
-from advrec_cli.options import (
-    OUTPUT,
-    ConfigFile,
-    Given,
-    Json,
-    Quiet,
-    one_of,
-    settings,
-    takes,
-)
+from advrec_cli.options import ConfigFile, Given, Json, Quiet, one_of, takes
+from advrec_cli.settings import settings
 
 if TYPE_CHECKING:
     from advrec.data.inspection import Inspection, Spread
@@ -71,7 +62,7 @@ def _options(given: Given, config: Path | None, source: str | None) -> dict[str,
     epilog=examples("advrec data list", "advrec data list --json  # with terms and folders"),
 )
 @takes()
-def list_(given: object, json: Json = False) -> None:
+def list_(_: Given, *, json: Json = False) -> None:
     """List the embedded data set and the well-known ones that can be downloaded.
 
     Counts are those that were published; 'advrec data inspect NAME' counts what is on this machine.
@@ -115,6 +106,7 @@ def list_(given: object, json: Json = False) -> None:
 @takes(WITHOUT_DATA)
 def inspect(
     given: Given,
+    *,
     data: Source = None,
     config: ConfigFile = None,
     json: Json = False,
@@ -179,6 +171,7 @@ def _spread(spread: Spread) -> str:
 @takes(WITHOUT_DATA)
 def convert(
     given: Given,
+    *,
     data: Annotated[
         str,
         typer.Argument(metavar="DATA", help="An embedded or downloaded set, or a path."),
@@ -232,7 +225,8 @@ def convert(
 )
 @takes()
 def download(
-    given: object,
+    _: Given,
+    *,
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="A name that 'advrec data list' shows.")
     ],

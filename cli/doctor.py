@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import typer
-
 from advrec_cli.console import emit_json, show, table
 from advrec_cli.help import examples
-from advrec_cli.options import Json, takes
+from advrec_cli.options import Given, Json, takes
 
 EPILOG = examples(
     "advrec doctor",
@@ -15,7 +14,7 @@ EPILOG = examples(
 
 
 @takes()
-def doctor(given: object, json: Json = False) -> None:
+def doctor(_: Given, *, json: Json = False) -> None:
     """Check this machine: Python, torch, the compiler, the compiled core, the GPU.
 
     Exits with 1 where something that advrec needs is missing. Without the compiled core the plain

@@ -6,24 +6,22 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
 from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, show_report
 from advrec_cli.help import examples
 from advrec_cli.options import (
-    OUTPUT,
     ConfigFile,
     Given,
     Json,
     Quiet,
     RunNames,
     RunsDir,
-    named,
     numbers,
     one_of,
     split_list,
     takes,
 )
+from advrec_cli.settings import OUTPUT, named
 
 EPILOG = examples(
     "advrec eval  # the newest run on the test part",
@@ -39,6 +37,7 @@ RESULT = "eval.json"
 @takes(named("data", "seed", "device", "threads", "kernels"))
 def evaluate(
     given: Given,
+    *,
     runs: RunNames = None,
     metrics: Annotated[
         list[str] | None,

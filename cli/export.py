@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
 from advrec_cli import inputs
 from advrec_cli.console import count, emit_json, facts
 from advrec_cli.help import examples
-from advrec_cli.options import OUTPUT, ConfigFile, Given, Json, OneRun, Quiet, RunsDir, named, takes
+from advrec_cli.options import ConfigFile, Given, Json, OneRun, Quiet, RunsDir, takes
+from advrec_cli.settings import OUTPUT, named
 
 EPILOG = examples(
     "advrec export  # the newest run, into its folder",
@@ -22,6 +22,7 @@ EPILOG = examples(
 @takes(named("data", "threads", "kernels"))
 def export(
     given: Given,
+    *,
     run: OneRun = None,
     out: Annotated[
         Path | None,

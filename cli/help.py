@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import typer
-from typer.core import TyperCommand, TyperGroup
-
 from advrec_cli.console import stdout
+from typer.core import TyperCommand, TyperGroup
 
 
 def examples(*lines: str) -> str:
@@ -39,11 +37,11 @@ def _help_with_examples(command: Any, format_help: Callable[[], None]) -> None:
 class Command(TyperCommand):
     """A command whose epilog keeps its lines."""
 
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of this command to stdout."""
         _help_with_examples(self, lambda: super(Command, self).format_help(ctx, formatter))
 
-    def get_help_option(self, ctx: typer.Context) -> Any:
+    def get_help_option(self, ctx: Any) -> Any:
         """The `--help` flag; it takes no value, so it shows none."""
         return _flag(super().get_help_option(ctx))
 
@@ -51,11 +49,11 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """A group of commands whose epilog keeps its lines; alone it prints its help."""
 
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of this group to stdout."""
         _help_with_examples(self, lambda: super(Group, self).format_help(ctx, formatter))
 
-    def get_help_option(self, ctx: typer.Context) -> Any:
+    def get_help_option(self, ctx: Any) -> Any:
         """The `--help` flag; it takes no value, so it shows none."""
         return _flag(super().get_help_option(ctx))
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-
 from advrec_cli.console import count, note
 from advrec_cli.options import Given
 
@@ -40,6 +39,27 @@ def model_options(texts: Sequence[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             made[name.strip()] = value
     return made
+
+
+def train_options(
+    file: ConfigFile, given: Given, *, resolve_for: str | None = None
+) -> dict[str, Any]:
+    """The training options of the file with the flags above them, checked before data is read.
+
+    `resolve_for`: the model where none is named; with it the options must fit the model, too.
+    """
+    from advrec.config import TrainConfig, parse, resolve
+    from advrec.models import model_class
+
+    options = {name: value for name, value in file.under(given.train).items() if name != "phase"}
+    if resolve_for is not None:
+        options.setdefault("model", resolve_for)
+    config = parse(TrainConfig, options, "the options")
+    if "model" in options:
+        kind = model_class(options["model"])
+        if resolve_for is not None:
+            resolve(config, kind)
+    return options
 
 
 def open_data(options: Mapping[str, Any], *, quiet: bool) -> tuple[Dataset, DataConfig]:
@@ -78,15 +98,14 @@ def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:
     if not finished:
         raise RunError(
             f"There is no finished run in {runs_dir}.",
-            hint="'advrec pretrain' makes one; --runs-dir looks in another folder",
+            hint="advrec pretrain makes one; --runs-dir looks in another folder",
         )
     run = finished[0]
     chosen = [run]
     if with_parent and run.origin.parent is not None:
-        try:
+        # The parent may be deleted or damaged; the run itself needs it no more.
+        with suppress(AdvrecError):
             chosen.insert(0, shelf.find(run.origin.parent, runs_dir))
-        except AdvrecError:
-            pass  # the parent was deleted or is damaged; the run itself needs it no more
     names = " and the run that it started from, ".join(entry.name for entry in reversed(chosen))
     note(f"no run was named: taking the newest, {names}", quiet=quiet)
     return chosen

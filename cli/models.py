@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from advrec_cli.console import emit_json, show, table
 from advrec_cli.help import examples
-from advrec_cli.options import Json, takes
+from advrec_cli.options import Given, Json, takes
 
 EPILOG = examples(
     "advrec models",
@@ -32,7 +32,7 @@ def _described() -> list[dict[str, object]]:
 
 
 @takes()
-def models(given: object, json: Json = False) -> None:
+def models(_: Given, *, json: Json = False) -> None:
     """List the models: what each is, the sites that can be perturbed, and its own defaults.
 
     A site is a place in the model where noise is added (--site); its norms say what has length ε

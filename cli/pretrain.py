@@ -6,18 +6,8 @@ from pathlib import Path
 
 from advrec_cli import inputs
 from advrec_cli.help import examples
-from advrec_cli.options import (
-    MODEL,
-    OUTPUT,
-    TRAINING,
-    ConfigFile,
-    Given,
-    Json,
-    Quiet,
-    RunsDir,
-    settings,
-    takes,
-)
+from advrec_cli.options import ConfigFile, Given, Json, Quiet, RunsDir, takes
+from advrec_cli.settings import MODEL, OUTPUT, TRAINING, settings
 from advrec_cli.training import (
     ModelOptions,
     Name,
@@ -39,6 +29,7 @@ EPILOG = examples(
 @takes(settings("data"), settings("train", panels=(MODEL, TRAINING, OUTPUT)))
 def pretrain(
     given: Given,
+    *,
     name: Name = None,
     resume: Resume = None,
     runs_dir: RunsDir = Path("runs"),
@@ -63,7 +54,7 @@ def pretrain(
             result = advrec.resume(resume, runs=runs_dir, on_event=watcher, **given.train)
         else:
             out = new_folder(name, runs_dir)
-            options = {k: v for k, v in file.under(given.train).items() if k != "phase"}
+            options = inputs.train_options(file, given, resolve_for="mf")
             dataset, data = inputs.open_data({**file.data, **given.data}, quiet=quiet)
             result = advrec.pretrain(
                 dataset, data=data, out=out, runs=runs_dir, on_event=watcher, **options

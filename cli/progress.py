@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from advrec_cli.console import duration, note, stderr
+from advrec_cli.console import duration, figure, note, stderr
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -32,9 +32,9 @@ def sentence(event: Event) -> str:
     if event.adv_loss is not None:
         parts.append(f"adversarial {event.adv_loss:.4f}")
     if event.value is not None:
-        parts.append(f"{event.metric} {event.value:.4f}")
-        if event.best_value is not None and event.best_value > event.value:
-            parts[-1] += f" (best {event.best_value:.4f})"
+        value, best = figure(event.value), figure(event.best_value)
+        is_best = event.best_value is None or best == value
+        parts.append(f"{event.metric} {value}" + ("" if is_best else f" (best {best})"))
     if event.eta_seconds is not None and event.eta_seconds > 0:
         parts.append(f"{duration(event.eta_seconds)} left")
     return "  ".join(parts)
@@ -43,9 +43,7 @@ def sentence(event: Event) -> str:
 class TrainingProgress:
     """Shows a training run. Use it as a context, and pass it to the training as its `on_event`."""
 
-    def __init__(
-        self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._quiet = quiet
         self._clock = clock
         self._shown = clock()
@@ -106,7 +104,11 @@ class TrainingProgress:
         done = event.epoch if event.kind != "progress" else event.epoch - 1
         whole = max(event.epochs * event.steps, 1)
         completed = done * event.steps + (event.step if event.kind == "progress" else 0)
-        fields = {"epoch": event.epoch, "epochs": event.epochs, "facts": sentence(event)}
+        fields: dict[str, Any] = {
+            "epoch": event.epoch,
+            "epochs": event.epochs,
+            "facts": sentence(event),
+        }
         if self._task is None:
             self._task = self._bar.add_task("", total=whole, completed=completed, **fields)
             self._bar.start()

@@ -6,21 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
 from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, show, table
 from advrec_cli.help import examples
-from advrec_cli.options import (
-    ConfigFile,
-    Given,
-    Json,
-    OneRun,
-    Quiet,
-    RunsDir,
-    named,
-    split_list,
-    takes,
-)
+from advrec_cli.options import ConfigFile, Given, Json, OneRun, Quiet, RunsDir, split_list, takes
+from advrec_cli.settings import named
 
 EPILOG = examples(
     "advrec recommend --user gimp  # from the newest run",
@@ -32,6 +22,7 @@ EPILOG = examples(
 @takes(named("data", "device", "threads", "kernels"))
 def recommend(
     given: Given,
+    *,
     run: OneRun = None,
     user: Annotated[
         list[str] | None,
@@ -43,9 +34,7 @@ def recommend(
             show_default=False,
         ),
     ] = None,
-    k: Annotated[
-        int, typer.Option("-k", "--k", metavar="K", help="How many items.", min=1)
-    ] = 10,
+    k: Annotated[int, typer.Option("-k", "--k", metavar="K", help="How many items.", min=1)] = 10,
     runs_dir: RunsDir = Path("runs"),
     config: ConfigFile = None,
     json: Json = False,
@@ -93,16 +82,15 @@ def recommend(
         return
     from rich.markup import escape
 
-    named_items = dataset.item_names is not None and list(dataset.item_names) != list(
-        dataset.item_ids
-    )
+    names = dataset.item_names
+    show_names = names is not None and list(names) != list(dataset.item_ids)
     for name, lines in lists.items():
-        columns = ["", "item", "name", "score"] if named_items else ["", "item", "score"]
+        columns = ["", "item", *(["name"] if show_names else []), "score"]
         made = table(columns, title=f"For {escape(name)}", left=len(columns) - 1)
         made.columns[0].justify = "right"
         for line in lines:
-            cells = [str(line.rank), escape(line.item), escape(line.name or ""), f"{line.score:.4f}"]
-            made.add_row(*(cells if named_items else [*cells[:2], cells[3]]))
+            texts = [line.item, line.name or ""] if show_names else [line.item]
+            made.add_row(str(line.rank), *map(escape, texts), f"{line.score:.4f}")
         show(made)
         if len(lines) < k:
             note(f"{name} has nearly every item: {len(lines)} are left", quiet=quiet)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
 from advrec_cli.console import count, duration, emit_json, facts, figure, note, show, table
 from advrec_cli.help import examples
-from advrec_cli.options import Json, RunsDir, takes
+from advrec_cli.options import Given, Json, RunsDir, takes
 
 if TYPE_CHECKING:
     from advrec.runs import Run
@@ -27,7 +26,8 @@ LAST_EPOCHS = 5
 
 @takes()
 def runs(
-    given: object,
+    _: Given,
+    *,
     run: Annotated[
         str | None,
         typer.Argument(metavar="[RUN]", help="A run, by name or path; without it, all are listed."),

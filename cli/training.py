@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
 from advrec_cli.console import count, duration, emit_json, facts, figure, note
-from advrec_cli.options import RUNS, TRAINING
 from advrec_cli.progress import TrainingProgress
 from advrec_cli.runs import document
+from advrec_cli.settings import RUNS, TRAINING
 
 if TYPE_CHECKING:
+    from advrec.config import ResolvedConfig
     from advrec.launch import TrainResult
     from advrec.train import Event
 
@@ -65,21 +65,25 @@ class Watcher:
         self._progress.__exit__(*problem)
 
     def __call__(self, event: Event) -> None:
+        """Take note of an event of the training."""
         if event.kind == "started":
             note(event.message, quiet=self._quiet)
             if event.run is not None:
-                options = event.run.config.given()
-                hidden = ("phase", "model", "eps", "adv_weight", "norm", "site")
-                if event.run.config.phase == "adversarial":
-                    hidden = ("phase", "model")
-                pairs = (f"{k} {_short(v)}" for k, v in options.items() if k not in hidden and v != {})
-                note("  " + ", ".join(pairs), quiet=self._quiet)
+                note(f"  {_listed(event.run.config)}", quiet=self._quiet)
         else:
             self._progress(event)
 
 
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def _listed(config: ResolvedConfig) -> str:
+    """Every resolved option that has a meaning in this phase, in a line."""
+    hidden = {"phase", "model"}
+    if config.phase == "pretrain":
+        hidden |= {"eps", "adv_weight", "norm", "site"}
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in config.given().items()
+        if name not in hidden and value != {}
+    )
 
 
 def refuse_with_resume(**given: object) -> None:

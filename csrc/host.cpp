@@ -473,9 +473,8 @@ PYBIND11_MODULE(_host, module) {
     try {
       if (thrown) std::rethrow_exception(thrown);
     } catch (const LineError& wrong) {
-      PyErr_SetObject(
-          line_error.get_stored().ptr(),
-          py::make_tuple(wrong.kind, wrong.line, wrong.number, wrong.found).ptr());
+      PyErr_SetObject(line_error.get_stored().ptr(),
+                      py::make_tuple(wrong.kind, wrong.line, wrong.number, wrong.found).ptr());
     }
   });
   module.def("read_lists", &read_lists, py::arg("data"));

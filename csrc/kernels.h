@@ -110,8 +110,8 @@ void triplet_margin(const T* user_table, const T* item_table, int64_t dim, const
 // order by the row's owner.
 template <class T>
 void triplet_margin_backward(const T* grad, const T* user_table, const T* item_table,
-                             int64_t n_users, int64_t n_items, int64_t dim,
-                             const int32_t* triplets, int64_t count, T* d_user, T* d_item);
+                             int64_t n_users, int64_t n_items, int64_t dim, const int32_t* triplets,
+                             int64_t count, T* d_user, T* d_item);
 
 // out_r = eps * x_r / |x_r|; a zero row stays zero.
 template <class T>
@@ -124,7 +124,8 @@ void optimizer_step(const Optim& optim, T* value, T* state1, T* state2, const T*
 
 // The k best unmasked items of each user: score descending, then non-relevant before relevant,
 // then id ascending. above[n] (may be null): unmasked non-relevant items scoring at least as much
-// as relevant item n. Scores come from vectors (item_vectors given) or are read from `users_or_scores`.
+// as relevant item n. Scores come from vectors (item_vectors given) or are read from
+// `users_or_scores`.
 template <class T>
 void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int64_t n_items,
           int64_t dim, const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,

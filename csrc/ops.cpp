@@ -98,10 +98,14 @@ advrec::Adjacency<T> adjacency(const Tensor& indptr, const Tensor& indices, cons
 advrec::Positives positives(const Tensor& pair_users, const Tensor& pair_items,
                             const Tensor& active_users, const Tensor& indptr, const Tensor& items,
                             int64_t n_items) {
-  const advrec::Positives pos{ids(pair_users, "pair_users"),     ids(pair_items, "pair_items"),
-                              pair_users.size(0),                ids(active_users, "active_users"),
-                              active_users.size(0),              offsets(indptr, "indptr"),
-                              ids(items, "items"),               n_items};
+  const advrec::Positives pos{ids(pair_users, "pair_users"),
+                              ids(pair_items, "pair_items"),
+                              pair_users.size(0),
+                              ids(active_users, "active_users"),
+                              active_users.size(0),
+                              offsets(indptr, "indptr"),
+                              ids(items, "items"),
+                              n_items};
   require(pos.pairs > 0 && pos.active > 0, "there are no pairs to draw from");
   require(pair_items.size(0) == pos.pairs, "pair_users and pair_items differ in length");
   return pos;
@@ -159,9 +163,10 @@ const int32_t* triplet_ids(const Tensor& triplets, int64_t n_users, int64_t n_it
 }
 
 void check_tables(const Tensor& user_table, const Tensor& item_table) {
-  require(user_table.dim() == 2 && item_table.dim() == 2 && user_table.size(1) == item_table.size(1),
-          "user_table is " + shape(user_table) + " and item_table " + shape(item_table) +
-              ", wanted [U, d] and [I, d]");
+  require(
+      user_table.dim() == 2 && item_table.dim() == 2 && user_table.size(1) == item_table.size(1),
+      "user_table is " + shape(user_table) + " and item_table " + shape(item_table) +
+          ", wanted [U, d] and [I, d]");
 }
 
 Tensor triplet_margin(const Tensor& user_table, const Tensor& item_table, const Tensor& triplets) {
@@ -253,8 +258,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rank(const Tensor& users, const Tenso
   for (const auto* t : {&mask_items, &relevant_items}) {
     const auto* data = static_cast<const int32_t*>(t->const_data_ptr());
     for (int64_t n = 0; n < t->size(0); ++n)
-      require(data[n] >= 0 && data[n] < n_items,
-              "item " + std::to_string(data[n]) + " is outside [0, " + std::to_string(n_items) + ")");
+      require(
+          data[n] >= 0 && data[n] < n_items,
+          "item " + std::to_string(data[n]) + " is outside [0, " + std::to_string(n_items) + ")");
   }
   return by_type(users, [&](auto zero) {
     using T = decltype(zero);
@@ -314,9 +320,8 @@ advrec::Table<T> table(Tensor& embedding, const std::optional<Tensor>& state1,
                        const std::optional<Tensor>& state2, int64_t n_users, int64_t n_items,
                        int64_t kind) {
   values<T>(embedding, "embedding", 2);
-  require(embedding.size(0) == n_users + n_items,
-          "embedding is " + shape(embedding) + ", wanted " + std::to_string(n_users + n_items) +
-              " rows");
+  require(embedding.size(0) == n_users + n_items, "embedding is " + shape(embedding) + ", wanted " +
+                                                      std::to_string(n_users + n_items) + " rows");
   return {static_cast<T*>(embedding.mutable_data_ptr()),
           state<T>(state1, embedding, "state1", kind >= 1),
           state<T>(state2, embedding, "state2", kind >= 2),
@@ -345,9 +350,9 @@ Tensor mf_steps(Tensor embedding, std::optional<Tensor> state1, std::optional<Te
                       kind, lr, beta1, beta2, opt_eps, updates);
   return by_type(embedding, [&](auto zero) {
     using T = decltype(zero);
-    return pack(embedding, advrec::cpu::mf_steps<T>(
-                               table<T>(embedding, state1, state2, indptr.size(0) - 1, n_items, kind),
-                               pos, spec, p.schedule, p.adversary, p.optim));
+    return pack(embedding, advrec::cpu::mf_steps<T>(table<T>(embedding, state1, state2,
+                                                             indptr.size(0) - 1, n_items, kind),
+                                                    pos, spec, p.schedule, p.adversary, p.optim));
   });
 }
 
@@ -387,33 +392,36 @@ bool set_isa(std::string name) { return advrec::cpu::set_isa(name.c_str()); }
 }  // namespace
 
 // What the sampler reads, and how, stands at the same place in every schema that samples.
-#define POSITIVES                                                                               \
-  "Tensor pair_users, Tensor pair_items, Tensor active_users, Tensor indptr, Tensor items, "    \
+#define POSITIVES                                                                            \
+  "Tensor pair_users, Tensor pair_items, Tensor active_users, Tensor indptr, Tensor items, " \
   "int n_items, int seed, int epoch, "
-#define SCHEDULE                                                                                \
-  "int negatives, int mode, int first_step, int steps, int batch_size, bool mean, float reg, "  \
+#define SCHEDULE                                                                                   \
+  "int negatives, int sampling, int first_step, int steps, int batch_size, bool mean, float reg, " \
   "float eps, float adv_weight, int norm, "
 #define OPTIMIZER "int kind, float lr, float beta1, float beta2, float opt_eps, int updates"
 #define TABLE "Tensor(a!) embedding, Tensor(b!)? state1, Tensor(c!)? state2, "
-#define LISTS                                                                                   \
-  "Tensor mask_indptr, Tensor mask_items, Tensor relevant_indptr, Tensor relevant_items, "      \
+#define LISTS                                                                              \
+  "Tensor mask_indptr, Tensor mask_items, Tensor relevant_indptr, Tensor relevant_items, " \
   "int k, bool count_above) -> (Tensor, Tensor, Tensor, Tensor)"
 
 STABLE_TORCH_LIBRARY(advrec, m) {
-  m.def("sample_triplets(" POSITIVES "int first, int count, int negatives, int mode) -> Tensor");
+  m.def("sample_triplets(" POSITIVES
+        "int first, int count, int negatives, int sampling) -> Tensor");
   m.def("propagate(Tensor x, Tensor indptr, Tensor indices, Tensor scale, int layers) -> Tensor");
   m.def("triplet_margin(Tensor user_table, Tensor item_table, Tensor triplets) -> Tensor");
-  m.def("triplet_margin_backward(Tensor grad, Tensor user_table, Tensor item_table, "
-        "Tensor triplets) -> (Tensor, Tensor)");
+  m.def(
+      "triplet_margin_backward(Tensor grad, Tensor user_table, Tensor item_table, "
+      "Tensor triplets) -> (Tensor, Tensor)");
   m.def("normalize_rows(Tensor x, float eps) -> Tensor");
-  m.def("optimizer_step(Tensor(a!) param, Tensor grad, Tensor(b!)? state1, Tensor(c!)? state2, "
-        "Tensor? rows, int kind, float lr, float beta1, float beta2, float eps, int step) -> ()");
+  m.def(
+      "optimizer_step(Tensor(a!) param, Tensor grad, Tensor(b!)? state1, Tensor(c!)? state2, "
+      "Tensor? rows, int kind, float lr, float beta1, float beta2, float eps, int step) -> ()");
   m.def("rank_topk(Tensor user_vectors, Tensor item_vectors, " LISTS);
   m.def("rank_scores(Tensor scores, " LISTS);
   m.def("mf_steps(" TABLE POSITIVES SCHEDULE OPTIMIZER ") -> Tensor");
   m.def("lightgcn_steps(" TABLE
-        "Tensor graph_indptr, Tensor graph_indices, Tensor graph_scale, int layers, " POSITIVES
-        SCHEDULE "int site, " OPTIMIZER ") -> Tensor");
+        "Tensor graph_indptr, Tensor graph_indices, Tensor graph_scale, int "
+        "layers, " POSITIVES SCHEDULE "int site, " OPTIMIZER ") -> Tensor");
   m.def("set_threads(int threads) -> ()");
   m.def("get_threads() -> int");
   m.def("isa() -> str");
@@ -443,7 +451,7 @@ STABLE_TORCH_LIBRARY_IMPL(advrec, CompositeExplicitAutograd, m) {
 
 // An importable module with nothing in it: importing it registers the operators above.
 PyMODINIT_FUNC PyInit__C() {
-  static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr,
-                               nullptr, nullptr, nullptr, nullptr};
+  static PyModuleDef module = {
+      PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
   return PyModule_Create(&module);
 }

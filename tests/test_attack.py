@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from advrec import perturb
+from advrec import native, perturb
 from advrec.attack import attack, noise_for
 from advrec.data.dataset import Dataset, Pairs
 from advrec.errors import UsageError
@@ -22,25 +22,36 @@ from advrec.objective import gradient
 from advrec.reference import sample_triplets
 from advrec.sampling import ATTACK_EPOCH, Positives
 
-U, I, D = 40, 50, 8
+N_USERS, N_ITEMS, DIM = 40, 50, 8
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tables this small are not worth a second thread, and waiting for one takes long."""
+    before = torch.get_num_threads()
+    native.set_threads(1)
+    yield
+    native.set_threads(before)
 
 
 def toy_dataset() -> Dataset:
     """Two kinds of users and of items: a few pairs of each user are held out."""
     rng = np.random.default_rng(0)
-    likes = rng.random((U, I)) < np.where(np.add.outer(np.arange(U), np.arange(I)) % 2, 0.5, 0.05)
+    likes = rng.random((N_USERS, N_ITEMS)) < np.where(
+        np.add.outer(np.arange(N_USERS), np.arange(N_ITEMS)) % 2, 0.5, 0.05
+    )
     users, items = np.nonzero(likes)
     part = rng.random(len(users))
     held = {
-        name: Pairs.from_coo(users[keep], items[keep], U, I)
+        name: Pairs.from_coo(users[keep], items[keep], N_USERS, N_ITEMS)
         for name, keep in (
             ("train", part < 0.7),
             ("valid", (part >= 0.7) & (part < 0.8)),
             ("test", part >= 0.8),
         )
     }
-    ids = [[f"{kind}{n}" for n in range(count)] for kind, count in (("u", U), ("i", I))]
-    return Dataset("toy", "a test", U, I, **held, user_ids=ids[0], item_ids=ids[1])
+    ids = [[f"{kind}{n}" for n in range(count)] for kind, count in (("u", N_USERS), ("i", N_ITEMS))]
+    return Dataset("toy", "a test", N_USERS, N_ITEMS, **held, user_ids=ids[0], item_ids=ids[1])
 
 
 DATA = toy_dataset()
@@ -48,9 +59,11 @@ POSITIVES = Positives.from_pairs(DATA.train)
 
 
 def trained(name: str = "mf") -> Recommender:
-    """A model that has learned something and not yet overfits: ten steps of Adam on all triplets."""
+    """A model that has learned something and does not overfit yet: ten steps of Adam."""
     graph = Graph.build(DATA.train, torch.float64)
-    spec = ModelSpec(U, I, D, layers=2, graph=graph, dtype=torch.float64, init_std=0.1)
+    spec = ModelSpec(
+        N_USERS, N_ITEMS, DIM, layers=2, graph=graph, dtype=torch.float64, init_std=0.1
+    )
     model = create(name, spec)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     for epoch in range(10):
@@ -89,11 +102,11 @@ def test_adversarial_noise_is_the_fast_gradient_over_all_of_train(lightgcn: Reco
 
 def test_every_row_with_a_gradient_moves_by_eps(mf: Recommender) -> None:
     lengths = noise_for(mf, POSITIVES, eps=0.5)["ego"].norm(dim=1)
-    reached = torch.zeros(U + I, dtype=torch.bool)
+    reached = torch.zeros(N_USERS + N_ITEMS, dtype=torch.bool)
     u, i, j = triplets().long()
-    reached[torch.cat([u, U + i, U + j])] = True
+    reached[torch.cat([u, N_USERS + i, N_USERS + j])] = True
     torch.testing.assert_close(lengths, 0.5 * reached.double())
-    assert reached.sum() > 0.9 * (U + I)
+    assert reached.sum() > 0.9 * (N_USERS + N_ITEMS)
 
 
 @pytest.mark.parametrize("kind", ["adversarial", "random"])
@@ -141,7 +154,7 @@ def test_a_step_size_of_ones_own_still_stays_in_the_ball(mf: Recommender) -> Non
 def test_float32_noise_has_the_length_that_was_asked_for() -> None:
     graph = Graph.build(DATA.train)
     for name in ("mf", "lightgcn"):
-        model = create(name, ModelSpec(U, I, 64, layers=2, graph=graph, init_std=0.1))
+        model = create(name, ModelSpec(N_USERS, N_ITEMS, 64, layers=2, graph=graph, init_std=0.1))
         for steps in (1, 5):
             noise = noise_for(model, POSITIVES, eps=0.5, steps=steps)["ego"]
             assert noise.dtype == torch.float32
@@ -288,7 +301,7 @@ class Autoencoder(Recommender):
 def test_a_model_of_users_is_attacked_in_chunks_that_add_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    model = Autoencoder(ModelSpec(U, I, D, dtype=torch.float64))
+    model = Autoencoder(ModelSpec(N_USERS, N_ITEMS, DIM, dtype=torch.float64))
     whole = noise_for(model, POSITIVES, eps=0.5)
     monkeypatch.setattr(base, "ATTACK_USERS", 7)
     chunks = list(model.attack_batches(POSITIVES, 0))
@@ -303,7 +316,7 @@ def test_a_model_of_users_is_attacked_in_chunks_that_add_up(
 
 @pytest.mark.parametrize("site", ["weights", "decoder"])
 def test_a_model_without_vectors_is_attacked_and_evaluated(site: str) -> None:
-    model = Autoencoder(ModelSpec(U, I, D, dtype=torch.float64)).train()
+    model = Autoencoder(ModelSpec(N_USERS, N_ITEMS, DIM, dtype=torch.float64)).train()
     for noise in ("adversarial", "random"):
         results = attack(model, DATA, noise=noise, eps=[0.1, 0.2], site=site, metrics=("NDCG",))
         assert results[0].plan.norm == "tensor"

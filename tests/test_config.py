@@ -121,6 +121,19 @@ def test_layers_of_a_model_without_any_are_refused():
         resolve(TrainConfig(model="mf", layers=2), MF)
 
 
+def test_options_of_a_model_are_those_it_names(monkeypatch):
+    with pytest.raises(ConfigError, match="'mf' has no option 'heads'") as error:
+        resolve(TrainConfig(model="mf", options={"heads": 2}), MF)
+    assert error.value.hint == "it has none of its own"
+    monkeypatch.setattr(MF, "options", {"heads": 1, "tails": 2}, raising=False)
+    assert resolve(TrainConfig(model="mf", options={"heads": 2}), MF).options == {
+        "heads": 2, "tails": 2,
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="no option 'head'") as error:
+        resolve(TrainConfig(model="mf", options={"head": 2}), MF)
+    assert error.value.hint == "did you mean 'heads'?"
+
+
 def test_a_figure_that_does_not_exist_is_refused_before_training():
     with pytest.raises(UsageError, match="NDGC"):
         resolve(TrainConfig(model="mf", metric="NDGC@20"), MF)

@@ -362,6 +362,29 @@ def test_a_users_negatives_do_not_depend_on_users_of_other_chunks() -> None:
     np.testing.assert_array_equal(*values)
 
 
+def test_two_chunks_have_two_streams() -> None:
+    """Users that differ in their number only, CHUNK_USERS apart."""
+    n_users, n_items = 2 * CHUNK_USERS, 30
+    item = torch.randn(n_items, 3, generator=torch.Generator().manual_seed(2))
+    nothing = Pairs.empty(n_users, n_items)
+    users = np.array([0, 1, 2, CHUNK_USERS, CHUNK_USERS + 1, CHUNK_USERS + 2])
+    test = Pairs.from_coo(users, users % CHUNK_USERS, n_users, n_items)
+    dataset = Dataset("toy", "", n_users, n_items, nothing, nothing, test, [], [])
+    found = evaluate((torch.ones(n_users, 3), item), dataset, sampled=9, metrics=["AUC"])
+    assert found.per_user["AUC"][:3].tolist() != found.per_user["AUC"][3:].tolist()
+
+
+def test_a_seed_means_the_same_negatives_in_every_version() -> None:
+    """Figures of sampled evaluations are compared across years: the stream must not change."""
+    rng = np.random.Generator(np.random.Philox(key=np.array([7, 0], dtype=np.uint64)))
+    known = np.array([0, 2]), np.array([1, 4], dtype=np.int32)
+    drawn = draw_absent(known, np.array([0, 0]), 9, 4, rng)
+    assert drawn.tolist() == [[6, 2, 8, 5], [2, 7, 6, 0]]
+    rng = np.random.Generator(np.random.Philox(key=np.array([7, 0], dtype=np.uint64)))
+    drawn = draw_absent(known, np.array([0, 0]), 1000, 4, rng)
+    assert drawn.tolist() == [[296, 406, 421, 872], [84, 297, 621, 697]]
+
+
 def test_merged_rows_are_the_union() -> None:
     dataset = make_dataset(9, 7, seed=13)
     users = np.array([1, 2, 5, 8])

@@ -10,7 +10,7 @@ from advrec.data.dataset import Pairs
 from advrec.graph import Graph
 
 # user 3 and item 1 have no pair at all
-USERS, ITEMS, U, I = [0, 2, 0, 1, 2, 2], [3, 0, 0, 3, 2, 3], 4, 4
+USERS, ITEMS, N_USERS, N_ITEMS = [0, 2, 0, 1, 2, 2], [3, 0, 0, 3, 2, 3], 4, 4
 
 
 def dense(graph: Graph) -> np.ndarray:
@@ -24,12 +24,12 @@ def dense(graph: Graph) -> np.ndarray:
 
 
 def test_it_is_the_normalised_adjacency() -> None:
-    graph = Graph.build(Pairs.from_coo(USERS, ITEMS, U, I), dtype=torch.float64)
-    adjacency = np.zeros((U + I, U + I))
+    graph = Graph.build(Pairs.from_coo(USERS, ITEMS, N_USERS, N_ITEMS), dtype=torch.float64)
+    adjacency = np.zeros((N_USERS + N_ITEMS, N_USERS + N_ITEMS))
     for user, item in zip(USERS, ITEMS, strict=True):
-        adjacency[user, U + item] = adjacency[U + item, user] = 1
+        adjacency[user, N_USERS + item] = adjacency[N_USERS + item, user] = 1
     degrees = adjacency.sum(1)
-    root = np.zeros(U + I)
+    root = np.zeros(N_USERS + N_ITEMS)
     root[degrees > 0] = 1 / np.sqrt(degrees[degrees > 0])
     np.testing.assert_allclose(dense(graph), root[:, None] * adjacency * root, rtol=1e-15)
 
@@ -46,10 +46,10 @@ def test_columns_ascend_within_a_row_and_types_are_the_kernels() -> None:
 
 
 def test_a_node_without_neighbours_has_scale_zero() -> None:
-    graph = Graph.build(Pairs.from_coo(USERS, ITEMS, U, I))
-    isolated = torch.tensor([3, U + 1])
+    graph = Graph.build(Pairs.from_coo(USERS, ITEMS, N_USERS, N_ITEMS))
+    isolated = torch.tensor([3, N_USERS + 1])
     assert (graph.scale[isolated] == 0).all()
-    assert (graph.scale > 0).sum() == U + I - 2
+    assert (graph.scale > 0).sum() == N_USERS + N_ITEMS - 2
 
 
 def test_a_set_without_pairs_has_a_graph_without_edges() -> None:
@@ -61,7 +61,7 @@ def test_a_set_without_pairs_has_a_graph_without_edges() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_to_changes_the_precision_of_scale_only(dtype: torch.dtype) -> None:
-    graph = Graph.build(Pairs.from_coo(USERS, ITEMS, U, I))
+    graph = Graph.build(Pairs.from_coo(USERS, ITEMS, N_USERS, N_ITEMS))
     other = graph.to(dtype=dtype)
     assert other.scale.dtype == dtype
     assert (other.indptr.dtype, other.indices.dtype) == (torch.int64, torch.int32)

@@ -23,9 +23,9 @@ from advrec.models import MODELS, ModelSpec, Recommender, create
 from advrec.objective import adversarial_step_loss, gradient, perturbation
 from advrec.sampling import Positives
 
-U, I, D, LAYERS = 10, 14, 4, 2
-SEEN = np.random.default_rng(5).random((U, I)) < 0.35
-PAIRS = Pairs.from_coo(*np.nonzero(SEEN), U, I)
+N_USERS, N_ITEMS, DIM, LAYERS = 10, 14, 4, 2
+SEEN = np.random.default_rng(5).random((N_USERS, N_ITEMS)) < 0.35
+PAIRS = Pairs.from_coo(*np.nonzero(SEEN), N_USERS, N_ITEMS)
 POSITIVES = Positives.from_pairs(PAIRS)
 
 WAYS = [
@@ -37,6 +37,15 @@ WAYS = [
 WHOLE = [way for way in WAYS if way[2] != "sample"]  # an attack perturbs whole tables
 every_way = pytest.mark.parametrize(("name", "site", "norm"), WAYS)
 every_attack = pytest.mark.parametrize(("name", "site", "norm"), WHOLE)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tables this small are not worth a second thread, and waiting for one takes long."""
+    before = torch.get_num_threads()
+    native.set_threads(1)
+    yield
+    native.set_threads(before)
 
 
 @pytest.fixture(autouse=True, params=["native", "reference"])
@@ -51,13 +60,13 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def model_of(name: str, seed: int = 0) -> Recommender:
     generator = torch.Generator().manual_seed(1)
-    features = torch.rand(I, 5, dtype=torch.float64, generator=generator)
+    features = torch.rand(N_ITEMS, 5, dtype=torch.float64, generator=generator)
     return create(
         name,
         ModelSpec(
-            n_users=U,
-            n_items=I,
-            dim=D,
+            n_users=N_USERS,
+            n_items=N_ITEMS,
+            dim=DIM,
             layers=LAYERS,
             seed=seed,
             graph=Graph.build(PAIRS, torch.float64),
@@ -176,8 +185,8 @@ def embedding_twin(
 ) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
     """BPR on dense matrices: every score of every pair, the propagation as a matrix."""
     embedding = model.get_parameter("embedding").detach()
-    adjacency = torch.zeros(U + I, U + I, dtype=torch.float64)
-    adjacency[:U, U:] = torch.from_numpy(SEEN).double()
+    adjacency = torch.zeros(N_USERS + N_ITEMS, N_USERS + N_ITEMS, dtype=torch.float64)
+    adjacency[:N_USERS, N_USERS:] = torch.from_numpy(SEEN).double()
     adjacency = adjacency + adjacency.T
     root = adjacency.sum(1).clamp(min=1).rsqrt()
     normal = root[:, None] * adjacency * root
@@ -188,8 +197,8 @@ def embedding_twin(
         final = operator @ (embedding + noise.get("ego", 0)) + noise.get("final", 0)
         u, i, j = batch.long()
         user = final[u] + noise.get("user", 0)
-        positive = final[U + i] + noise.get("positive", 0)
-        negative = final[U + j] + noise.get("negative", 0)
+        positive = final[N_USERS + i] + noise.get("positive", 0)
+        negative = final[N_USERS + j] + noise.get("negative", 0)
         margins = torch.einsum("bd,bd->b", user, positive - negative)
         return -torch.log(torch.sigmoid(margins))
 

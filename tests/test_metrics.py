@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advrec import metrics as m
@@ -14,6 +14,7 @@ from advrec.errors import UsageError
 
 KS = (1, 2, 5, 10)
 AT_K = tuple(m.AT_K)
+UNHURRIED = settings(deadline=None)
 
 
 def at(name: str, k: int, hits: list[int], n_relevant: int) -> float:
@@ -55,6 +56,7 @@ def test_a_metric_is_its_formula(
     assert at(name, k, hits, n_relevant) == pytest.approx(expected, rel=1e-15)
 
 
+@UNHURRIED
 @given(rankings())
 def test_metrics_equal_trec_eval(ranking: tuple[np.ndarray, np.ndarray]) -> None:
     """What trec_eval means by these names, and where that differs:
@@ -98,6 +100,7 @@ def test_metrics_equal_trec_eval(ranking: tuple[np.ndarray, np.ndarray]) -> None
                 assert ours[f"{name}@{k}"][user] == pytest.approx(value, abs=1e-12), (name, k)
 
 
+@UNHURRIED
 @given(rankings(), st.sampled_from(AT_K), st.integers(1, 15))
 def test_values_lie_between_0_and_1(
     ranking: tuple[np.ndarray, np.ndarray], name: str, k: int
@@ -107,6 +110,7 @@ def test_values_lie_between_0_and_1(
     assert ((defined >= 0) & (defined <= 1 + 1e-12)).all()
 
 
+@UNHURRIED
 @given(rankings(), st.sampled_from(["Recall", "HR", "MRR"]), st.integers(1, 12))
 def test_a_longer_list_never_lowers_recall_hr_and_mrr(
     ranking: tuple[np.ndarray, np.ndarray], name: str, k: int
@@ -144,6 +148,7 @@ def test_hits_that_cannot_be_are_refused(hits: np.ndarray, n_relevant: list[int]
         m.FoundItems.from_hits(hits, np.array(n_relevant))
 
 
+@UNHURRIED
 @given(st.data())
 def test_auc_is_the_share_of_pairs_in_the_right_order(data: st.DataObject) -> None:
     score = st.integers(0, 4)  # few values: many ties

@@ -18,24 +18,24 @@ from advrec.models.lightgcn import LightGCN
 from advrec.models.mf import MF
 from advrec.sampling import ATTACK_EPOCH, Positives
 
-U, I, D = 6, 8, 3
+N_USERS, N_ITEMS, DIM = 6, 8, 3
 
 
 def pairs() -> Pairs:
-    seen = np.random.default_rng(0).random((U, I)) < 0.4
-    return Pairs.from_coo(*np.nonzero(seen), U, I)
+    seen = np.random.default_rng(0).random((N_USERS, N_ITEMS)) < 0.4
+    return Pairs.from_coo(*np.nonzero(seen), N_USERS, N_ITEMS)
 
 
 def spec(**changes: object) -> ModelSpec:
     values: dict[str, object] = {
-        "n_users": U,
-        "n_items": I,
-        "dim": D,
+        "n_users": N_USERS,
+        "n_items": N_ITEMS,
+        "dim": DIM,
         "layers": 2,
         "seed": 0,
         "graph": Graph.build(pairs(), torch.float64),
         "positives": Positives.from_pairs(pairs()),
-        "item_features": torch.ones(I, 2, dtype=torch.float64),
+        "item_features": torch.ones(N_ITEMS, 2, dtype=torch.float64),
         "dtype": torch.float64,
         "init_std": 0.5,
     }
@@ -58,7 +58,7 @@ BATCH = torch.tensor([[0, 0, 3, 5], [1, 1, 7, 0], [2, 6, 0, 1]], dtype=torch.int
 
 def test_mf_scores_are_dot_products() -> None:
     model = MF(spec())
-    users, items = model.embedding[:U], model.embedding[U:]
+    users, items = model.embedding[:N_USERS], model.embedding[N_USERS:]
     chosen = torch.tensor([4, 0, 4])
     torch.testing.assert_close(model.scores(chosen), users[chosen] @ items.T)
 
@@ -69,13 +69,13 @@ def test_lightgcn_scores_are_dot_products_of_the_mean_over_layers(layers: int) -
     power = [torch.linalg.matrix_power(dense(model.graph), k) for k in range(layers + 1)]
     final = sum(power) / (layers + 1) @ model.embedding
     chosen = torch.tensor([4, 0])
-    torch.testing.assert_close(model.scores(chosen), final[:U][chosen] @ final[U:].T)
+    torch.testing.assert_close(model.scores(chosen), final[:N_USERS][chosen] @ final[N_USERS:].T)
 
 
 def test_lightgcn_without_layers_is_mf() -> None:
     lightgcn, mf = LightGCN(spec(layers=0)), MF(spec())
     mf.embedding.data.copy_(lightgcn.embedding)
-    noise = {"ego": torch.ones(U + I, D, dtype=torch.float64)}
+    noise = {"ego": torch.ones(N_USERS + N_ITEMS, DIM, dtype=torch.float64)}
     assert torch.equal(mf.losses(BATCH, noise), lightgcn.losses(BATCH, noise))
 
 
@@ -87,7 +87,7 @@ def test_losses_are_softplus_of_the_negative_margin(name: str) -> None:
     if model_class(name).batch_kind != "triplets":
         pytest.skip("a model of users")
     model = create(name, spec())
-    scores = model.scores(torch.arange(U))
+    scores = model.scores(torch.arange(N_USERS))
     margins = torch.stack([scores[u, i] - scores[u, j] for u, i, j in BATCH.T.tolist()])
     torch.testing.assert_close(model.losses(BATCH), torch.log(1 + torch.exp(-margins)))
 
@@ -96,20 +96,22 @@ def test_losses_are_softplus_of_the_negative_margin(name: str) -> None:
 def test_losses_stay_exact_where_the_model_is_sure(scale: float) -> None:
     model = MF(spec(dim=1))
     model.embedding.data.fill_(1.0)
-    model.embedding.data[U] = 1.0 + scale
+    model.embedding.data[N_USERS] = 1.0 + scale
     batch = torch.tensor([[0], [0], [1]], dtype=torch.int32)
     loss = model.losses(batch)
     expected = np.log1p(np.exp(-abs(scale))) + max(-scale, 0.0)
     np.testing.assert_allclose(loss.detach().numpy(), expected, rtol=1e-14)
     (slope,) = torch.autograd.grad(loss.sum(), model.embedding)
-    np.testing.assert_allclose(slope[U], -1 / (1 + np.exp(scale)), rtol=1e-14)
+    np.testing.assert_allclose(slope[N_USERS], -1 / (1 + np.exp(scale)), rtol=1e-14)
 
 
 @pytest.mark.parametrize("kind", [MF, LightGCN])
 def test_the_penalty_counts_a_row_as_often_as_the_batch_names_it(kind: type[Recommender]) -> None:
     model = kind(spec())
     norms = model.get_parameter("embedding").square().sum(1) / 2
-    expected = sum(norms[u] + norms[U + i] + norms[U + j] for u, i, j in BATCH.T.tolist())
+    expected = sum(
+        norms[u] + norms[N_USERS + i] + norms[N_USERS + j] for u, i, j in BATCH.T.tolist()
+    )
     torch.testing.assert_close(model.penalty(BATCH), torch.as_tensor(expected))
 
 
@@ -138,7 +140,7 @@ def test_zero_noise_has_the_keys_of_the_tables_and_changes_nothing(
 
 def test_noise_is_added_where_the_site_says() -> None:
     model = LightGCN(spec())
-    noise = torch.randn(U + I, D, dtype=torch.float64)
+    noise = torch.randn(N_USERS + N_ITEMS, DIM, dtype=torch.float64)
     operator = sum(torch.linalg.matrix_power(dense(model.graph), k) for k in range(3)) / 3
     for site, expected in (
         ("ego", operator @ (model.embedding + noise)),
@@ -151,12 +153,12 @@ def test_noise_is_added_where_the_site_says() -> None:
 def test_noise_of_samples_moves_each_triplet_by_its_own() -> None:
     model = MF(spec())
     keys = ("user", "positive", "negative")
-    noise = {key: torch.randn(4, D, dtype=torch.float64) for key in keys}
+    noise = {key: torch.randn(4, DIM, dtype=torch.float64) for key in keys}
     expected = []
     for b, (u, i, j) in enumerate(BATCH.T.tolist()):
         user = model.embedding[u] + noise["user"][b]
-        positive = model.embedding[U + i] + noise["positive"][b]
-        negative = model.embedding[U + j] + noise["negative"][b]
+        positive = model.embedding[N_USERS + i] + noise["positive"][b]
+        negative = model.embedding[N_USERS + j] + noise["negative"][b]
         expected.append(torch.log1p(torch.exp(user @ negative - user @ positive)))
     torch.testing.assert_close(model.losses(BATCH, noise), torch.stack(expected))
 
@@ -165,7 +167,7 @@ def test_noise_of_samples_moves_each_triplet_by_its_own() -> None:
 def test_noise_that_a_model_would_ignore_is_refused(name: str) -> None:
     model = create(name, spec())
     batch = next(model.attack_batches(Positives.from_pairs(pairs()), 0))
-    stray = {"somewhere": torch.ones(U + I, D, dtype=torch.float64)}
+    stray = {"somewhere": torch.ones(N_USERS + N_ITEMS, DIM, dtype=torch.float64)}
     with pytest.raises(UsageError, match="somewhere"):
         model.losses(batch, stray)
     with pytest.raises(UsageError, match="somewhere"):
@@ -174,7 +176,7 @@ def test_noise_that_a_model_would_ignore_is_refused(name: str) -> None:
 
 def test_half_a_noise_of_samples_is_refused() -> None:
     with pytest.raises(UsageError, match="wanted user, positive, negative"):
-        MF(spec()).losses(BATCH, {"user": torch.zeros(4, D, dtype=torch.float64)})
+        MF(spec()).losses(BATCH, {"user": torch.zeros(4, DIM, dtype=torch.float64)})
 
 
 def test_noise_of_samples_needs_a_batch() -> None:
@@ -295,7 +297,7 @@ class Popularity(Recommender):
 def test_the_base_class_fills_in_the_rest() -> None:
     model = Popularity(spec())
     assert model.vectors() is None
-    assert model.noise_like("item", "joint", BATCH)["item"].shape == (I,)
+    assert model.noise_like("item", "joint", BATCH)["item"].shape == (N_ITEMS,)
     assert model.losses(BATCH).shape == (4,)
 
 
@@ -303,7 +305,7 @@ def test_the_base_class_fills_in_the_rest() -> None:
 def test_an_attack_goes_over_every_pair_once_in_one_batch(kind: type[Recommender]) -> None:
     positives = Positives.from_pairs(pairs())
     (batch,) = kind(spec()).attack_batches(positives, 3)
-    everything = {(u, i) for u in range(U) for i in pairs().of(u).tolist()}
+    everything = {(u, i) for u in range(N_USERS) for i in pairs().of(u).tolist()}
     assert {tuple(pair) for pair in batch[:2].T.tolist()} == everything
     assert batch.shape == (3, len(everything))
     assert not any(pairs().contains(u, j) for u, _, j in batch.T.tolist())

@@ -15,18 +15,18 @@ from advrec.objective import Terms, adversarial_step_loss, gradient, perturbatio
 from advrec.reference import sample_triplets
 from advrec.sampling import Positives
 
-U, I, D = 12, 15, 4
-SEEN = np.random.default_rng(0).random((U, I)) < 0.3
-PAIRS = Pairs.from_coo(*np.nonzero(SEEN), U, I)
+N_USERS, N_ITEMS, DIM = 12, 15, 4
+SEEN = np.random.default_rng(0).random((N_USERS, N_ITEMS)) < 0.3
+PAIRS = Pairs.from_coo(*np.nonzero(SEEN), N_USERS, N_ITEMS)
 
 
 def model_of(name: str, seed: int = 0) -> Recommender:
     return create(
         name,
         ModelSpec(
-            n_users=U,
-            n_items=I,
-            dim=D,
+            n_users=N_USERS,
+            n_items=N_ITEMS,
+            dim=DIM,
             layers=2,
             seed=seed,
             graph=Graph.build(PAIRS, torch.float64),
@@ -115,7 +115,7 @@ def test_taking_the_gradient_leaves_no_trace() -> None:
 
 def test_the_gradient_can_be_taken_at_a_noise() -> None:
     model = model_of("mf")
-    noise = {"ego": 0.1 * torch.randn(U + I, D, dtype=torch.float64)}
+    noise = {"ego": 0.1 * torch.randn(N_USERS + N_ITEMS, DIM, dtype=torch.float64)}
     losses, at_noise = gradient(model, BATCH, at=noise)
     moved = model_of("mf")
     moved.get_parameter("embedding").data.add_(noise["ego"])

@@ -15,7 +15,7 @@ from advrec import reference
 from advrec.data.dataset import Pairs
 from advrec.graph import Graph
 
-U, I, D = 7, 9, 4
+N_USERS, N_ITEMS, DIM = 7, 9, 4
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -24,9 +24,9 @@ def randn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def toy_graph() -> Graph:
-    seen = np.random.default_rng(1).random((U, I)) < 0.4
+    seen = np.random.default_rng(1).random((N_USERS, N_ITEMS)) < 0.4
     seen[3] = False
-    return Graph.build(Pairs.from_coo(*np.nonzero(seen), U, I), dtype=torch.float64)
+    return Graph.build(Pairs.from_coo(*np.nonzero(seen), N_USERS, N_ITEMS), dtype=torch.float64)
 
 
 def dense(graph: Graph) -> Tensor:  # [N, N]
@@ -42,14 +42,14 @@ def dense(graph: Graph) -> Tensor:  # [N, N]
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 3, 5])
 def test_propagation_is_the_mean_of_the_powers(layers: int) -> None:
-    graph, x = toy_graph(), randn(U + I, D)
+    graph, x = toy_graph(), randn(N_USERS + N_ITEMS, DIM)
     powers = [torch.linalg.matrix_power(dense(graph), k) for k in range(layers + 1)]
     expected = torch.stack(powers).mean(0) @ x
     torch.testing.assert_close(reference.propagate(x, graph, layers), expected)
 
 
 def test_propagation_has_the_right_gradient_and_is_self_adjoint() -> None:
-    graph, x, y = toy_graph(), randn(U + I, 2), randn(U + I, 2, seed=1)
+    graph, x, y = toy_graph(), randn(N_USERS + N_ITEMS, 2), randn(N_USERS + N_ITEMS, 2, seed=1)
     x.requires_grad_()
     assert torch.autograd.gradcheck(lambda t: reference.propagate(t, graph, 3), x)
     (gradient,) = torch.autograd.grad((reference.propagate(x, graph, 3) * y).sum(), x)
@@ -57,23 +57,23 @@ def test_propagation_has_the_right_gradient_and_is_self_adjoint() -> None:
 
 
 def test_propagation_of_no_layers_is_a_copy() -> None:
-    x = randn(U + I, D)
+    x = randn(N_USERS + N_ITEMS, DIM)
     out = reference.propagate(x, toy_graph(), 0)
     assert torch.equal(out, x)
     assert out.data_ptr() != x.data_ptr()
 
 
-@pytest.mark.parametrize(("rows", "layers"), [(U, 2), (U + I, -1)])
+@pytest.mark.parametrize(("rows", "layers"), [(N_USERS, 2), (N_USERS + N_ITEMS, -1)])
 def test_propagation_refuses_what_does_not_fit(rows: int, layers: int) -> None:
     with pytest.raises(ValueError, match="wanted"):
-        reference.propagate(randn(rows, D), toy_graph(), layers)
+        reference.propagate(randn(rows, DIM), toy_graph(), layers)
 
 
 # -- triplet_margin and normalize_rows -----------------------------------------------------------
 
 
 def test_margins_are_differences_of_scores() -> None:
-    users, items = randn(U, D), randn(I, D, seed=1)
+    users, items = randn(N_USERS, DIM), randn(N_ITEMS, DIM, seed=1)
     triplets = torch.tensor([[0, 3, 3], [1, 2, 8], [4, 4, 2]], dtype=torch.int32)
     expected = [users[u] @ items[i] - users[u] @ items[j] for u, i, j in triplets.T.tolist()]
     margins = reference.triplet_margin(users, items, triplets)
@@ -81,7 +81,10 @@ def test_margins_are_differences_of_scores() -> None:
 
 
 def test_margins_have_the_right_gradient_where_rows_repeat() -> None:
-    users, items = randn(U, D).requires_grad_(), randn(I, D, seed=1).requires_grad_()
+    users, items = (
+        randn(N_USERS, DIM).requires_grad_(),
+        randn(N_ITEMS, DIM, seed=1).requires_grad_(),
+    )
     triplets = torch.tensor([[0, 0, 0, 3], [1, 1, 2, 2], [2, 4, 1, 1]], dtype=torch.int32)
     assert torch.autograd.gradcheck(
         lambda p, q: reference.triplet_margin(p, q, triplets), (users, items)
@@ -91,7 +94,9 @@ def test_margins_have_the_right_gradient_where_rows_repeat() -> None:
 
 def test_margins_refuse_what_is_no_list_of_triplets() -> None:
     with pytest.raises(ValueError, match=r"wanted \[3, B\]"):
-        reference.triplet_margin(randn(U, D), randn(I, D), torch.zeros(2, 4, dtype=torch.int32))
+        reference.triplet_margin(
+            randn(N_USERS, DIM), randn(N_ITEMS, DIM), torch.zeros(2, 4, dtype=torch.int32)
+        )
 
 
 @given(
@@ -109,7 +114,7 @@ def test_rows_get_length_eps_and_keep_their_direction(
     if not x[0].any():
         assert not out[0].any()
         return
-    # Six roundings of 2^-24 on the way to each entry, 12 where the entry is subnormal to begin with.
+    # Six roundings of 2^-24 on the way to each entry, and as many again for room.
     torch.testing.assert_close(out[0].norm(), torch.tensor(eps), rtol=12 * 2**-24, atol=0)
     expected = x[0].double() / x[0].double().norm() * eps
     torch.testing.assert_close(out[0].double(), expected, rtol=12 * 2**-24, atol=1e-30)
@@ -153,7 +158,7 @@ def test_rankings_follow_the_order_and_count_what_is_above(seed: int, k: int) ->
 
 
 def test_rankings_of_vectors_are_rankings_of_their_scores() -> None:
-    users, items = randn(3, D), randn(I, D, seed=1)
+    users, items = randn(3, DIM), randn(N_ITEMS, DIM, seed=1)
     mask, relevant = ragged([[0], [], [1, 2]]), ragged([[3], [1, 2], []])
     of_vectors = reference.rank_topk(users, items, mask, relevant, 4)
     of_scores = reference.rank_scores(users @ items.T, mask, relevant, 4)
@@ -163,7 +168,7 @@ def test_rankings_of_vectors_are_rankings_of_their_scores() -> None:
 
 
 def test_rankings_refuse_what_does_not_fit() -> None:
-    scores, empty = randn(2, I), ragged([[], []])
+    scores, empty = randn(2, N_ITEMS), ragged([[], []])
     with pytest.raises(ValueError, match="k is 0"):
         reference.rank_scores(scores, empty, empty, 0)
     with pytest.raises(ValueError, match="relevant has 1 rows"):
@@ -226,35 +231,35 @@ def theirs(kind: str, start: Tensor, grads: list[Tensor], rows: list[Tensor] | N
 
 @pytest.mark.parametrize("kind", ["sgd", "adagrad", "adam"])
 def test_dense_steps_are_those_of_torch(kind: str) -> None:
-    start, grads = randn(6, D), [randn(6, D, seed=s) for s in range(1, 6)]
+    start, grads = randn(6, DIM), [randn(6, DIM, seed=s) for s in range(1, 6)]
     torch.testing.assert_close(ours(kind, start, grads, None), theirs(kind, start, grads, None))
 
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch's Adagrad's own
 @pytest.mark.parametrize("kind", ["sgd", "adagrad", "sparse_adam"])
 def test_steps_on_rows_are_those_of_torch_on_sparse_gradients(kind: str) -> None:
-    start, grads = randn(6, D), [randn(6, D, seed=s) for s in range(1, 6)]
+    start, grads = randn(6, DIM), [randn(6, DIM, seed=s) for s in range(1, 6)]
     rows = [torch.tensor(r) for r in ([0, 2], [2, 5], [1], [0, 1, 2, 3, 4, 5], [5])]
     torch.testing.assert_close(ours(kind, start, grads, rows), theirs(kind, start, grads, rows))
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adagrad"])
 def test_steps_on_rows_are_dense_steps_with_zeros_elsewhere(kind: str) -> None:
-    start, rows = randn(6, D), [torch.tensor([4, 1]), torch.tensor([1, 0])]
-    grads = [torch.zeros(6, D, dtype=torch.float64).index_copy(0, r, randn(2, D)) for r in rows]
+    start, rows = randn(6, DIM), [torch.tensor([4, 1]), torch.tensor([1, 0])]
+    grads = [torch.zeros(6, DIM, dtype=torch.float64).index_copy(0, r, randn(2, DIM)) for r in rows]
     assert torch.equal(ours(kind, start, grads, rows), ours(kind, start, grads, None))
 
 
 @pytest.mark.parametrize("kind", reference.KINDS)
 def test_steps_on_rows_leave_the_other_rows_alone(kind: str) -> None:
-    start, rows = randn(6, D), torch.tensor([4, 1])
-    param = ours(kind, start, [randn(6, D, seed=1)] * 3, [rows] * 3)
+    start, rows = randn(6, DIM), torch.tensor([4, 1])
+    param = ours(kind, start, [randn(6, DIM, seed=1)] * 3, [rows] * 3)
     changed = (param != start).any(1).nonzero().flatten().tolist()
     assert changed == [1, 4]
 
 
 def test_steps_refuse_what_does_not_fit() -> None:
-    param, grad = randn(6, D), randn(6, D)
+    param, grad = randn(6, DIM), randn(6, DIM)
 
     def step(kind: str, grad: Tensor, **more: Any) -> None:
         reference.optimizer_step_(
@@ -266,6 +271,6 @@ def test_steps_refuse_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="state1 of adagrad is missing"):
         step("adagrad", grad)
     with pytest.raises(ValueError, match="state1 of adagrad is"):
-        step("adagrad", grad, state1=randn(5, D))
+        step("adagrad", grad, state1=randn(5, DIM))
     with pytest.raises(ValueError, match="grad is"):
         step("sgd", grad, rows=torch.tensor([1, 2]))

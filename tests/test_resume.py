@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_data import tiny_dataset, without_validation
+from training_data import FAST, tiny_dataset, without_validation
 
 import advrec
 from advrec import native
@@ -22,10 +22,6 @@ from advrec.stepper import ComposableStepper
 
 DATASET = tiny_dataset()
 COMPILED = pytest.mark.skipif(not native.core(), reason="the compiled core is missing")
-OPTIONS = {
-    "mf": {"model": "mf", "dim": 8, "batch_size": 64, "epochs": 4, "eval_every": 2},
-    "lightgcn": {"model": "lightgcn", "dim": 8, "batch_size": 64, "epochs": 4, "eval_every": 2},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +52,7 @@ def crash_at(number):
 
 
 def train(path, dataset=DATASET, *, model="mf", adversarial=True, on_event=None, **options):
-    values = {**OPTIONS[model], "out": path, "checkpoint_seconds": 0, **options}
+    values = {**FAST, "model": model, "out": path, "checkpoint_seconds": 0, **options}
     values |= {} if on_event is None else {"on_event": on_event}
     if not adversarial:
         return advrec.pretrain(dataset, **values).run
@@ -158,7 +154,7 @@ import os, signal, sys
 from pathlib import Path
 import advrec
 from advrec import fused
-from training_data import tiny_dataset
+from training_data import FAST, tiny_dataset
 fused.FusedStepper.grain = 1
 path, kill_at, model = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 count = 0
@@ -168,7 +164,7 @@ def on_event(event):
     if count == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
 print("ready", flush=True)
-options = dict(dim=8, batch_size=64, epochs=12, eval_every=2, checkpoint_seconds=0, patience=0)
+options = dict(FAST, epochs=12, checkpoint_seconds=0, patience=0)
 if path.exists():
     advrec.resume(path, tiny_dataset(), on_event=on_event)
 else:

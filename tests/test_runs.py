@@ -112,23 +112,22 @@ def test_a_folder_that_is_there_is_refused(run, tmp_path):
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    done = 0
+    left, real = 0, atomic.write
 
     def write(path, content):
-        nonlocal done
-        done += 1
-        if done == fail_at:
+        nonlocal left
+        left -= 1
+        if left == 0:
             raise RunError("disk full")
         real(path, content)
 
-    real = atomic.write
     monkeypatch.setattr(atomic, "write", write)
-    for fail_at in range(1, 7):
-        done = 0
+    for number in range(1, 7):
+        left = number
         with pytest.raises(RunError, match="disk full"):
             make(tmp_path / "one")
         assert list(tmp_path.iterdir()) == []
-    done, fail_at = 0, 7
+    left = 7
     make(tmp_path / "one").release()  # so there are six writes, and each was made to fail
 
 

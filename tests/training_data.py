@@ -5,8 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
+from advrec import native
 from advrec.data.dataset import Dataset, Pairs
+from advrec.runs import Run
+
+TIERS = [
+    "reference",
+    pytest.param(
+        "native", marks=pytest.mark.skipif(not native.core(), reason="the compiled core is missing")
+    ),
+]
+"""Values of the option kernels."""
+
+FAST = {"dim": 8, "batch_size": 64, "epochs": 4, "eval_every": 2, "threads": 1}
+"""Options with which a training takes some milliseconds, also where every core is busy."""
 
 
 def tiny_dataset(seed: int = 0, users: int = 40, items: int = 30) -> Dataset:
@@ -37,3 +51,11 @@ def tiny_dataset(seed: int = 0, users: int = 40, items: int = 30) -> Dataset:
 def without_validation(dataset: Dataset) -> Dataset:
     """The same train and test, nothing to validate on."""
     return replace(dataset, valid=Pairs.empty(dataset.n_users, dataset.n_items))
+
+
+def bits(run: Run) -> tuple[bytes, bytes]:
+    """The best weights and the last state, as they are on disk."""
+    return (
+        (run.path / "model.safetensors").read_bytes(),
+        (run.path / "state.safetensors").read_bytes(),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from advrec.data.text_twin import NUMBER, LineError, split_line
 from advrec.errors import DataError
 
 NAME_COLUMNS = ("name", "title", "movietitle", "description", "label")
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 NPZ_WANTED = "an .npz with the arrays ids [n] and features [n, F]"
 
 
@@ -157,8 +159,8 @@ def _load_table(path: Path) -> tuple[list[str], NDArray[np.float32]]:
             raise DataError(f"{len(row)} columns, wanted {width}", path=path, line=line)
         ids.append(row[key])
         for column, field in enumerate(row[:key] + row[key + 1 :]):
-            value = np.float32(field) if NUMBER.fullmatch(field.encode()) else np.float32("nan")
-            if not np.isfinite(value):
+            value = float(field) if NUMBER.fullmatch(field.encode()) else math.nan
+            if not abs(value) <= FLOAT32_MAX:
                 name = (header[:key] + header[key + 1 :])[column]
                 raise DataError(
                     f"the feature {name!r} is {shown(field)}, wanted a number", path=path, line=line

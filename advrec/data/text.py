@@ -172,14 +172,14 @@ def shown(text: str, width: int = 40) -> str:
 
 def _list_error(path: Path, line: int, found: str) -> DataError:
     wanted = "wanted ids that are whole numbers from 0, separated by blanks"
-    hint = "LightGCN text is one line a user: user item item …"
+    hint = "LightGCN text is one line a user: user item item …; a table is format csv"
     if found.startswith("-") and found[1:].isdigit():
         message = f"the id {found} is negative"
     elif any(mark in found for mark in ",;|:"):
         message = f"{shown(found)} mixes another separator in"
     else:
         message = f"{shown(found)} is not an id"
-        hint += "; for names as ids use csv or .inter"
+        hint = "LightGCN text has no names as ids; csv and .inter do"
     return DataError(f"{message}, {wanted}", path=path, line=line, hint=hint)
 
 

@@ -122,7 +122,10 @@ class Recommender(nn.Module):
 
     # -- to be written where the default does not fit -------------------------------------------
 
-    def vectors(self, noise: Noise | None = None) -> tuple[Tensor, Tensor] | None:
+    def vectors(
+        self,
+        noise: Noise | None = None,  # noqa: ARG002 - the subclasses use it
+    ) -> tuple[Tensor, Tensor] | None:
         """User vectors [U, d] and item vectors [I, d] whose dot products are the scores.
 
         None for a model whose scores are no dot products; it has `scores`.

@@ -65,6 +65,7 @@ class LightGCN(Recommender):
         self.embedding = initial(spec, rows, std, truncated=False)  # [U+I, d], users first
 
     def vectors(self, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
+        """Â-propagated users [U, d] and items [I, d]: noise `ego` before, `final` after."""
         given = check_noise(noise, ("ego", "final"))
         ego = self.embedding + given["ego"] if "ego" in given else self.embedding
         final = ops.propagate(ego, self.graph, self.layers)
@@ -73,22 +74,25 @@ class LightGCN(Recommender):
         return final[: self.n_users], final[self.n_users :]
 
     def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
+        """BPR of each triplet [B]; noise of tables, of samples, or both."""
         tables, samples = split_noise(noise)
         users, items = self.vectors(tables)
         return bpr_losses(users, items, batch, samples)
 
     def penalty(self, batch: Tensor) -> Tensor:
+        """Of the embeddings before any propagation, a row as often as it is named."""
         return squared_norms(self.embedding, batch, self.n_users)
 
     def tables(self, site: str) -> dict[str, Tensor]:
+        """E, or at `final` its propagation."""
         name = self.site(site).name
         ego = self.embedding.detach()
         return {name: ego if name == "ego" else ops.propagate(ego, self.graph, self.layers)}
 
     def noise_like(self, site: str, norm: str, batch: Tensor | None) -> dict[str, Tensor]:
+        """As the base class says; without the propagation that `tables` needs."""
         if norm == "sample":
             return super().noise_like(site, norm, batch)
-        # Both sites have the embedding's shape: no need to propagate for it.
         return {self.check_site(site, norm).name: torch.zeros_like(self.embedding)}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LightGCN:

@@ -57,17 +57,21 @@ class MF(Recommender):
         self.embedding = initial(spec, rows, std, truncated=True)  # [U+I, d], users first
 
     def vectors(self, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
+        """P and Q [U, d], [I, d], with noise `ego` added."""
         given = check_noise(noise, ("ego",))
         table = self.embedding + given["ego"] if "ego" in given else self.embedding
         return table[: self.n_users], table[self.n_users :]
 
     def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
+        """BPR of each triplet [B]; noise of tables, of samples, or both."""
         tables, samples = split_noise(noise)
         users, items = self.vectors(tables)
         return bpr_losses(users, items, batch, samples)
 
     def penalty(self, batch: Tensor) -> Tensor:
+        """Of the embeddings before any propagation, a row as often as it is named."""
         return squared_norms(self.embedding, batch, self.n_users)
 
     def tables(self, site: str) -> dict[str, Tensor]:
+        """The embeddings themselves."""
         return {self.site(site).name: self.embedding.detach()}

@@ -44,14 +44,15 @@ def optimizer_step_(
     wanted = param.shape if rows is None else (rows.numel(), *param.shape[1:])
     if grad.shape != wanted:
         raise ValueError(f"grad is {tuple(grad.shape)}, wanted {tuple(wanted)}")
+    numbers = {"step": step, "lr": lr, "beta1": beta1, "beta2": beta2, "opt_eps": opt_eps}
     if rows is None:
-        _step(kind, param, grad, state1, state2, step, lr, (beta1, beta2), opt_eps)
+        _step(kind, param, grad, state1, state2, **numbers)
         return
     index = rows.long()
     whole = (param, state1, state2)
     part = [None if tensor is None else tensor[index] for tensor in whole]
     assert part[0] is not None
-    _step(kind, part[0], grad, part[1], part[2], step, lr, (beta1, beta2), opt_eps)
+    _step(kind, part[0], grad, part[1], part[2], **numbers)
     for tensor, changed in zip(whole, part, strict=True):
         if tensor is not None and changed is not None:
             tensor[index] = changed
@@ -63,9 +64,11 @@ def _step(
     grad: Tensor,
     state1: Tensor | None,
     state2: Tensor | None,
-    step: int,
+    *,
+    step: float,
     lr: float,
-    betas: tuple[float, float],
+    beta1: float,
+    beta2: float,
     opt_eps: float,
 ) -> None:
     if kind == "sgd":
@@ -77,9 +80,9 @@ def _step(
         param.sub_(lr * grad / (state1.sqrt() + opt_eps))
         return
     assert state2 is not None
-    state1.mul_(betas[0]).add_((1 - betas[0]) * grad)
-    state2.mul_(betas[1]).add_((1 - betas[1]) * grad.square())
-    bias1, bias2 = 1 - betas[0] ** step, 1 - betas[1] ** step
+    state1.mul_(beta1).add_((1 - beta1) * grad)
+    state2.mul_(beta2).add_((1 - beta2) * grad.square())
+    bias1, bias2 = 1 - beta1**step, 1 - beta2**step
     if kind == "adam":
         param.sub_(lr / bias1 * state1 / (state2.sqrt() / bias2**0.5 + opt_eps))
     else:

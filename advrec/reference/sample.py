@@ -22,6 +22,7 @@ _ROUNDS = 6
 
 Words: TypeAlias = NDArray[np.uint64]
 Ids: TypeAlias = NDArray[np.int64]
+Rows: TypeAlias = tuple[Ids, NDArray[np.int32]]  # indptr [U+1], items [P]: all of train
 
 
 def sample_triplets(
@@ -63,7 +64,7 @@ def sample_triplets(
         users = active[_below(words[0], len(active))].astype(np.int64)
         degrees = indptr[users + 1] - indptr[users]
         items = row_items[indptr[users] + _below(words[1], degrees)].astype(np.int64)
-    unseen = _negatives(t, users, indptr, row_items, pos.n_items, draw)
+    unseen = _negatives(t, users, (indptr, row_items), pos.n_items, draw)
     triplets = np.stack([users, items, unseen]).astype(np.int32)
     return torch.from_numpy(triplets).to(pos.items.device)
 
@@ -86,10 +87,9 @@ def _below(words: Words, limit: int | Ids) -> Ids:
     return result
 
 
-def _negatives(
-    t: Words, users: Ids, indptr: Ids, items: NDArray[np.int32], n_items: int, draw: _Draw
-) -> Ids:
+def _negatives(t: Words, users: Ids, seen: Rows, n_items: int, draw: _Draw) -> Ids:
     """The first of 32 × 4 words that names an unseen item; if there is none, one by its rank."""
+    indptr, items = seen
     chosen = np.full(len(t), -1, dtype=np.int64)
     for attempt in range(_ATTEMPTS):
         open_ = np.flatnonzero(chosen < 0)
@@ -97,7 +97,7 @@ def _negatives(
             return chosen
         for word in draw(t[open_], _NEGATIVES, attempt):
             candidates = _below(word, n_items)
-            fits = (chosen[open_] < 0) & ~_seen(users[open_], candidates, indptr, items)
+            fits = (chosen[open_] < 0) & ~_seen(users[open_], candidates, seen)
             chosen[open_[fits]] = candidates[fits]
     for n in np.flatnonzero(chosen < 0):
         row = items[indptr[users[n]] : indptr[users[n] + 1]]
@@ -106,8 +106,9 @@ def _negatives(
     return chosen
 
 
-def _seen(users: Ids, candidates: Ids, indptr: Ids, items: NDArray[np.int32]) -> NDArray[np.bool_]:
+def _seen(users: Ids, candidates: Ids, seen: Rows) -> NDArray[np.bool_]:
     """Is each candidate in its user's row? Binary search in all rows at once."""
+    indptr, items = seen
     low, end = indptr[users], indptr[users + 1]
     high = end.copy()
     while (low < high).any():

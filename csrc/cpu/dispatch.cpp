@@ -74,8 +74,8 @@ void triplet_margin(const T* user_table, const T* item_table, int64_t dim, const
 
 template <class T>
 void triplet_margin_backward(const T* grad, const T* user_table, const T* item_table,
-                             int64_t n_users, int64_t n_items, int64_t dim,
-                             const int32_t* triplets, int64_t count, T* d_user, T* d_item) {
+                             int64_t n_users, int64_t n_items, int64_t dim, const int32_t* triplets,
+                             int64_t count, T* d_user, T* d_item) {
   kernels<T>().triplet_margin_backward(grad, user_table, item_table, n_users, n_items, dim,
                                        triplets, count, d_user, d_item);
 }
@@ -112,20 +112,20 @@ StepStats lightgcn_steps(const Table<T>& table, const Adjacency<T>& graph, int64
   return kernels<T>().lightgcn_steps(table, graph, layers, pos, sample, schedule, adversary, optim);
 }
 
-#define ADVREC_INSTANTIATE(T)                                                                      \
-  template void propagate(const Adjacency<T>&, const T*, int64_t, int64_t, T*, T*);                \
-  template void triplet_margin(const T*, const T*, int64_t, const int32_t*, int64_t, T*);          \
-  template void triplet_margin_backward(const T*, const T*, const T*, int64_t, int64_t, int64_t,   \
-                                        const int32_t*, int64_t, T*, T*);                          \
-  template void normalize_rows(const T*, int64_t, int64_t, double, T*);                            \
-  template void optimizer_step(const Optim&, T*, T*, T*, const T*, const int32_t*, int64_t,        \
-                               int64_t);                                                           \
-  template void rank(const T*, const T*, int64_t, int64_t, int64_t, const Lists&, const Lists&,    \
-                     int64_t, int32_t*, T*, uint8_t*, int64_t*);                                   \
-  template StepStats mf_steps(const Table<T>&, const Positives&, const SampleSpec&,                \
-                              const Schedule&, const Adversary&, const Optim&);                    \
-  template StepStats lightgcn_steps(const Table<T>&, const Adjacency<T>&, int64_t,                 \
-                                    const Positives&, const SampleSpec&, const Schedule&,          \
+#define ADVREC_INSTANTIATE(T)                                                                    \
+  template void propagate(const Adjacency<T>&, const T*, int64_t, int64_t, T*, T*);              \
+  template void triplet_margin(const T*, const T*, int64_t, const int32_t*, int64_t, T*);        \
+  template void triplet_margin_backward(const T*, const T*, const T*, int64_t, int64_t, int64_t, \
+                                        const int32_t*, int64_t, T*, T*);                        \
+  template void normalize_rows(const T*, int64_t, int64_t, double, T*);                          \
+  template void optimizer_step(const Optim&, T*, T*, T*, const T*, const int32_t*, int64_t,      \
+                               int64_t);                                                         \
+  template void rank(const T*, const T*, int64_t, int64_t, int64_t, const Lists&, const Lists&,  \
+                     int64_t, int32_t*, T*, uint8_t*, int64_t*);                                 \
+  template StepStats mf_steps(const Table<T>&, const Positives&, const SampleSpec&,              \
+                              const Schedule&, const Adversary&, const Optim&);                  \
+  template StepStats lightgcn_steps(const Table<T>&, const Adjacency<T>&, int64_t,               \
+                                    const Positives&, const SampleSpec&, const Schedule&,        \
                                     const Adversary&, const Optim&);
 ADVREC_INSTANTIATE(float)
 ADVREC_INSTANTIATE(double)

@@ -1,4 +1,5 @@
-// The kernels with 16-byte vectors: SSE2 on x86, NEON on ARM, whatever the compiler makes elsewhere.
+// The kernels with 16-byte vectors: SSE2 on x86, NEON on ARM, whatever the compiler makes
+// elsewhere.
 #include "../sampler_core.h"
 #include "isa.h"
 #include "pool.h"

@@ -14,10 +14,13 @@ namespace advrec::cpu::ADVREC_ISA {
 
 template <class T>
 constexpr Kernels<T> kernels() {
-  return {&ADVREC_ISA::propagate<T>,      &ADVREC_ISA::triplet_margin<T>,
+  return {&ADVREC_ISA::propagate<T>,
+          &ADVREC_ISA::triplet_margin<T>,
           &ADVREC_ISA::triplet_margin_backward<T>,
-          &ADVREC_ISA::normalize_rows<T>, &ADVREC_ISA::optimizer_step<T>,
-          &ADVREC_ISA::rank<T>,           &ADVREC_ISA::mf_steps<T>,
+          &ADVREC_ISA::normalize_rows<T>,
+          &ADVREC_ISA::optimizer_step<T>,
+          &ADVREC_ISA::rank<T>,
+          &ADVREC_ISA::mf_steps<T>,
           &ADVREC_ISA::lightgcn_steps<T>};
 }
 

@@ -15,12 +15,19 @@ class LightGcnStep {
  public:
   LightGcnStep(const Table<T>& table, const Adjacency<T>& graph, int64_t layers,
                const Schedule& schedule, const Adversary& adversary)
-      : table_(table), graph_(graph), layers_(layers), dim_(table.dim),
-        beta_(T(1) / T(layers + 1)), reg_(T(schedule.reg)), adversary_(adversary),
+      : table_(table),
+        graph_(graph),
+        layers_(layers),
+        dim_(table.dim),
+        beta_(T(1) / T(layers + 1)),
+        reg_(T(schedule.reg)),
+        adversary_(adversary),
         ego_(adversary.weight != 0 && adversary.site == Site::kEgo),
         batch_step_(schedule.batch_size, dim_, final_adversary(adversary)),
-        perturbed_loss_(ego_ ? schedule.batch_size : 0), slot_of_(graph.rows),
-        final_(3 * schedule.batch_size * dim_), grad_(3 * schedule.batch_size * dim_),
+        perturbed_loss_(ego_ ? schedule.batch_size : 0),
+        slot_of_(graph.rows),
+        final_(3 * schedule.batch_size * dim_),
+        grad_(3 * schedule.batch_size * dim_),
         moved_(ego_ ? graph.rows * dim_ : 0),
         squares_(ego_ && adversary.norm == Norm::kJoint ? graph.rows : 0),
         layer_{Buffer<T>(layers > 1 ? graph.rows * dim_ : 0),
@@ -43,8 +50,7 @@ class LightGcnStep {
       score(team, batch, x, dim_, T(adversary_.weight) * weight, perturbed_loss_);
       team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
         for (int64_t s = begin; s < end; ++s)
-          add_gradient(batch, x, dim_, perturbed_loss_.slope.get(), s,
-                       grad_.get() + s * dim_);
+          add_gradient(batch, x, dim_, perturbed_loss_.slope.get(), s, grad_.get() + s * dim_);
       });
     }
     // Before the last meeting of the step: after it others may already refill the batch.

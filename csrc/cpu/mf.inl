@@ -10,8 +10,12 @@ class BatchWindow {
 
   BatchWindow(const Positives& pos, const SampleSpec& spec, const Schedule& schedule,
               int64_t n_users, int threads)
-      : pos_(pos), spec_(spec), schedule_(schedule), n_users_(n_users),
-        n_rows_(n_users + pos.n_items), total_(pos.pairs * spec.negatives),
+      : pos_(pos),
+        spec_(spec),
+        schedule_(schedule),
+        n_users_(n_users),
+        n_rows_(n_users + pos.n_items),
+        total_(pos.pairs * spec.negatives),
         order_(sampler::make_order(spec.seed, spec.epoch, pos.pairs)),
         slot_of_(int64_t(threads) * n_rows_) {
     for (int64_t k = 0; k < int64_t(threads) * n_rows_; ++k) slot_of_[k] = -1;
@@ -94,8 +98,7 @@ StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec
       const auto add_penalty = [&](int64_t s) {
         T* const g = grad.get() + s * dim;
         if (schedule.reg != 0)
-          axpy(T(schedule.reg) * weight * T(batch.begin[s + 1] - batch.begin[s]),
-               x.row(s), g, dim);
+          axpy(T(schedule.reg) * weight * T(batch.begin[s + 1] - batch.begin[s]), x.row(s), g, dim);
         return g;
       };
       if (dense) {

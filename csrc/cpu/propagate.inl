@@ -140,8 +140,8 @@ void propagate(const Adjacency<T>& graph, const T* x, int64_t dim, int64_t layer
     const T* current = x;
     for (int64_t k = 1; k <= layers; ++k) {
       T* const next = buffers[(layers - k) % 2];
-      layer(team, graph, DenseRows<T>{current, dim}, base, k == layers ? T(1) / T(layers + 1) : T(1),
-            dim, next);
+      layer(team, graph, DenseRows<T>{current, dim}, base,
+            k == layers ? T(1) / T(layers + 1) : T(1), dim, next);
       current = next;
     }
   });

@@ -10,10 +10,10 @@ namespace advrec::cpu::ADVREC_ISA {
 
 template <class T>
 struct Tile {
-  static constexpr int kUsers = 6;                         // rows of the register block
-  static constexpr int kColumns = 2 * Simd<T>::kWidth;     // and its columns: two vectors
-  static constexpr int kItems = 256;                       // of a tile; a multiple of kColumns
-  static constexpr int64_t kUserBlock = 40 * kUsers;       // users that share a packed tile
+  static constexpr int kUsers = 6;                      // rows of the register block
+  static constexpr int kColumns = 2 * Simd<T>::kWidth;  // and its columns: two vectors
+  static constexpr int kItems = 256;                    // of a tile; a multiple of kColumns
+  static constexpr int64_t kUserBlock = 40 * kUsers;    // users that share a packed tile
   static_assert(kItems % kColumns == 0);
 };
 
@@ -128,8 +128,18 @@ class Ranker {
   Ranker(const T* users, const T* items, int64_t n_users, int64_t n_items, int64_t dim,
          const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,
          uint8_t* hits, int64_t* above)
-      : users_(users), items_(items), n_users_(n_users), n_items_(n_items), dim_(dim), mask_(mask),
-        relevant_(relevant), k_(k), ids_(ids), scores_(scores), hits_(hits), above_(above),
+      : users_(users),
+        items_(items),
+        n_users_(n_users),
+        n_items_(n_items),
+        dim_(dim),
+        mask_(mask),
+        relevant_(relevant),
+        k_(k),
+        ids_(ids),
+        scores_(scores),
+        hits_(hits),
+        above_(above),
         relevant_scores_(relevant.indptr[n_users]) {}
 
   void run() {
@@ -155,8 +165,8 @@ class Ranker {
         }
         if (items_) pack_users(begin, end, packed_users.get());
         for (int64_t first = 0; first < n_items_; first += Tile<T>::kItems) {
-          const int64_t n = first + Tile<T>::kItems < n_items_ ? int64_t(Tile<T>::kItems)
-                                                               : n_items_ - first;
+          const int64_t n =
+              first + Tile<T>::kItems < n_items_ ? int64_t(Tile<T>::kItems) : n_items_ - first;
           if (items_) pack_items(first, n, packed_items.get());
           for (int64_t group = begin; group < end; group += M) {
             const int64_t members = group + M < end ? M : end - group;

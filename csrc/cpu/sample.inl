@@ -34,7 +34,8 @@ inline void first_candidates(const SampleSpec& spec, int64_t n_items, int64_t t,
   }
   uint32_t k0 = uint32_t(spec.seed), k1 = uint32_t(spec.seed >> 32);
   for (int round = 0; round < 10; ++round) {
-    for (int64_t k = 0; k < kSampleBlock; ++k) sampler::philox_round(c0[k], c1[k], c2[k], c3[k], k0, k1);
+    for (int64_t k = 0; k < kSampleBlock; ++k)
+      sampler::philox_round(c0[k], c1[k], c2[k], c3[k], k0, k1);
     k0 += sampler::kWeyl0, k1 += sampler::kWeyl1;
   }
   for (int64_t k = 0; k < kSampleBlock; ++k) out[k] = int32_t(sampler::below(c0[k], n_items));

@@ -13,8 +13,12 @@ enum Role : int32_t { kUser = 0, kPositive = 1, kNegative = 2 };
 // A mini-batch seen from its rows. All arrays have room for `capacity` triplets.
 struct Batch {
   explicit Batch(int64_t capacity)
-      : triplets(3 * capacity), slots(3 * capacity), rows(3 * capacity), begin(3 * capacity + 1),
-        places(3 * capacity), capacity(capacity) {}
+      : triplets(3 * capacity),
+        slots(3 * capacity),
+        rows(3 * capacity),
+        begin(3 * capacity + 1),
+        places(3 * capacity),
+        capacity(capacity) {}
 
   Buffer<int32_t> triplets;  // [3, capacity] users, positives, negatives
   Buffer<int32_t> slots;     // [3, capacity] the slot of each of them
@@ -108,9 +112,8 @@ void score(Team& team, const Batch& batch, const Rows& x, int64_t dim, T weight,
       if (b + kAhead < end)
         for (Role role : {kUser, kPositive, kNegative})
           prefetch_row(x.row(batch.slot(role)[b + kAhead]), dim);
-      const T margin =
-          dot_difference(x.row(batch.slot(kUser)[b]), x.row(batch.slot(kPositive)[b]),
-                         x.row(batch.slot(kNegative)[b]), dim);
+      const T margin = dot_difference(x.row(batch.slot(kUser)[b]), x.row(batch.slot(kPositive)[b]),
+                                      x.row(batch.slot(kNegative)[b]), dim);
       T slope;
       out.loss[b] = bpr_loss(margin, &slope);
       out.slope[b] = weight * slope;
@@ -132,7 +135,8 @@ void score_per_sample(Team& team, const Batch& batch, const Rows& x, int64_t dim
       T pp = dot(p, p, dim), pd = dot_difference(p, q, r, dim), dd = 0;
       for (int64_t k = 0; k < dim; ++k) dd += (q[k] - r[k]) * (q[k] - r[k]);
       const bool flat = clean.slope[b] == 0;  // no gradient, so nothing to follow
-      const T a = flat || dd == 0 ? T(0) : eps / root(dd), c = flat || pp == 0 ? T(0) : eps / root(pp);
+      const T a = flat || dd == 0 ? T(0) : eps / root(dd),
+              c = flat || pp == 0 ? T(0) : eps / root(pp);
       // (p - a D).(D - 2c p)
       const T margin = pd - 2 * c * pp - a * dd + 2 * a * c * pd;
       T slope;
@@ -186,7 +190,10 @@ template <class T>
 class BatchStep {
  public:
   BatchStep(int64_t capacity, int64_t dim, const Adversary& adversary)
-      : dim_(dim), adversary_(adversary), clean_(capacity), adversarial_(capacity),
+      : dim_(dim),
+        adversary_(adversary),
+        clean_(capacity),
+        adversarial_(capacity),
         moved_(adversary.weight != 0 && adversary.norm != Norm::kSample ? 3 * capacity * dim : 0),
         squares_(3 * capacity) {}
 
@@ -208,7 +215,8 @@ class BatchStep {
       return;
     }
     T* const moved = moved_.get();
-    gradient(team, batch, x, grad, adversary_.norm == Norm::kRow ? moved : static_cast<T*>(nullptr));
+    gradient(team, batch, x, grad,
+             adversary_.norm == Norm::kRow ? moved : static_cast<T*>(nullptr));
     if (adversary_.norm == Norm::kJoint) {
       T total = 0;  // every thread adds in the same order
       for (int64_t s = 0; s < batch.n_rows; ++s) total += squares_[s];
@@ -266,17 +274,17 @@ void triplet_margin(const T* user_table, const T* item_table, int64_t dim, const
   parallel([&](Team& team) {
     team.ranges(count, 256, [&](int64_t begin, int64_t end) {
       for (int64_t b = begin; b < end; ++b)
-        margin[b] = dot_difference(user_table + triplets[b] * dim,
-                                   item_table + triplets[count + b] * dim,
-                                   item_table + triplets[2 * count + b] * dim, dim);
+        margin[b] =
+            dot_difference(user_table + triplets[b] * dim, item_table + triplets[count + b] * dim,
+                           item_table + triplets[2 * count + b] * dim, dim);
     });
   });
 }
 
 template <class T>
 void triplet_margin_backward(const T* grad, const T* user_table, const T* item_table,
-                             int64_t n_users, int64_t n_items, int64_t dim,
-                             const int32_t* triplets, int64_t count, T* d_user, T* d_item) {
+                             int64_t n_users, int64_t n_items, int64_t dim, const int32_t* triplets,
+                             int64_t count, T* d_user, T* d_item) {
   const int64_t n = n_users + n_items;
   Batch batch(count);
   batch.count = count;

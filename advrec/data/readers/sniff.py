@@ -179,6 +179,8 @@ def _by_content(sample: Sample) -> tuple[str, str]:
     numeric = [row for row in tokens if all(token.isdigit() for token in row)]
     if 2 * len(numeric) < len(tokens):
         return "csv", "not whole numbers separated by blanks, so a table"
+    if any(b"." in token for row in tokens for token in row[2:]):
+        return "csv", "numbers with a decimal point, so a table"
     width, lines = Counter(len(row) for row in tokens).most_common(1)[0]
     users = {row[0] for row in tokens}
     if width >= 3 and lines >= 0.9 * len(tokens) and len(users) <= 0.9 * len(tokens):

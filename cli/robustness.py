@@ -1,0 +1,117 @@
+"""What an attack found, as tables, as a JSON document and as a figure."""
+
+from __future__ import annotations
+
+import json as json_text
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advrec_cli.console import emit_json, plain, show, show_report
+
+if TYPE_CHECKING:
+    from advrec.attack import AttackResult
+    from advrec.report import Table
+    from advrec.runs import Run
+
+KINDS = ("random", "adversarial")
+
+
+def present(
+    found: Sequence[tuple[Run, list[AttackResult]]], *, json: bool, out: Path | None
+) -> None:
+    """Tables or JSON on stdout, and a file of either where one was asked for."""
+    from advrec import atomic
+
+    metrics = dict.fromkeys(name for _, results in found for name in results[0].clean.values)
+    tables = [_table(found, metric) for metric in metrics]
+    if json:
+        emit_json(document(found))
+    else:
+        for place, made in enumerate(tables):
+            if place:
+                show("")
+            show_report(made)
+    if out is None:
+        return
+    if out.suffix.lower() == ".json":
+        atomic.write(out, json_text.dumps(plain(document(found)), indent=2) + "\n")
+    elif len(tables) == 1 or out.suffix.lower() != ".md":
+        tables[0].write(out)  # refuses other endings
+    else:
+        atomic.write(out, "\n".join(made.to_markdown() for made in tables))
+
+
+def _table(found: Sequence[tuple[Run, list[AttackResult]]], metric: str) -> Table:
+    """One row for each run, noise and ε: the budget as measured, and what it costs of a metric."""
+    from advrec.report import Column, Table
+
+    columns = (
+        Column("run"),
+        Column("noise"),
+        Column("ε", "g"),
+        Column("measured", ".4g"),
+        Column("of mean norm", ".1%"),
+        Column("clean"),
+        Column("attacked"),
+        Column("lost", ".1%"),
+    )
+    rows = []
+    for run, results in found:
+        for result in results:
+            if metric in result.clean.values:
+                rows.append(
+                    (
+                        run.name,
+                        result.plan.kind,
+                        result.eps,
+                        result.budget.absolute,
+                        result.budget.relative,
+                        result.clean.values[metric],
+                        result.noisy.values[metric],
+                        round(-result.change[metric], 4) + 0.0,  # no -0.0%
+                    )
+                )
+    first = found[0][1][0]
+    how = f"{first.clean.part} part, {first.clean.protocol}, {first.clean.n_users:,} users"
+    sites = " or ".join(
+        dict.fromkeys(f"{r.plan.site} ({r.plan.norm})" for _, results in found for r in results)
+    )
+    notes = (
+        f"{how}; noise at {sites}.",
+        "measured: the largest norm of the noise; lost: share of the clean figure.",
+    )
+    return Table(f"{metric} under noise", columns, tuple(rows), notes)
+
+
+def document(found: Sequence[tuple[Run, list[AttackResult]]]) -> dict[str, Any]:
+    """Every result in full: the plan, the budget as measured, losses and metrics."""
+    return {
+        "runs": [
+            {
+                "run": run.name,
+                "path": str(run.path),
+                "model": run.config.model,
+                "phase": run.config.phase,
+                "data_digest": run.origin.data_digest,
+                "epoch": run.progress.best_epoch,
+                "results": [result.to_dict() for result in results],
+            }
+            for run, results in found
+        ]
+    }
+
+
+def draw(found: Sequence[tuple[Run, list[AttackResult]]], path: Path) -> None:
+    """The curves of all runs for the first metric that all of them have."""
+    from advrec.plots import robustness_plot
+    from advrec.report import attack_curve
+
+    metric = next(iter(found[0][1][0].clean.values))
+    curves = [
+        attack_curve(of_kind, metric, model=run.config.model, training=run.name)
+        for run, results in found
+        for kind in KINDS
+        if (of_kind := [result for result in results if result.plan.kind == kind])
+    ]
+    robustness_plot(curves, metric, path)

@@ -1,0 +1,104 @@
+#include "replay.cuh"
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "device.cuh"
+
+namespace advrec::cuda {
+namespace {
+
+constexpr int64_t kWorthCapturing = 2;  // windows: capturing costs about as much as running two
+constexpr size_t kMostGraphs = 8;
+
+struct Graph {
+  std::string key;
+  cudaGraphExec_t exec;
+  cudaEvent_t launched;
+};
+
+// One capture or launch at a time. Never destroyed: at exit the driver may be gone before it.
+struct Graphs {
+  std::mutex mutex;
+  std::vector<Graph> kept;  // the one used last stands last
+};
+Graphs& graphs() {
+  static Graphs* const all = new Graphs;
+  return *all;
+}
+
+// Forgets the graph used longest ago; it may still be running.
+void evict(std::vector<Graph>& kept) {
+  const Graph oldest = kept.front();
+  kept.erase(kept.begin());
+  check(cudaEventSynchronize(oldest.launched), "Waiting for a graph");
+  cudaEventDestroy(oldest.launched);
+  cudaGraphExecDestroy(oldest.exec);
+}
+
+// Recorded on a stream of its own: torch's default stream cannot be captured.
+Graph capture(const std::string& key, int64_t window,
+              const std::function<void(int64_t, void*)>& body) {
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "Making a stream");
+  const auto close = [&] {
+    if (graph) cudaGraphDestroy(graph);
+    cudaStreamDestroy(stream);
+  };
+  try {
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "Starting a capture");
+    try {
+      body(window, stream);
+    } catch (...) {
+      cudaStreamEndCapture(stream, &graph);
+      cudaGetLastError();
+      throw;
+    }
+    check(cudaStreamEndCapture(stream, &graph), "Ending a capture");
+    Graph made{key, nullptr, nullptr};
+    check(cudaGraphInstantiate(&made.exec, graph, 0), "Instantiating a graph");
+    check(cudaEventCreateWithFlags(&made.launched, cudaEventDisableTiming), "Making an event");
+    close();
+    return made;
+  } catch (...) {
+    close();
+    throw;
+  }
+}
+
+}  // namespace
+
+void run_windows(int64_t steps, int64_t window, const Key& key,
+                 const std::function<void(int64_t, void*)>& body, void* stream) {
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check(cudaStreamIsCapturing(cuda_stream, &status), "Looking at the stream");
+  int64_t at = 0;
+  // Whoever captures the caller's stream gets the plain launches into their graph.
+  if (status == cudaStreamCaptureStatusNone && steps >= kWorthCapturing * window) {
+    int device = 0;
+    check(cudaGetDevice(&device), "Asking for the device");
+    Key full = key;
+    full.add(device, window);
+    Graphs& all = graphs();
+    const std::lock_guard<std::mutex> lock(all.mutex);
+    const auto found = std::find_if(all.kept.begin(), all.kept.end(),
+                                    [&](const Graph& g) { return g.key == full.bytes(); });
+    if (found == all.kept.end()) {
+      if (all.kept.size() == kMostGraphs) evict(all.kept);
+      all.kept.push_back(capture(full.bytes(), window, body));
+    } else {
+      std::rotate(found, found + 1, all.kept.end());
+    }
+    const Graph& graph = all.kept.back();
+    for (; at + window <= steps; at += window)
+      check(cudaGraphLaunch(graph.exec, cuda_stream), "Launching a graph");
+    check(cudaEventRecord(graph.launched, cuda_stream), "Recording an event");
+  }
+  for (; at < steps; at += window) body(std::min(window, steps - at), stream);
+}
+
+}  // namespace advrec::cuda

@@ -1,0 +1,135 @@
+// The composable tier's operators on triplets and rows.
+#include "triplet.cuh"
+
+namespace advrec::cuda {
+namespace {
+
+// A group of lanes for a triplet.
+template <class Row>
+__global__ void __launch_bounds__(kThreads)
+    margin_kernel(const float* user_table, const float* item_table, int64_t n_users,
+                  int64_t n_items, int dim, int width, const int32_t* triplets, int64_t count,
+                  float* margin) {
+  constexpr int VEC = Row::kVec;
+  const Lanes lanes(width);
+  const int64_t mine =
+      (int64_t(blockIdx.x) * kWarps + lanes.warp) * lanes.groups + lanes.group;
+  const int64_t b = mine < count ? mine : count - 1;
+  const int32_t u = triplets[b], i = triplets[count + b], j = triplets[2 * count + b];
+  const bool inside = u >= 0 && u < n_users && i >= 0 && i < n_items && j >= 0 && j < n_items;
+  float sum = 0;
+  if (inside) {
+    const float* const p = user_table + int64_t(u) * dim;
+    const float* const q = item_table + int64_t(i) * dim;
+    const float* const r = item_table + int64_t(j) * dim;
+    for (int column = lanes.column * VEC; column < dim; column += width * VEC) {
+      const Pack<VEC> a = load<VEC>(p + column), x = load<VEC>(q + column),
+                      y = load<VEC>(r + column);
+#pragma unroll
+      for (int k = 0; k < VEC; ++k) sum = fmaf(a.v[k], x.v[k] - y.v[k], sum);
+    }
+  }
+  sum = group_sum(sum, width);
+  if (lanes.column == 0 && mine < count) margin[b] = inside ? sum : nanf("");
+}
+
+// A gradient goes to its row of the user or the item table.
+struct StoreGradient {
+  Batch batch;
+  float* users;
+  float* items;
+  int64_t n_users, n_rows;
+
+  template <class Row>
+  __device__ void operator()(int64_t s, Row& row, const Lanes& lanes, int dim) const {
+    const int64_t r = batch.row(s);
+    if (r >= n_rows || lanes.group != 0) return;
+    row.write(r < n_users ? users + r * dim : items + (r - n_users) * dim, lanes, dim);
+  }
+};
+
+// A warp for a row, which may be read up to four times: the later ones come from the cache.
+template <class Row>
+__global__ void __launch_bounds__(kThreads)
+    normalize_kernel(const float* x, int64_t rows, int dim, float eps, float* out) {
+  constexpr int VEC = Row::kVec;
+  const Lanes lanes(kWarp);
+  const int64_t r = int64_t(blockIdx.x) * kWarps + lanes.warp;
+  if (r >= rows) return;
+  const float* const from = x + r * dim;
+  const auto each = [&](auto f) {
+    for (int column = lanes.column * VEC; column < dim; column += kWarp * VEC)
+      f(column, load<VEC>(from + column));
+  };
+  float squares = 0, divisor = 1;
+  each([&](int, const Pack<VEC>& v) {
+    for (int i = 0; i < VEC; ++i) squares = fmaf(v.v[i], v.v[i], squares);
+  });
+  squares = group_sum(squares, kWarp);
+  if (!(squares > 1e-30f)) {
+    float largest = 0;
+    each([&](int, const Pack<VEC>& v) {
+      for (int i = 0; i < VEC; ++i) largest = fmaxf(largest, fabsf(v.v[i]));
+    });
+    largest = group_max(largest, kWarp);
+    divisor = largest > 0 ? largest : 1.0f;
+    squares = 0;
+    each([&](int, const Pack<VEC>& v) {
+      for (int i = 0; i < VEC; ++i) squares += (v.v[i] / divisor) * (v.v[i] / divisor);
+    });
+    squares = group_sum(squares, kWarp);
+  }
+  const float scale = squares > 0 ? eps / sqrtf(squares) : 0.0f;
+  each([&](int column, Pack<VEC> v) {
+    for (int i = 0; i < VEC; ++i) v.v[i] = scale * (v.v[i] / divisor);
+    store<VEC>(out + r * dim + column, v);
+  });
+}
+
+}  // namespace
+
+void triplet_margin(const float* user_table, const float* item_table, int64_t n_users,
+                    int64_t n_items, int64_t dim, const int32_t* triplets, int64_t count,
+                    float* margin, void* stream) {
+  with_vec(dim, aligned(user_table, item_table), [&](auto row) {
+    using Row = decltype(row);
+    const int width = row_width(dim, Row::kVec);
+    launch(&margin_kernel<Row>, ceil_div(count * width, kThreads), kThreads, stream, user_table,
+           item_table, n_users, n_items, int(dim), width, triplets, count, margin);
+  });
+}
+
+int64_t triplet_margin_backward_workspace(int64_t, int64_t, int64_t count) {
+  Arena arena(nullptr);
+  take_window(arena, 1, count, false);
+  return arena.used();
+}
+
+void triplet_margin_backward(const float* grad, const float* user_table, const float* item_table,
+                             int64_t n_users, int64_t n_items, int64_t dim,
+                             const int32_t* triplets, int64_t count, float* d_user, float* d_item,
+                             void* workspace, void* stream) {
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  check(cudaMemsetAsync(d_user, 0, size_t(n_users * dim) * sizeof(float), cuda_stream), "Clearing");
+  check(cudaMemsetAsync(d_item, 0, size_t(n_items * dim) * sizeof(float), cuda_stream), "Clearing");
+  if (count == 0) return;
+  Arena arena(workspace);
+  Window window = take_window(arena, 1, count, false);
+  window.triplets = const_cast<int32_t*>(triplets);  // only read
+  bucket_triplets(window, n_users, n_items, stream);
+  const Batch batch = window.batch(0);
+  const Vectors x{user_table, item_table, triplets};
+  sum_rows(BatchTerms{batch, x, Slopes{const_cast<float*>(grad)}, n_users + n_items},
+           StoreGradient{batch, d_user, d_item, n_users, n_users + n_items}, 3 * count, dim,
+           aligned(user_table, item_table, d_user, d_item), stream);
+}
+
+void normalize_rows(const float* x, int64_t rows, int64_t dim, double eps, float* out,
+                    void* stream) {
+  with_vec(dim, aligned(x, out), [&](auto row) {
+    launch(&normalize_kernel<decltype(row)>, ceil_div(rows, kWarps), kThreads, stream, x, rows,
+           int(dim), float(eps), out);
+  });
+}
+
+}  // namespace advrec::cuda

@@ -1,0 +1,172 @@
+"""Nothing that a user can type ends in a traceback; each failure has its sentence and exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_runner import advrec, write_ratings
+
+from advrec.errors import ExitCode, NativeError
+from advrec_cli import failures
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence", "hint"),
+    [
+        ("pretrain --modle mf", 2, "No such option: --modle", "--model"),
+        ("pretrian", 2, "No such command 'pretrian'", "advrec --help"),
+        ("pretrian", 2, "Did you mean 'pretrain'?", "advrec --help"),
+        ("data lst", 2, "No such command 'lst'", "advrec data --help"),
+        ("pretrain --model mff", 2, "There is no model 'mff'; there are", "did you mean 'mf'?"),
+        ("pretrain --split randon", 2, "did you mean 'random'?", "advrec pretrain --help"),
+        ("pretrain --optimizer adamm", 2, "not one of adagrad, sgd, adam", "pretrain --help"),
+        ("pretrain --epochs 0", 2, "0 is not a number from 1 up", "pretrain --help"),
+        ("pretrain --epochs ten", 2, "--epochs", "pretrain --help"),
+        ("pretrain --lr nan", 2, "--lr", "pretrain --help"),
+        ("pretrain --layers 2", 3, "the model 'mf' has no layers", "leave it out"),
+        ("pretrain --device gpu", 3, "'device'", ""),
+        ("pretrain --name ../up", 2, "The run name is '../up'", ""),
+        ("pretrain --option x", 2, "'x' is not NAME=VALUE", ""),
+        ("pretrain --data nope.csv", 3, "nope.csv: no such file", "advrec data list"),
+        ("pretrain --data debain", 3, "debain", "did you mean debian?"),
+        ("pretrain --resume nope", 3, "There is no run nope", "advrec runs"),
+        ("pretrain --resume a --name b", 2, "--name and --resume", ""),
+        ("adv-train", 3, "no finished pretraining", "advrec pretrain"),
+        ("adv-train --from nope", 3, "There is no run nope", "advrec runs"),
+        ("adv-train --resume a --from b", 2, "--from and --resume", ""),
+        ("adv-train --eps -1", 2, "-1.0 is not a number from 0 up", "adv-train --help"),
+        ("attack", 3, "There is no finished run in runs", "advrec pretrain"),
+        ("attack nope", 3, "There is no run nope", "advrec runs"),
+        ("attack --noise advers", 2, "did you mean 'adversarial'?", "attack --help"),
+        ("attack --noise random --steps 3", 2, "Random noise takes no steps", "adversarial"),
+        ("attack --eps 1,a", 2, "'a' is not a number", ""),
+        ("attack --eps inf", 2, "inf is not", ""),
+        ("attack -k 0", 2, "0 is not", ""),
+        ("attack --norm rows", 2, "did you mean 'row'?", ""),
+        ("eval nope", 3, "There is no run nope", "advrec runs"),
+        ("eval --part train", 2, "'train' is not one of test, valid", ""),
+        ("eval --config nope.toml", 2, "nope.toml", ""),
+        ("recommend", 2, "no user to recommend to", "--user ID"),
+        ("recommend --user a", 3, "There is no finished run", "advrec pretrain"),
+        ("export nope", 3, "There is no run nope", "advrec runs"),
+        ("runs nope", 3, "There is no run nope", "advrec runs"),
+        ("data inspect nope", 3, "nope: no such file", "advrec data list"),
+        ("data convert debian out --to parquet", 2, "not one of lightgcn, csv, recbole", ""),
+        ("data download nope", 2, "'nope'", "the names are"),
+        ("data download debian", 2, "debian is embedded", ""),
+    ],
+)
+def test_a_mistake_gets_one_sentence_a_hint_and_its_exit_code(words, code, sentence, hint):
+    outcome = advrec(*words.split())
+    assert outcome.code == code
+    assert outcome.out == ""
+    error = outcome.err[outcome.err.index("error: ") :]
+    assert sentence in error
+    assert hint in error
+    assert "Traceback" not in outcome.err
+    assert len(error.splitlines()) <= 2
+
+
+def test_a_configuration_file_names_its_own_mistakes():
+    Path("a.toml").write_text("[train]\nlearning_rate = 1\n")
+    outcome = advrec("pretrain", "--config", "a.toml")
+    assert outcome.code == ExitCode.DATA
+    assert "'learning_rate'" in outcome.err
+    assert "did you mean 'lr'?" in outcome.err
+    Path("b.toml").write_text("[train\n")
+    assert "b.toml is not valid TOML" in advrec("pretrain", "--config", "b.toml").err
+
+
+def test_options_are_checked_before_the_data_is_read():
+    outcome = advrec("pretrain", "--data", "nope.csv", "--lr", 0)
+    assert "'lr'" in outcome.err
+    assert "nope.csv" not in outcome.err
+
+
+@pytest.fixture()
+def broken(monkeypatch):
+    """Makes `advrec doctor` raise what it is given."""
+
+    def breaks(error: BaseException) -> None:
+        def diagnose() -> None:
+            raise error
+
+        monkeypatch.setattr("advrec.native.diagnose", diagnose)
+
+    return breaks
+
+
+def test_a_defect_is_called_a_bug_and_its_traceback_is_kept_in_a_file(broken, monkeypatch, tmp_path):
+    monkeypatch.setattr(failures.tempfile, "tempdir", str(tmp_path))
+    broken(ZeroDivisionError("one by none"))
+    outcome = advrec("doctor")
+    assert outcome.code == 1
+    assert "this is a bug in advrec: ZeroDivisionError: one by none" in outcome.err
+    [kept] = tmp_path.glob("advrec-traceback-*.txt")
+    assert str(kept) in outcome.err
+    assert "Traceback (most recent call last)" in kept.read_text()
+
+
+def test_debug_prints_the_traceback(broken):
+    broken(ZeroDivisionError("one by none"))
+    for words in (["doctor", "--debug"], ["--debug", "doctor"]):
+        outcome = advrec(*words)
+        assert outcome.code == 1
+        assert "Traceback (most recent call last)" in outcome.err
+        assert "advrec-traceback" not in outcome.err
+    broken(NativeError("no compiler"))
+    assert "Traceback" in advrec("doctor", "--debug").err
+    assert "Traceback" not in advrec("doctor").err
+
+
+def test_a_native_error_has_its_own_code_and_points_at_the_doctor(broken):
+    broken(NativeError("no compiler"))
+    outcome = advrec("doctor")
+    assert outcome.code == ExitCode.NATIVE
+    assert "advrec doctor" in outcome.err
+
+
+def test_ctrl_c_is_130_and_no_traceback(broken):
+    broken(KeyboardInterrupt())
+    outcome = advrec("doctor")
+    assert outcome.code == ExitCode.INTERRUPTED
+    assert outcome.err.startswith("interrupted: ")
+
+
+@pytest.mark.parametrize("words", [["data", "list"], ["models", "--json"]])
+def test_a_reader_that_goes_away_is_no_failure(words):
+    code = f"import sys; from advrec_cli.main import main; sys.exit(main({words!r}))"
+    shell = f'"{sys.executable}" -c "{code}" | true; echo "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+    assert done.stderr == ""
+
+
+def test_ctrl_c_while_training_saves_and_says_how_to_go_on(tmp_path):
+    ratings = write_ratings(tmp_path / "ratings.csv")
+    code = (
+        "import os, signal, advrec_cli.training as training\n"
+        "from advrec_cli.main import main\n"
+        "class Watcher(training.Watcher):\n"
+        "    def __call__(self, event):\n"
+        "        super().__call__(event)\n"
+        "        if event.kind == 'epoch' and event.epoch == 3:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "import advrec_cli.pretrain as pretrain\n"
+        "pretrain.Watcher = Watcher\n"
+        f"raise SystemExit(main(['pretrain', '--data', {str(ratings)!r}, '--epochs', '500',"
+        " '--dim', '8', '--name', 'stopped', '--patience', '0']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == ExitCode.INTERRUPTED, done.stderr
+    assert "interrupted: Stopped by SIGINT after 3 of 500 epochs" in done.stderr
+    assert "hint: advrec pretrain --resume runs/stopped" in done.stderr
+    assert advrec("pretrain", "--resume", "stopped", "--epochs", 5, "-q").code == 0

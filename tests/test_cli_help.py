@@ -1,0 +1,134 @@
+"""`--help` teaches, is fast, and says what is true."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from cli_runner import advrec
+
+from advrec.config import ResolvedConfig, TrainConfig
+from advrec.data import DataConfig
+from advrec.models import MODELS
+from advrec_cli.settings import SETTINGS, settings
+
+COMMANDS = [
+    ["pretrain"],
+    ["adv-train"],
+    ["attack"],
+    ["eval"],
+    ["recommend"],
+    ["export"],
+    ["data"],
+    ["data", "list"],
+    ["data", "inspect"],
+    ["data", "convert"],
+    ["data", "download"],
+    ["models"],
+    ["runs"],
+    ["doctor"],
+]
+NAMES = [" ".join(words) for words in COMMANDS]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+def test_every_command_has_examples_of_itself(words):
+    shown = advrec(*words, "--help")
+    assert shown.code == 0
+    assert shown.err == ""
+    _, _, examples = shown.out.partition("Examples\n")
+    assert examples.startswith(f"  advrec {' '.join(words)}")
+    assert all(line.startswith("  advrec ") for line in examples.rstrip().splitlines())
+
+
+@pytest.mark.parametrize("words", COMMANDS[:6] + COMMANDS[7:], ids=NAMES[:6] + NAMES[7:])
+def test_every_command_takes_json_and_debug(words):
+    shown = advrec(*words, "--help").out
+    assert "--json" in shown
+    assert "--debug" in shown
+
+
+@pytest.mark.parametrize("words", COMMANDS[:4], ids=NAMES[:4])
+def test_what_computes_takes_seed_device_threads_and_a_configuration(words):
+    shown = advrec(*words, "--help").out
+    for flag in ("--seed", "--device", "--threads", "--kernels", "--config", "--data"):
+        assert flag in shown
+
+
+def test_advrec_alone_shows_the_four_steps_in_order():
+    shown = advrec()
+    assert shown.code == 0
+    steps = ["advrec pretrain", "advrec adv-train", "advrec attack", "advrec eval"]
+    places = [shown.out.index(step) for step in steps]
+    assert places == sorted(places)
+
+
+def test_help_loads_neither_torch_nor_numpy():
+    code = (
+        "import sys; from advrec_cli.main import main\n"
+        f"for words in {[[], *COMMANDS]!r}: main([*words, '--help'])\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_there_is_a_flag_for_every_field_of_the_configurations():
+    train = set(TrainConfig.model_fields) - {"phase", "options"}  # --option NAME=VALUE
+    assert {setting.field for setting in settings("train")} == train
+    assert {setting.field for setting in settings("data")} == set(DataConfig.model_fields)
+    assert len({setting.flag for setting in SETTINGS}) == len(SETTINGS)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=[setting.flag for setting in SETTINGS])
+def test_the_default_that_help_shows_is_the_default(setting):
+    if setting.section == "data":
+        default = DataConfig.model_fields[setting.field].default
+        assert default is None or setting.default == str(default)
+        return
+    general = ResolvedConfig.model_fields[setting.field].default
+    wanted = {name: model.defaults.get(setting.field, general) for name, model in MODELS.items()}
+    shown = dict(part.split(" ") for part in setting.default.split(", ") if part.count(" ") == 1)
+    if set(shown) & set(wanted):  # "mf 0.05, lightgcn 0.001"
+        assert {name: _same(value) for name, value in shown.items()} == {
+            name: _same(wanted[name]) for name in shown
+        }
+    elif not setting.default.startswith("the model's"):
+        assert _same(setting.default) == _same(general) or setting.field == "layers"
+
+
+def _same(value: object) -> object:
+    try:
+        return float(str(value))
+    except ValueError:
+        return str(value)
+
+
+@pytest.mark.parametrize("setting", [s for s in SETTINGS if s.choices], ids=lambda s: s.flag)
+def test_the_choices_of_a_flag_are_those_of_its_field(setting):
+    config = TrainConfig if setting.section == "train" else DataConfig
+    schema = config.model_json_schema()["properties"][setting.field]
+    choices = schema.get("enum") or schema["anyOf"][0]["enum"]
+    assert list(setting.choices) == choices
+
+
+def test_the_shell_completes_commands_and_choices():
+    def completed(line: str) -> list[str]:
+        words = line.split(" ")
+        env = {
+            **os.environ,
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words) - 1),
+            "_ADVREC_COMPLETE": "complete_bash",
+        }
+        code = "import sys; from advrec_cli.main import main; sys.exit(main())"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+        )
+        return done.stdout.split()
+
+    assert completed("advrec adv") == ["adv-train"]
+    assert completed("advrec pretrain --split loo") == ["loo-time", "loo-random"]
