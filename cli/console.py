@@ -167,8 +167,10 @@ def duration(seconds: float) -> str:
     """`75` → `1 min 15 s`; `0.42` → `0.4 s`; `7260` → `2 h 01 min`."""
     if not math.isfinite(seconds):
         return "?"
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"

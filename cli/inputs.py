@@ -105,7 +105,7 @@ def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:
     if with_parent and run.origin.parent is not None:
         # The parent may be deleted or damaged; the run itself needs it no more.
         with suppress(AdvrecError):
-            chosen.insert(0, shelf.find(run.origin.parent, runs_dir))
+            chosen.insert(0, shelf.find(run.path.parent / Path(run.origin.parent).name, runs_dir))
     names = " and the run that it started from, ".join(entry.name for entry in reversed(chosen))
     note(f"no run was named: taking the newest, {names}", quiet=quiet)
     return chosen

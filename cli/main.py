@@ -8,6 +8,7 @@ import typer
 from advrec_cli import (
     adv_train,
     attack,
+    compare,
     data,
     doctor,
     evaluate,
@@ -79,6 +80,7 @@ for panel, name, command, epilog in (
     (FLOW, "adv-train", adv_train.adv_train, adv_train.EPILOG),
     (FLOW, "attack", attack.attack, attack.EPILOG),
     (FLOW, "eval", evaluate.evaluate, evaluate.EPILOG),
+    (USE, "compare", compare.compare, compare.EPILOG),
     (USE, "recommend", recommend.recommend, recommend.EPILOG),
     (USE, "export", export.export, export.EPILOG),
     (LOOK, "models", models.models, models.EPILOG),

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from typer.testing import CliRunner
-
 from advrec_cli.main import app
+from typer.testing import CliRunner
 
 
 class Outcome(NamedTuple):

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from advrec_cli import failures
 from cli_runner import advrec, write_ratings
 
 from advrec.errors import ExitCode, NativeError
-from advrec_cli import failures
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,7 @@ def _elsewhere(tmp_path, monkeypatch):
         ("eval nope", 3, "There is no run nope", "advrec runs"),
         ("eval --part train", 2, "'train' is not one of test, valid", ""),
         ("eval --config nope.toml", 2, "nope.toml", ""),
+        ("compare nope other", 3, "There is no run nope", "advrec runs"),
         ("recommend", 2, "no user to recommend to", "--user ID"),
         ("recommend --user a", 3, "There is no finished run", "advrec pretrain"),
         ("export nope", 3, "There is no run nope", "advrec runs"),
@@ -91,7 +92,7 @@ def test_options_are_checked_before_the_data_is_read():
     assert "nope.csv" not in outcome.err
 
 
-@pytest.fixture()
+@pytest.fixture
 def broken(monkeypatch):
     """Makes `advrec doctor` raise what it is given."""
 
@@ -104,7 +105,9 @@ def broken(monkeypatch):
     return breaks
 
 
-def test_a_defect_is_called_a_bug_and_its_traceback_is_kept_in_a_file(broken, monkeypatch, tmp_path):
+def test_a_defect_is_called_a_bug_and_its_traceback_is_kept_in_a_file(
+    broken, monkeypatch, tmp_path
+):
     monkeypatch.setattr(failures.tempfile, "tempdir", str(tmp_path))
     broken(ZeroDivisionError("one by none"))
     outcome = advrec("doctor")

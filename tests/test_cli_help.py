@@ -7,18 +7,19 @@ import subprocess
 import sys
 
 import pytest
+from advrec_cli.settings import SETTINGS, settings
 from cli_runner import advrec
 
 from advrec.config import ResolvedConfig, TrainConfig
 from advrec.data import DataConfig
 from advrec.models import MODELS
-from advrec_cli.settings import SETTINGS, settings
 
 COMMANDS = [
     ["pretrain"],
     ["adv-train"],
     ["attack"],
     ["eval"],
+    ["compare"],
     ["recommend"],
     ["export"],
     ["data"],
@@ -43,7 +44,7 @@ def test_every_command_has_examples_of_itself(words):
     assert all(line.startswith("  advrec ") for line in examples.rstrip().splitlines())
 
 
-@pytest.mark.parametrize("words", COMMANDS[:6] + COMMANDS[7:], ids=NAMES[:6] + NAMES[7:])
+@pytest.mark.parametrize("words", COMMANDS[:7] + COMMANDS[8:], ids=NAMES[:7] + NAMES[8:])
 def test_every_command_takes_json_and_debug(words):
     shown = advrec(*words, "--help").out
     assert "--json" in shown

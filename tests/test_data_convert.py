@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advrec.data import DataConfig, Dataset, convert, load_dataset
+from advrec.data import DataConfig, Dataset, load_dataset
+from advrec.data.convert import convert
 from advrec.data.interactions import Interactions
 from advrec.data.load import read_interactions
 from advrec.errors import DataError, UsageError

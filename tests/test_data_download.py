@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from advrec.data import catalog, download, list_datasets, load_dataset
+from advrec.data import catalog, list_datasets, load_dataset
+from advrec.data.download import download
 from advrec.data.fetch import fetch
 from advrec.errors import DataError, UsageError
 
@@ -224,7 +225,8 @@ def test_a_set_is_downloaded_and_then_known_by_its_name(site, shelf):
     with pytest.raises(DataError, match="the data set pair is not on this machine"):
         load_dataset("pair")
     got = download("pair")
-    assert names(got.folder) == ["SOURCE.json", "test.txt", "test.txt.sha256", "train.txt", "train.txt.sha256"]  # fmt: skip
+    files = ["test.txt", "test.txt.sha256", "train.txt", "train.txt.sha256"]
+    assert names(got.folder) == ["SOURCE.json", *files]
     assert names(shelf) == ["pair"]
     digest = hashlib.sha256(TRAIN).hexdigest()
     assert got.notes[0] == "terms: free"
@@ -274,9 +276,8 @@ def test_a_damaged_archive_or_file_is_refused(site, shelf):
         download("ml")
     assert not (shelf / "ml").exists()
     site.files["/ml.zip"] = good
-    with pytest.raises(DataError, match="nothing was kept"):  # the first one had been recorded
-        download("ml")
-    download("ml", sha256=[f"ml.zip={hashlib.sha256(good).hexdigest()}"])
+    download("ml")  # what was damaged is not trusted
+    assert load_dataset("ml").n_items == 2
     site.files["/test"] = b"0 9\n"
     with pytest.raises(DataError, match="nothing was kept"):
         download("pair")
@@ -318,4 +319,4 @@ def test_the_catalogue_is_sound():
             assert remote.url.startswith("https://")
             assert remote.sha256 is None or len(remote.sha256) == 64
             assert all("/" not in saved for saved in (remote.save_as, *remote.members.values()))
-    assert [line.name for line in list_datasets(Path("nowhere"))][0] == "debian"
+    assert list_datasets(Path("nowhere"))[0].name == "debian"

@@ -53,8 +53,8 @@ def test_items_without_a_row_get_zeros_and_are_counted(tmp_path):
     features, sentence = load_features(path, IDS)
     assert features.tolist() == [[0], [0], [5]]
     assert sentence == (
-        "item features: 1 columns from f.csv; 2 of 3 items have none: zeros; "
-        "2 rows belong to no item of the data"
+        "item features: 1 column from f.csv; zeros for those without, 2 of 3 items; "
+        "2 rows of no item of the data left out"
     )
 
 
@@ -74,7 +74,7 @@ WRONG = [
     ("f.npz", {"ids": np.array([7, 8, 9]), "features": ROWS}, "FILE: no item of the data has a row here; its ids are like '2'"),
     ("f.csv", "item,a\n1,5\n2,nan\n", "FILE:3: the feature 'a' is 'nan', wanted a number"),
     ("f.csv", "item,a\n1,5\n2,1e99\n", "FILE:3: the feature 'a' is '1e99', wanted a number"),
-    ("f.csv", "item,a\n1,5\n\n2\n", "FILE:4: 1 columns, wanted 2"),
+    ("f.csv", "item,a\n1,5\n\n2\n", "FILE:4: 1 column, wanted 2"),
     ("f.csv", "item,a\n", "FILE: no row below the header"),
     ("f.csv", 'item,a\n1,"5\n', "FILE:2: a quote is not closed, or something follows it"),
     ("f.csv", "item,a\n1,5\n1,6\n", "FILE: item '1' has more than one row"),
@@ -126,6 +126,6 @@ def test_a_data_set_carries_features_and_names(tmp_path):
     assert loaded.item_features.tolist() == [[20, 21], [0, 1], [10, 11]]
     assert loaded.summary()["feature_columns"] == 2
     assert loaded.notes[-2:] == (
-        f"item names from {names}; 1 items have none",
+        f"item names from {names}; none for 1 of 3 items",
         "item features: 2 columns from f.npy",
     )

@@ -167,7 +167,7 @@ def test_lightgcn_text_is_read(tmp_path):
     assert list(rows.user_ids) == ["0", "1", "2", "99999999999999999999"]
     assert list(rows.item_ids) == ["1", "2", "7", "007"]
     assert pairs(rows)[:5] == [("0", "1"), ("0", "2"), ("1", "2"), ("0", "7"), ("0", "1")]
-    assert "t.txt: 1 lines go on with a user of an earlier line" in rows.notes
+    assert "t.txt: 5 lines for 4 users, joined by user" in rows.notes
 
 
 SPLITS = [

@@ -200,7 +200,7 @@ def test_a_process_killed_at_a_random_moment_resumes_to_the_same_bits(tmp_path):
     path = tmp_path / "killed"
     with start(path, -1, "mf") as process:
         assert process.stdout.readline() == b"ready\n"
-        while not path.exists():
+        while not path.exists() and process.poll() is None:
             time.sleep(0.01)
         time.sleep(random.Random(time.time_ns()).uniform(0, 0.3))  # any moment will do
         process.kill()

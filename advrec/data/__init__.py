@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from advrec.data.catalog import Listed, list_datasets
 from advrec.data.config import DataConfig
-from advrec.data.convert import convert
 from advrec.data.dataset import Dataset, Pairs
-from advrec.data.download import Downloaded, download
 from advrec.data.embedded import load_item_text
 from advrec.data.inspection import Inspection, inspect
 from advrec.data.load import load_dataset
@@ -14,12 +12,9 @@ from advrec.data.load import load_dataset
 __all__ = [
     "DataConfig",
     "Dataset",
-    "Downloaded",
     "Inspection",
     "Listed",
     "Pairs",
-    "convert",
-    "download",
     "inspect",
     "list_datasets",
     "load_dataset",

@@ -1,7 +1,8 @@
 """Well-known data sets: where to get them, what they are, and under what terms.
 
-A checksum stands here only where several independent parties publish the same one for that file;
-for the rest the first download records what it saw (see `download`).
+A checksum stands here only where it was computed from the published file, or where several
+independent parties give the same one; for the rest the first download records what it saw (see
+`download`).
 """
 
 from __future__ import annotations

@@ -54,11 +54,10 @@ def download(
             known = wanted.get(remote.save_as) or remote.sha256
             known = known or recorded_sha256(folder / remote.save_as)
             target = incoming / remote.save_as
-            if target.exists() and known in (None, file_sha256(target)):
-                known = known or recorded_sha256(target)  # an earlier try got this one
-            if not target.exists() or file_sha256(target) != known:
-                fetched = fetch(remote.url, target, sha256=known, progress=progress)
-                notes += _said(remote, fetched)
+            if _whole(target, known):
+                continue  # an earlier try got this one
+            fetched = fetch(remote.url, target, sha256=known, progress=progress)
+            notes += _said(remote, fetched)
         _assemble(entry, incoming, home, folder)
     except OSError as error:
         raise DataError(f"cannot be written ({error.strerror or error})", path=home) from error
@@ -94,6 +93,10 @@ def _checksums(entry: Entry, given: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"sha256 {digest!r} is not 64 hexadecimal digits")
         checksums[file_name] = digest.lower()
     return checksums
+
+
+def _whole(target: Path, known: str | None) -> bool:
+    return target.exists() and file_sha256(target) == (known or recorded_sha256(target))
 
 
 def _said(remote: Remote, fetched: Fetched) -> list[str]:
@@ -163,5 +166,6 @@ def _unpack(archive: Path, remote: Remote, folder: Path) -> None:
                 with packed.open(member) as source, (folder / save_as).open("wb") as target:
                     shutil.copyfileobj(source, target)
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
-        archive.unlink()
+        archive.unlink()  # and do not trust what it was
+        archive.with_name(archive.name + ".sha256").unlink(missing_ok=True)
         raise DataError(f"the archive is damaged ({error})", path=archive) from None

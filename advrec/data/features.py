@@ -14,6 +14,7 @@ from advrec.data.readers.columns import ALIASES
 from advrec.data.readers.delimited import Sample, find_separator
 from advrec.data.text import QUOTED_SEPARATORS, read_bytes, shown
 from advrec.data.text_twin import NUMBER, LineError, split_line
+from advrec.data.wording import counted
 from advrec.errors import DataError
 
 NAME_COLUMNS = ("name", "title", "movietitle", "description", "label")
@@ -49,12 +50,13 @@ def load_features(path: Path, item_ids: Sequence[str]) -> tuple[NDArray[np.float
             f"no item of the data has a row here; its ids are like {shown(item_ids[0])}", path=path
         )
     features[known] = matrix[rows[known]]
-    sentence = f"item features: {matrix.shape[1]} columns from {path.name}"
+    sentence = f"item features: {counted(matrix.shape[1], 'column')} from {path.name}"
     if not known.all():
-        sentence += f"; {int((~known).sum()):,} of {len(item_ids):,} items have none: zeros"
+        missing = int((~known).sum())
+        sentence += f"; zeros for those without, {missing:,} of {counted(len(item_ids), 'item')}"
     unused = named - len(np.unique(rows[known]))
     if unused:
-        sentence += f"; {unused:,} rows belong to no item of the data"
+        sentence += f"; {counted(unused, 'row')} of no item of the data left out"
     return features, sentence
 
 
@@ -74,7 +76,9 @@ def load_names(path: Path) -> dict[str, str]:
     for row, line in zip(rows, lines, strict=True):
         if len(row) <= max(item_at, name_at):
             raise DataError(
-                f"{len(row)} columns, wanted an item id and its name", path=path, line=line
+                f"{counted(len(row), 'column')}, wanted an item id and its name",
+                path=path,
+                line=line,
             )
         names[row[item_at]] = row[name_at]
     return names
@@ -156,7 +160,8 @@ def _load_table(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     values = np.zeros((len(rows), width - 1), dtype=np.float32)
     for at, (row, line) in enumerate(zip(rows, lines, strict=True)):
         if len(row) != width:
-            raise DataError(f"{len(row)} columns, wanted {width}", path=path, line=line)
+            found = counted(len(row), "column")
+            raise DataError(f"{found}, wanted {width}", path=path, line=line)
         ids.append(row[key])
         for column, field in enumerate(row[:key] + row[key + 1 :]):
             value = float(field) if NUMBER.fullmatch(field.encode()) else math.nan

@@ -80,7 +80,7 @@ def fetch(
             hint="the file changed or was tampered with; if you trust the new one, pass its sha256",
         )
     record_sha256(target, digest)
-    with part.open("rb") as file:
+    with part.open("r+b") as file:
         os.fsync(file.fileno())
     part.replace(target)
     _beside(target, ".part.json").unlink(missing_ok=True)

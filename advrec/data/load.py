@@ -18,6 +18,7 @@ from advrec.data.filters import unique_pairs
 from advrec.data.interactions import TEST, TRAIN, VALID, Interactions
 from advrec.data.readers import delimited, lightgcn, movielens, parquet, recbole, sniff
 from advrec.data.split import SplitOptions, assign_parts, choose_rule
+from advrec.data.wording import counted
 from advrec.errors import ConfigError, DataError
 
 READERS: Mapping[str, Callable[..., Interactions]] = {
@@ -103,7 +104,10 @@ def build_dataset(rows: Interactions, config: DataConfig) -> Dataset:
     if config.item_names is not None:
         names = load_names(Path(config.item_names))
         missing = sum(item not in names for item in pairs.item_ids)
-        notes.append(f"item names from {config.item_names}; {missing:,} items have none")
+        sentence = f"item names from {config.item_names}"
+        if missing:
+            sentence += f"; none for {missing:,} of {counted(n_items, 'item')}"
+        notes.append(sentence)
     features = None
     if config.features is not None:
         features, sentence = load_features(Path(config.features), pairs.item_ids)

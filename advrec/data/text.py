@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from advrec.data import text_twin
 from advrec.data.text_twin import Lists, Table
+from advrec.data.wording import counted
 from advrec.errors import DataError
 
 Parsed = TypeVar("Parsed")
@@ -211,8 +212,7 @@ def _table_error(path: Path, data: bytes, layout: Layout, wrong: tuple[Any, ...]
 
 def _columns_message(text: bytes, layout: Layout, found: int) -> tuple[str, str | None]:
     wanted = len(layout.columns)
-    columns = f"{found} column{'' if found == 1 else 's'}"
-    message = f"{columns}, wanted {wanted} ({', '.join(layout.columns)})"
+    message = f"{counted(found, 'column')}, wanted {wanted} ({', '.join(layout.columns)})"
     for separator, name in SEPARATOR_NAMES.items():
         other = found == 1 and separator != layout.separator
         if other and len(text.split(separator)) == wanted:

@@ -78,8 +78,7 @@ class LightGcnStep {
     const StepStats sum = batch_step_.stats(batch);
     stats.clean += sum.clean;
     stats.adversarial += sum.adversarial;
-    for (int64_t b = 0; ego_ && b < batch.count; ++b)
-      stats.adversarial += double(perturbed_loss_.loss[b]);
+    if (ego_) stats.adversarial += perturbed_loss_.total(batch.count);
   }
 
   // F on the batch's rows, from the embedding (or its perturbed copy) `ego`.

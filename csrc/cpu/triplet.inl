@@ -82,28 +82,51 @@ ADVREC_INLINE void prefetch_row(const T* row, int64_t dim) {
   for (int64_t k = 0; k < dim; k += int64_t(64 / sizeof(T))) __builtin_prefetch(row + k);
 }
 
-// softplus(-x) and its derivative -sigmoid(-x), stable on both sides.
+// The parts of softplus(-x) = max(-x, 0) + log(1 + e), e = exp(-|x|), and of its derivative
+// -sigmoid(-x), stable on both sides. The logarithm waits until losses are summed.
 template <class T>
-ADVREC_INLINE T bpr_loss(T x, T* slope) {
-  const T e = sizeof(T) == 4 ? T(__builtin_expf(-float(x < 0 ? -x : x)))
-                             : T(__builtin_exp(-(x < 0 ? -x : x)));
-  *slope = -(x < 0 ? T(1) : e) / (1 + e);
-  const T log1p = sizeof(T) == 4 ? T(__builtin_log1pf(float(e))) : T(__builtin_log1p(e));
-  return (x < 0 ? -x : T(0)) + log1p;
-}
+struct BprTerms {
+  explicit BprTerms(T x) {
+    const T size = x < 0 ? -x : x;
+    tail = sizeof(T) == 4 ? T(__builtin_expf(-float(size))) : T(__builtin_exp(-size));
+    hinge = x < 0 ? -x : T(0);
+    slope = -(x < 0 ? T(1) : tail) / (1 + tail);
+  }
+  T hinge, tail, slope;
+};
 
-// What a row's places contribute: the clean slopes, and for norm = sample the adversarial ones.
+// A batch's losses and slopes at one point.
 template <class T>
 struct Slopes {
   explicit Slopes(int64_t capacity)
-      : loss(capacity), slope(capacity), item_scale(capacity), user_scale(capacity) {}
-  Buffer<T> loss, slope;
+      : hinge(capacity), tail(capacity), slope(capacity), item_scale(capacity),
+        user_scale(capacity) {}
+  Buffer<T> hinge, tail, slope;
   Buffer<T> item_scale, user_scale;  // norm = sample only: eps/|q_i - q_j|, eps/|p_u|
+
+  void set(int64_t b, T margin, T weight) {
+    const BprTerms<T> terms(margin);
+    hinge[b] = terms.hinge, tail[b] = terms.tail, slope[b] = weight * terms.slope;
+  }
+
+  // Sum of the losses. Eight logarithms become one: each factor lies in [1, 2].
+  double total(int64_t count) const {
+    double sum = 0, product = 1;
+    for (int64_t b = 0; b < count; ++b) {
+      sum += double(hinge[b]);
+      product *= 1 + double(tail[b]);
+      if (b % 8 == 7) {
+        sum += __builtin_log(product);
+        product = 1;
+      }
+    }
+    return sum + __builtin_log(product);
+  }
 };
 
 constexpr int64_t kTripletChunk = 64, kRowChunk = 32;
 
-// slope[b] = weight * d loss / d margin at X; loss[b] unweighted.
+// Losses at X, and slope[b] = weight * d loss / d margin.
 template <class T, class Rows>
 void score(Team& team, const Batch& batch, const Rows& x, int64_t dim, T weight, Slopes<T>& out) {
   constexpr int64_t kAhead = 6;
@@ -114,9 +137,7 @@ void score(Team& team, const Batch& batch, const Rows& x, int64_t dim, T weight,
           prefetch_row(x.row(batch.slot(role)[b + kAhead]), dim);
       const T margin = dot_difference(x.row(batch.slot(kUser)[b]), x.row(batch.slot(kPositive)[b]),
                                       x.row(batch.slot(kNegative)[b]), dim);
-      T slope;
-      out.loss[b] = bpr_loss(margin, &slope);
-      out.slope[b] = weight * slope;
+      out.set(b, margin, weight);
     }
   });
 }
@@ -139,27 +160,56 @@ void score_per_sample(Team& team, const Batch& batch, const Rows& x, int64_t dim
               c = flat || pp == 0 ? T(0) : eps / root(pp);
       // (p - a D).(D - 2c p)
       const T margin = pd - 2 * c * pp - a * dd + 2 * a * c * pd;
-      T slope;
-      out.loss[b] = bpr_loss(margin, &slope);
-      out.slope[b] = weight * slope;
+      out.set(b, margin, weight);
       out.item_scale[b] = a;
       out.user_scale[b] = c;
     }
   });
 }
 
-// grad += sum over the places of slot s of slope * d margin / d row
-template <class T, class Rows>
-ADVREC_INLINE void add_gradient(const Batch& batch, const Rows& x, int64_t dim, const T* slope,
-                                int64_t s, T* grad) {
+// V vectors of a slot's gradient, kept in registers over its places.
+template <int V, class T, class Rows>
+ADVREC_INLINE void accumulate_columns(const Batch& batch, const Rows& x, const T* slope, int64_t s,
+                                      int64_t col, T* grad) {
+  constexpr int W = Simd<T>::kWidth;
+  Vec<T> sum[V];
+  for (int v = 0; v < V; ++v) sum[v] = load(grad + col + v * W);
   for (int32_t at = batch.begin[s]; at < batch.begin[s + 1]; ++at) {
     const int64_t b = batch.places[at] >> 2;
     const int role = batch.places[at] & 3;
-    if (role == kUser)
-      axpy_difference(slope[b], x.row(batch.slot(kPositive)[b]), x.row(batch.slot(kNegative)[b]),
-                      grad, dim);
-    else
-      axpy(role == kPositive ? slope[b] : -slope[b], x.row(batch.slot(kUser)[b]), grad, dim);
+    if (role == kUser) {
+      const T* q = x.row(batch.slot(kPositive)[b]) + col;
+      const T* r = x.row(batch.slot(kNegative)[b]) + col;
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sum[v] += slope[b] * (load(q + v * W) - load(r + v * W));
+    } else {
+      const T weight = role == kPositive ? slope[b] : -slope[b];
+      const T* p = x.row(batch.slot(kUser)[b]) + col;
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sum[v] += weight * load(p + v * W);
+    }
+  }
+  for (int v = 0; v < V; ++v) store<T>(grad + col + v * W, sum[v]);
+}
+
+// grad += sum over the places of slot s of slope * d margin / d row
+template <class T, class Rows>
+inline void add_gradient(const Batch& batch, const Rows& x, int64_t dim, const T* slope, int64_t s,
+                         T* grad) {
+  constexpr int W = Simd<T>::kWidth;
+  int64_t col = 0;
+  for (; col + 8 * W <= dim; col += 8 * W) accumulate_columns<8>(batch, x, slope, s, col, grad);
+  for (; col + W <= dim; col += W) accumulate_columns<1>(batch, x, slope, s, col, grad);
+  for (int32_t at = batch.begin[s]; col < dim && at < batch.begin[s + 1]; ++at) {
+    const int64_t b = batch.places[at] >> 2;
+    const int role = batch.places[at] & 3;
+    const T* p = x.row(batch.slot(kUser)[b]);
+    const T* q = x.row(batch.slot(kPositive)[b]);
+    const T* r = x.row(batch.slot(kNegative)[b]);
+    for (int64_t k = col; k < dim; ++k)
+      grad[k] += role == kUser       ? slope[b] * (q[k] - r[k])
+                 : role == kPositive ? slope[b] * p[k]
+                                     : -slope[b] * p[k];
   }
 }
 
@@ -237,9 +287,8 @@ class BatchStep {
   // Sums of the last batch's losses.
   StepStats stats(const Batch& batch) const {
     StepStats sum;
-    for (int64_t b = 0; b < batch.count; ++b) sum.clean += double(clean_.loss[b]);
-    if (adversary_.weight != 0)
-      for (int64_t b = 0; b < batch.count; ++b) sum.adversarial += double(adversarial_.loss[b]);
+    sum.clean = clean_.total(batch.count);
+    if (adversary_.weight != 0) sum.adversarial = adversarial_.total(batch.count);
     return sum;
   }
 

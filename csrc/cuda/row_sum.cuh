@@ -95,7 +95,7 @@ __device__ inline void add_terms(const Source& source, int64_t begin, int64_t en
 // Source: count() rows, span(k), term(e), scale(k), singles(), pairs(), kPairs, kSparse.
 // Finish: finish(k, row, lanes, dim), called by a whole warp; only group 0 may write.
 template <class Source, class Finish, class Shape>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, sizeof(typename Shape::Row) <= 32 ? 3 : 1)
     row_sum(const Source source, const Finish finish, int dim, int width) {
   using Row = typename Shape::Row;
   __shared__ float partial[kWarps][Row::kCapacity];

@@ -20,6 +20,7 @@ from advrec.data.text import (
     shown,
 )
 from advrec.data.text_twin import NUMBER, LineError, seconds, split_line
+from advrec.data.wording import counted
 from advrec.errors import DataError
 
 SAMPLE_LINES = 100
@@ -115,7 +116,7 @@ def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str
         separator, skip, tuple(names), roles.user, roles.item, roles.rating, roles.timestamp
     )
     unread = len(names) - sum(getattr(roles, role) >= 0 for role in ROLES)
-    rest = f"; {unread} other column{'s' * (unread > 1)} not read" if unread else ""
+    rest = f"; {counted(unread, 'other column')} not read" if unread else ""
     return layout, f"{how}, separated by {told}; {roles.sentence(names)}{rest}"
 
 

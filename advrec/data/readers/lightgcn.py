@@ -12,6 +12,7 @@ from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
 from advrec.data.readers.merge import Part, merge
 from advrec.data.text import parse_lists, read_bytes
+from advrec.data.wording import counted
 
 
 def read(
@@ -30,7 +31,8 @@ def read(
     for part, path in files.items():
         lists = parse_lists(path, read_bytes(path))
         parts.append(Part(part, lists.users, lists.items, lists.user_ids, lists.item_ids))
-        more = lists.lines - len(lists.user_ids)
-        if more:
-            notes.append(f"{path.name}: {more:,} lines go on with a user of an earlier line")
+        users = len(lists.user_ids)
+        if lists.lines > users:
+            lines = counted(lists.lines, "line")
+            notes.append(f"{path.name}: {lines} for {counted(users, 'user')}, joined by user")
     return merge(parts, name=name, source=source, format="lightgcn", notes=notes)

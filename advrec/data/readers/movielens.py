@@ -11,6 +11,7 @@ from advrec.data.readers import delimited
 from advrec.data.readers.merge import merge
 from advrec.data.text import Layout, check_text, read_bytes
 from advrec.data.text_twin import LineError, split_line
+from advrec.data.wording import counted
 from advrec.errors import DataError
 
 RATING_FILES = ("u.data", "ratings.dat", "ratings.csv")
@@ -75,6 +76,6 @@ def _titles(folder: Path, notes: list[str]) -> dict[str, str] | None:
                 raise DataError("a quote is not closed", path=path, line=number) from None
             if len(fields) >= 2 and fields[0].isdigit():
                 titles[fields[0].decode()] = fields[1].decode()
-        notes.append(f"{len(titles):,} titles from {file_name}{coding}")
+        notes.append(f"{counted(len(titles), 'title')} from {file_name}{coding}")
         return titles
     return None
