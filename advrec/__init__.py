@@ -19,7 +19,8 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from advrec.versions import VERSION as __version__
+
 
 if TYPE_CHECKING:
     from advrec.api import (

@@ -229,7 +229,7 @@ def _settings(config: ResolvedConfig) -> Iterator[None]:
     """Kernels and threads as the configuration wants them; afterwards as they were."""
     with ExitStack() as stack:
         if config.kernels != "auto":
-            stack.callback(native.use, native._choice)
+            stack.callback(native.use, native.choice())
             native.use(config.kernels)
         if config.threads > 0:
             stack.callback(torch.set_num_threads, torch.get_num_threads())

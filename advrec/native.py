@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import logging
 import os
 import shutil
 import sys
@@ -49,6 +50,7 @@ class Check:
     hint: str | None = None
 
 
+_log = logging.getLogger("advrec")
 _lock = threading.RLock()
 _loaded: dict[str, Loaded] = {}
 _failed: dict[str, str] = {}
@@ -67,6 +69,11 @@ def use(kernels: str) -> None:
     if kernels == "native":
         core(required=True)
     _choice = kernels
+
+
+def choice() -> str:
+    """What was chosen: auto, native or reference."""
+    return _choice
 
 
 def kernels() -> str:
@@ -161,6 +168,8 @@ def _compile(name: str) -> Loaded:
     if not all(path.is_file() for path in sources):
         raise NativeError(f"The sources of {name} are not complete in {csrc}.", hint="reinstall")
     folder = build_folder(name, [*sources, *depends], [compiler, *flags])
+    if not folder.is_dir():
+        _log.warning("compiling advrec's %s, this once (half a minute) …", name.strip("_"))
     folder.mkdir(parents=True, exist_ok=True)
     with _build_lock(folder), _ninja_on_path():
         from torch.utils import cpp_extension

@@ -6,7 +6,8 @@ import platform
 import subprocess
 from pathlib import Path
 
-import advrec
+VERSION = "0.1.0"
+"""Of advrec: the package's metadata and `advrec.__version__` take it from here."""
 
 
 def versions() -> dict[str, str]:
@@ -14,7 +15,7 @@ def versions() -> dict[str, str]:
     import torch
 
     found = {
-        "advrec": advrec.__version__,
+        "advrec": VERSION,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }

@@ -24,7 +24,7 @@ from advrec_cli.options import (
     takes,
 )
 from advrec_cli.robustness import KINDS, document, draw, present
-from advrec_cli.settings import NORMS, OUTPUT, named
+from advrec_cli.settings import NORMS, OUTPUT, RUN_DATA, named, reworded
 
 if TYPE_CHECKING:
     from advrec.attack import AttackResult
@@ -38,10 +38,11 @@ EPILOG = examples(
 )
 
 ATTACK = "Attack"
+SEED = reworded("seed", "Seed of the negatives, the random directions and the random starts.")
 RESULT = "attack.json"
 
 
-@takes(named("data", "seed", "device", "threads", "kernels"))
+@takes([RUN_DATA, SEED], named("device", "threads", "kernels"))
 def attack(
     given: Given,
     *,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from advrec_cli import inputs
@@ -21,7 +22,11 @@ from advrec_cli.options import (
     split_list,
     takes,
 )
-from advrec_cli.settings import named
+from advrec_cli.settings import RUN_DATA, named
+
+if TYPE_CHECKING:
+    from advrec.report import Table
+    from advrec.stats import Comparison
 
 EPILOG = examples(
     "advrec compare mf-debian-1-apr mf-debian-1",
@@ -31,7 +36,7 @@ EPILOG = examples(
 MEASURE = "Measure"
 
 
-@takes(named("data", "device", "threads", "kernels"))
+@takes([RUN_DATA], named("device", "threads", "kernels"))
 def compare(
     given: Given,
     *,
@@ -83,7 +88,6 @@ def compare(
     """
     from advrec.errors import UsageError
     from advrec.metrics import DEFAULT_METRICS
-    from advrec.report import comparison_table
     from advrec.stats import compare as compare_values
 
     names = split_list(metrics or DEFAULT_METRICS)
@@ -123,6 +127,29 @@ def compare(
             }
         )
         return
-    title = f"{part} part, {first.n_users:,} users"
-    show_report(comparison_table(found, (runs[0].name, runs[1].name), title))
+    show_report(_table(found, runs[0].name, runs[1].name, f"{part} part, {first.n_users:,} users"))
     note("p-values are about these two models and other users, not about other seeds", quiet=quiet)
+
+
+def _table(found: Mapping[str, Comparison], a: str, b: str, title: str) -> Table:
+    """The library's comparison table in the width of a terminal."""
+    from advrec.report import Column, Table
+
+    columns = (
+        Column("metric"),
+        Column("A"),
+        Column("B"),
+        Column("A − B", "+.4f"),
+        Column("95 % interval"),
+        Column("relative", "+.1%"),
+        Column("effect", "+.2f"),
+        Column("p (t)", ".2g"),
+        Column("p (Wilcoxon)", ".2g"),
+    )
+    rows = tuple(
+        (name, c.a, c.b, c.difference, f"{c.low:+.4f} {c.high:+.4f}", c.relative, c.effect)
+        + (c.p_t, c.p_wilcoxon)
+        for name, c in found.items()
+    )
+    notes = (f"A: {a}; B: {b}; effect: mean of the differences over their standard deviation.",)
+    return Table(title, columns, rows, notes)

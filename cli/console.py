@@ -72,7 +72,12 @@ def table(columns: Sequence[str], *, title: str | None = None, left: int = 1) ->
     from rich.table import Table
 
     made = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for number, name in enumerate(columns):
         if number < left:
@@ -86,8 +91,11 @@ def show(rows: Table | str) -> None:
     """Print a results table, or a line of results, on stdout."""
     if isinstance(rows, str):
         stdout().print(rows, markup=False, soft_wrap=True)
-    else:
-        stdout().print(rows)
+        return
+    console = stdout()
+    # A figure that is cut is worse than a line that the terminal breaks.
+    console.width = max(console.width, console.measure(rows).minimum)
+    console.print(rows)
 
 
 def show_report(report: Report) -> None:

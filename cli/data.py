@@ -131,8 +131,8 @@ def _described(found: Inspection) -> list[tuple[str, object]]:
         ("format", found.format),
         ("rows", count(found.rows)),
         ("pairs", f"{count(found.pairs)} different, {count(found.repeated)} repeated"),
-        ("users", f"{count(found.users)}, with {_spread(found.pairs_per_user)} pairs"),
-        ("items", f"{count(found.items)}, with {_spread(found.pairs_per_item)} pairs"),
+        ("users", f"{count(found.users)}, pairs each: {_spread(found.pairs_per_user)}"),
+        ("items", f"{count(found.items)}, pairs each: {_spread(found.pairs_per_item)}"),
         ("density", f"{100 * found.density:.4g} %"),
     ]
     if found.parts is not None:

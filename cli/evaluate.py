@@ -21,7 +21,7 @@ from advrec_cli.options import (
     split_list,
     takes,
 )
-from advrec_cli.settings import OUTPUT, named
+from advrec_cli.settings import OUTPUT, RUN_DATA, named, reworded
 
 EPILOG = examples(
     "advrec eval  # the newest run on the test part",
@@ -31,10 +31,11 @@ EPILOG = examples(
 )
 
 MEASURE = "Measure"
+SEED = reworded("seed", "Seed of the items that --sampled draws.")
 RESULT = "eval.json"
 
 
-@takes(named("data", "seed", "device", "threads", "kernels"))
+@takes([RUN_DATA, SEED], named("device", "threads", "kernels"))
 def evaluate(
     given: Given,
     *,

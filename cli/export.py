@@ -10,7 +10,7 @@ from advrec_cli import inputs
 from advrec_cli.console import count, emit_json, facts
 from advrec_cli.help import examples
 from advrec_cli.options import ConfigFile, Given, Json, OneRun, Quiet, RunsDir, takes
-from advrec_cli.settings import OUTPUT, named
+from advrec_cli.settings import OUTPUT, RUN_DATA, named
 
 EPILOG = examples(
     "advrec export  # the newest run, into its folder",
@@ -19,7 +19,7 @@ EPILOG = examples(
 )
 
 
-@takes(named("data", "threads", "kernels"))
+@takes([RUN_DATA], named("threads", "kernels"))
 def export(
     given: Given,
     *,

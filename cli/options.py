@@ -206,7 +206,7 @@ RunsDir = Annotated[
 RunNames = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RUN]...",
+        metavar="RUN",
         help="Runs, by name or path; without any, the newest.",
         show_default=False,
     ),

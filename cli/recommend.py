@@ -10,7 +10,7 @@ from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, show, table
 from advrec_cli.help import examples
 from advrec_cli.options import ConfigFile, Given, Json, OneRun, Quiet, RunsDir, split_list, takes
-from advrec_cli.settings import named
+from advrec_cli.settings import RUN_DATA, named
 
 EPILOG = examples(
     "advrec recommend --user gimp  # from the newest run",
@@ -19,7 +19,7 @@ EPILOG = examples(
 )
 
 
-@takes(named("data", "device", "threads", "kernels"))
+@takes([RUN_DATA], named("device", "threads", "kernels"))
 def recommend(
     given: Given,
     *,

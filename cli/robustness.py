@@ -50,8 +50,8 @@ def _table(found: Sequence[tuple[Run, list[AttackResult]]], metric: str) -> Tabl
         Column("run"),
         Column("noise"),
         Column("ε", "g"),
-        Column("measured", ".4g"),
-        Column("of mean norm", ".1%"),
+        Column("budget", ".4g"),
+        Column("relative", ".1%"),
         Column("clean"),
         Column("attacked"),
         Column("lost", ".1%"),
@@ -79,7 +79,8 @@ def _table(found: Sequence[tuple[Run, list[AttackResult]]], metric: str) -> Tabl
     )
     notes = (
         f"{how}; noise at {sites}.",
-        "measured: the largest norm of the noise; lost: share of the clean figure.",
+        "budget: the norm of the noise as measured, the largest row's where rows have it; relative:"
+        " its share of the table's mean row norm; lost: share of the clean figure.",
     )
     return Table(f"{metric} under noise", columns, tuple(rows), notes)
 

@@ -6,7 +6,7 @@ Each has its meaning, its unit and its default in words. A test holds the table 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 DATA = "Data"
@@ -135,3 +135,14 @@ def settings(section: str, *, panels: Sequence[str] | None = None) -> tuple[Sett
 def named(*fields: str) -> tuple[Setting, ...]:
     """The settings of these fields, in this order."""
     return tuple(BY_FIELD[name] for name in fields)
+
+
+def reworded(field: str, help: str, **changes: Any) -> Setting:
+    """The setting of a field with another meaning in words, for a command where it has one."""
+    return replace(BY_FIELD[field], help=help, **changes)
+
+
+RUN_DATA = reworded(
+    "data", "Where the run's data is now, if it has moved.", default="as the run's configuration"
+)
+"""`--data` of a command that takes a finished run."""

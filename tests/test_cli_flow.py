@@ -175,9 +175,9 @@ def test_attack_prints_the_budget_as_measured_and_what_it_costs():
     outcome = advrec("attack", "base", "--noise", "adversarial", "--eps", "0.5,1")
     assert outcome.code == 0
     lines = outcome.out.splitlines()
-    header = next(line for line in lines if "measured" in line)
+    header = next(line for line in lines if "budget" in line)
     assert re.split(r"  +", header.strip()) == [
-        "run", "noise", "ε", "measured", "of mean norm", "clean", "attacked", "lost",
+        "run", "noise", "ε", "budget", "relative", "clean", "attacked", "lost",
     ]  # fmt: skip
     rows = [line.split() for line in lines if re.search(r"\d%", line)]
     assert rows[0][:4] == ["base", "adversarial", "0.5", "0.5"]

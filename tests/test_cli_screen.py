@@ -62,7 +62,7 @@ def test_a_table_in_a_pipe_is_not_cut_to_a_width(monkeypatch, capsys):
     rows = (("x" * 60, "y" * 60, 0.5),)
     console.show_report(Table("T", (Column("a"), Column("b"), Column("c")), rows, ("a note",)))
     printed = capsys.readouterr().out
-    assert f"{'x' * 60}   {'y' * 60}   0.5000" in printed
+    assert f"{'x' * 60}  {'y' * 60}  0.5000" in printed
     assert printed.rstrip().endswith("a note")
 
 

@@ -145,9 +145,6 @@ def parse_study(text: str, where: str = "the study") -> StudySpec:
     for label, section in models.items():
         models[label] = parse_section(ModelSpec, section, f"[models.{label}] of {where}")
     spec = parse(StudySpec, document, where)
-    for label, section in spec.data.items():
-        if not isinstance(section, dict):
-            raise ConfigError(f"{where} has data.{label} as a value; wanted [data.{label}].")
     for label, model in spec.models.items():
         _check_labels(spec, label, model, where)
     return spec

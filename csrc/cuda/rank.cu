@@ -45,7 +45,7 @@ struct Ranking {
   int capacity;  // a power of two, at least k + 2 * 32
 };
 
-struct Tile {
+struct alignas(16) Tile {
   float items[kDepth][kItems + 1];
   float users[kDepth][kUsers + 4];  // padded to whole float4
   float scores[kUsers][kItems];
@@ -244,7 +244,7 @@ __device__ inline void merge(const Ranking& r, int64_t u, Candidate* list, int c
 }
 
 __global__ void __launch_bounds__(kRankThreads) rank_kernel(const Ranking r) {
-  __shared__ __align__(16) Tile tile;
+  __shared__ Tile tile;
   __shared__ Progress progress[kUsers];
   const int lane = int(threadIdx.x) % kWarp, warp = int(threadIdx.x) / kWarp;
   const int64_t block_user = r.first_user + int64_t(blockIdx.x) * kUsers;

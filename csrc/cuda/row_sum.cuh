@@ -67,7 +67,7 @@ __device__ inline void add_term(const Source& source, const Term& term, const La
 template <class Source, class Row>
 __device__ inline void add_terms(const Source& source, int64_t begin, int64_t end, int stride,
                                  const Lanes& lanes, int dim, Row& sum) {
-  constexpr int kInFlight = sizeof(Row) <= 32 ? 4 : 1;
+  [[maybe_unused]] constexpr int kInFlight = sizeof(Row) <= 32 ? 4 : 1;
   for (int64_t at = begin; at < end; at += stride) {
     const int n = end - at < kWarp ? int(end - at) : kWarp;
     // Lanes past the end repeat the last term with weight zero, so that the loop has no branch.

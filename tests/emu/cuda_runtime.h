@@ -19,7 +19,6 @@
 #define __host__
 #define __shared__ static
 #define __launch_bounds__(...)
-#define __align__(n) alignas(n)
 
 struct dim3 {
   unsigned x, y, z;

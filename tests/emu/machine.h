@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <string>
 
@@ -24,7 +25,9 @@ inline Index thread_index, block_index, block_size, grid_size;
 struct Where {
   const char* file;
   int line;
-  bool operator==(const Where& other) const { return line == other.line && file == other.file; }
+  bool operator==(const Where& other) const {
+    return line == other.line && (file == other.file || !std::strcmp(file, other.file));
+  }
 };
 
 // 0: threads and blocks in order of their number.
