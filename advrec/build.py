@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
     from advrec.runs import Run
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+# bf16 is a way to store what kernels gather (advrec.fused); the weights themselves are float32.
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
 
 
 def device_of(name: str) -> str:

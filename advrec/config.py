@@ -18,7 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from advrec.errors import ConfigError
 from advrec.metrics import metric_specs
@@ -37,6 +46,11 @@ Optimizer = Literal["adagrad", "sgd", "adam", "sparse_adam"]
 Sampling = Literal["pairs", "users"]
 Reduction = Literal["sum", "mean"]
 Norm = Literal["row", "sample", "joint", "tensor"]
+Rates = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[dict[str, Positive], Tag("table")],
+    Discriminator(lambda value: "table" if isinstance(value, dict) else "number"),
+]
+"""A learning rate, or one for each table of a model that trains its tables at different rates."""
 OptionValue = bool | int | float | str | list[bool | int | float | str]
 
 
@@ -55,7 +69,7 @@ class TrainConfig(BaseModel):
     init_std: Positive | None = Field(None, description="standard deviation of the initial weights")
     epochs: Count | None = Field(None, description="passes over the training pairs, at most")
     batch_size: Count | None = Field(None, description="triplets (or users) in a step")
-    lr: Positive | None = Field(None, description="learning rate")
+    lr: Rates | None = Field(None, description="learning rate, of all or of each table")
     optimizer: Optimizer | None = Field(None, description="rule that turns gradients into steps")
     reg: NotNegative | None = Field(None, description="γ, weight of the squared norms")
     negatives: Count | None = Field(None, description="negative items drawn for a positive one")
@@ -68,7 +82,13 @@ class TrainConfig(BaseModel):
     eps: NotNegative | None = Field(None, description="ε, L2 length of the perturbation of a row")
     adv_weight: NotNegative | None = Field(None, description="λ, weight of the adversarial loss")
     norm: Norm | None = Field(None, description="what has length eps")
-    site: str | None = Field(None, description="what is perturbed")
+    site: str | None = Field(None, description="what is perturbed; several are joined by +")
+    site_eps: dict[str, NotNegative] = Field(
+        default_factory=dict, description="eps of single sites, where several are perturbed"
+    )
+    site_adv_weight: dict[str, NotNegative] = Field(
+        default_factory=dict, description="adv_weight of single sites"
+    )
     eval_every: Count | None = Field(None, description="epochs between validations")
     patience: Whole | None = Field(
         None, description="stop after so many validations without a better one; 0: never"
@@ -77,13 +97,29 @@ class TrainConfig(BaseModel):
     kernels: Literal["auto", "native", "reference"] = Field(
         "auto", description="native: compiled; reference: plain torch; auto: native where there is"
     )
-    precision: Literal["float32", "float64"] = Field("float32", description="of the weights")
+    precision: Literal["float32", "float64", "bf16"] = Field(
+        "float32", description="of the weights; bf16: float32 weights, gathered as bfloat16"
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: Whole = Field(0, description="CPU threads; 0: as many as torch takes")
     checkpoint_seconds: NotNegative = Field(10.0, description="least time between checkpoints")
     options: dict[str, OptionValue] = Field(
         default_factory=dict, description="options that only this model has"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_table_is_of_sites(cls, values: Any) -> Any:
+        """`site = ["a", "b"]` and `eps = {a = 1}` are other ways to write what the fields hold."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if isinstance(values.get("site"), (list, tuple)):
+            values["site"] = "+".join(map(str, values["site"]))
+        for name in ("eps", "adv_weight"):
+            if isinstance(values.get(name), dict):
+                values[f"site_{name}"] = {**values.get(f"site_{name}", {}), **values.pop(name)}
+        return values
 
     @field_validator("device")
     @classmethod
@@ -102,7 +138,7 @@ class TrainConfig(BaseModel):
     def given(self) -> dict[str, Any]:
         """The options that are not None, as plain values that TOML can hold."""
         values = self.model_dump(exclude_none=True)
-        return values if self.options else {k: v for k, v in values.items() if k != "options"}
+        return {name: value for name, value in values.items() if value != {}}
 
     def to_toml(self) -> str:
         """A `[train]` section; options that are left open are not in it."""
@@ -124,7 +160,7 @@ class ResolvedConfig(TrainConfig):
     layers: Whole = 0
     epochs: Count = 1000
     batch_size: Count = 512
-    lr: Positive = 0.05
+    lr: Rates = 0.05
     optimizer: Optimizer = "adagrad"
     reg: NotNegative = 0.0
     negatives: Count = 1
@@ -138,6 +174,22 @@ class ResolvedConfig(TrainConfig):
     patience: Whole = 10
     metric: str = "NDCG@20"
 
+    def lr_of(self, parameter: str) -> float:
+        """The learning rate of a parameter; of several, that of the table its name begins with."""
+        if not isinstance(self.lr, dict):
+            return self.lr
+        for table, rate in self.lr.items():
+            if parameter == table or parameter.startswith(f"{table}_"):
+                return rate
+        raise ConfigError(f"Option 'lr' has no rate for {parameter!r}: {written(self.lr)}.")
+
+
+def written(value: object) -> str:
+    """A value of an option as one types it: `0.05`, or `users=0.01,items=0.0001`."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={written(entry)}" for name, entry in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
 
 def resolve(config: TrainConfig, model: type[Recommender]) -> ResolvedConfig:
     """Fill in every open option: what was given, the model's own defaults, the general ones.
@@ -147,29 +199,68 @@ def resolve(config: TrainConfig, model: type[Recommender]) -> ResolvedConfig:
     """
     given = config.given()
     if config.phase == "pretrain":
-        for name in ("eps", "adv_weight"):
+        for name in ("eps", "adv_weight", "site_eps", "site_adv_weight"):
             if given.get(name):
                 raise ConfigError(
-                    f"Option {name!r} is {given[name]:g}, but pretraining perturbs nothing.",
+                    f"Option {name!r} is {given[name]}, but pretraining perturbs nothing.",
                     hint="advrec pretrain first, then advrec adv-train --eps 0.5",
                 )
-        given |= {"eps": 0.0, "adv_weight": 0.0}
+        given |= {"eps": 0.0, "adv_weight": 0.0, "site_eps": {}, "site_adv_weight": {}}
     if given.get("layers") and "layers" not in model.defaults:
         raise ConfigError(
             f"Option 'layers' is {given['layers']}, but the model {model.name!r} has no layers.",
             hint="leave it out",
         )
-    site = model.site(given.get("site", model.defaults.get("site")))
+    sites = model.sites_of(given.get("site", model.defaults.get("site")))
     norm = given.get("norm")
     if norm is None:
-        norm = str(model.defaults.get("norm", site.norms[0]))
-        norm = norm if norm in site.norms else site.norms[0]
-    model.check_site(site.name, norm)
+        norm = str(model.defaults.get("norm", sites[0].norms[0]))
+        norm = norm if norm in sites[0].norms else sites[0].norms[0]
+    for site in sites:
+        model.check_site(site.name, norm)
+    names = [site.name for site in sites]
+    for name in ("site_eps", "site_adv_weight"):
+        given[name] = _of_sites(model, names, name, given.get(name, {}))
     if config.metric is not None:
         metric_specs((config.metric,), (20,))  # UsageError for a figure that does not exist
-    values = {**model.defaults, **given, "site": site.name, "norm": norm, "model": model.name}
+    values = {**model.defaults, **given, "site": "+".join(names), "norm": norm, "model": model.name}
     values["options"] = _model_options(model, config.options)
+    if isinstance(config.lr, dict):
+        values["lr"] = _rates(model, config.lr)
     return parse(ResolvedConfig, values, f"the options of {model.name!r}")
+
+
+def _rates(model: type[Recommender], given: Mapping[str, float]) -> dict[str, float]:
+    """A learning rate for each table of a model: what was given over the model's own."""
+    own = model.defaults.get("lr")
+    if not isinstance(own, Mapping):
+        raise ConfigError(
+            f"Option 'lr' names {', '.join(given)}, but the model {model.name!r} has one rate"
+            " for all.",
+            hint="give a single number",
+        )
+    for name in given:
+        if name not in own:
+            raise ConfigError(
+                f"Option 'lr' names {name!r}; the model {model.name!r} has {', '.join(own)}.",
+                hint=_close(name, own),
+            )
+    return {**own, **given}
+
+
+def _of_sites(
+    model: type[Recommender], names: list[str], option: str, given: Mapping[str, float]
+) -> dict[str, float]:
+    """What single sites have of their own, by their own names; ConfigError for another site."""
+    found = {model.site(name).name: value for name, value in given.items()}
+    for name in found:
+        if name not in names:
+            raise ConfigError(
+                f"Option {option!r} names the site {name!r}, but what is perturbed is "
+                f"{', '.join(names)}.",
+                hint=f"--site {'+'.join([*names, name])}",
+            )
+    return found
 
 
 def _model_options(

@@ -33,12 +33,17 @@ GRAIN_WORK: Final = 2**27
 def supports(model: Recommender, config: ResolvedConfig) -> bool:
     """Can the fused tier train this model with these options on its device?
 
-    Exactly MF and LightGCN (a subclass may compute anything), on the CPU, with the compiled core.
+    Exactly MF and LightGCN (a subclass may compute anything) with the BPR loss and noise at one
+    site, on the CPU, with the compiled core.
     LightGCN's embeddings all move in every step, so it has no sparse_adam.
     """
     if type(model) not in (MF, LightGCN) or config.optimizer not in ops.OPTIMIZERS:
         return False
     if isinstance(model, LightGCN) and config.optimizer == "sparse_adam":
+        return False
+    if isinstance(model, MF) and config.precision == "bf16":
+        return False
+    if config.options.get("loss", "bpr") != "bpr" or config.site not in ops.SITES:
         return False
     return model.embedding.device.type == "cpu" and native.kernels() == "native"
 
@@ -94,14 +99,16 @@ class FusedStepper:
         adversary = (config.eps, config.adv_weight, ops.NORMS[config.norm])
         optimizer = (
             ops.OPTIMIZERS[config.optimizer],
-            config.lr,
+            config.lr_of("embedding"),
             *BETAS,
             OPT_EPS[config.optimizer],
             self._steps,
         )
         if isinstance(model, LightGCN):
             graph = model.graph
-            losses = ops.fused().lightgcn_steps(
+            core = ops.fused()
+            steps_of = core.lightgcn_steps_bf16 if config.precision == "bf16" else core.lightgcn_steps
+            losses = steps_of(
                 *table, graph.indptr, graph.indices, graph.scale, model.layers,
                 *drawing, *schedule, *adversary, ops.SITES[config.site], *optimizer,
             )  # fmt: skip

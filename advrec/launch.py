@@ -29,7 +29,9 @@ RESUMABLE = ("epochs", "patience", "device", "threads", "kernels", "checkpoint_s
 """Options that may change when a run goes on: none changes what an epoch computes, kernels and
 device aside, which change its rounding."""
 
-INHERITED_NOT = ("phase", "eps", "adv_weight", "norm", "site", "device")
+INHERITED_NOT = (
+    "phase", "eps", "adv_weight", "site_eps", "site_adv_weight", "norm", "site", "device",
+)  # fmt: skip
 """Options that adversarial training does not take over from the pretraining it starts from."""
 
 ARCHITECTURE = ("model", "dim", "layers", "precision", "options")
@@ -136,6 +138,9 @@ def inherit(parent: Run, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"Option {name!r} is {given[name]!r}, but {parent.path} has {own.get(name)!r}.",
                 hint="leave it out, or train --from scratch",
             )
+    rates = (own.get("lr"), given.get("lr"))
+    if all(isinstance(rate, Mapping) for rate in rates):  # the parent's, but for the tables named
+        given = {**given, "lr": {**rates[0], **rates[1]}}
     return {**own, **given}
 
 

@@ -233,9 +233,11 @@ def _register() -> None:
     def _(embedding: Tensor, *_: Any) -> Tensor:
         return embedding.new_empty(2, dtype=torch.float64)
 
-    @fake("lightgcn_steps")
-    def _(embedding: Tensor, *_: Any) -> Tensor:
-        return embedding.new_empty(2, dtype=torch.float64)
+    for name in ("lightgcn_steps", "lightgcn_steps_bf16"):
+
+        @fake(name)
+        def _(embedding: Tensor, *_: Any) -> Tensor:
+            return embedding.new_empty(2, dtype=torch.float64)
 
     # Â is symmetric, so the backward of the propagation is the propagation.
     def keep_graph(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

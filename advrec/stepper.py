@@ -78,8 +78,9 @@ class Stepper(Protocol):
 class ComposableStepper:
     """Draws a batch, takes autograd's gradient of the objective, makes the optimiser's step.
 
-    Any model, norm and site. Dense steps, except for sparse_adam, which leaves rows whose gradient
-    is zero as they are; sgd and adagrad do that of themselves.
+    Any model, norm and site. sgd and adagrad leave rows whose gradient is zero as they are, and so
+    does sparse_adam; of a table that a model gathers from (`Recommender.gather`) these three look
+    at the gathered rows alone.
     """
 
     def __init__(self, model: Recommender, positives: Positives, config: ResolvedConfig) -> None:
@@ -92,6 +93,7 @@ class ComposableStepper:
             self._mode = config.sampling
         self._names = [name for name, _ in model.named_parameters()]
         self._params = [param for _, param in model.named_parameters()]
+        self._rates = [config.lr_of(name) for name in self._names]
         self._steps = 0
         count = N_STATES[config.optimizer]
         start = ADAGRAD_START if config.optimizer == "adagrad" else 0.0
@@ -122,7 +124,12 @@ class ComposableStepper:
         triplets = 0
         for step in range(first_step, first_step + steps):
             batch = self._batch(epoch, step)
-            terms = self._step(batch)
+            self._model.draw = (self._config.seed, epoch, step)
+            self._model.sparse_gradients = self._config.optimizer != "adam"  # adam moves all rows
+            try:
+                terms = self._step(batch)
+            finally:
+                self._model.sparse_gradients = False
             size = batch.shape[-1]
             both = torch.stack([terms.clean.detach(), terms.adversarial.detach()]).double()
             sums += both * (size if self._config.reduction == "mean" else 1)
@@ -169,19 +176,25 @@ class ComposableStepper:
             norm=config.norm,
             eps=config.eps,
             adv_weight=config.adv_weight,
+            site_eps=config.site_eps,
+            site_adv_weight=config.site_adv_weight,
             reg=config.reg,
             reduction=config.reduction,
         )
         grads = torch.autograd.grad(terms.total, self._params, allow_unused=True)
         self._steps += 1
-        for param, grad, states in zip(self._params, grads, self._states, strict=True):
-            dense = torch.zeros_like(param) if grad is None else grad
-            self._update(param.detach(), dense, states)
+        for index, grad in enumerate(grads):
+            dense = torch.zeros_like(self._params[index]) if grad is None else grad
+            self._update(index, dense)
         return terms
 
-    def _update(self, param: Tensor, grad: Tensor, states: list[Tensor]) -> None:
+    def _update(self, index: int, grad: Tensor) -> None:
+        param, states = self._params[index].detach(), self._states[index]
         rows = None
-        if self._config.optimizer == "sparse_adam":
+        if grad.is_sparse:
+            grad = grad.coalesce()
+            rows, grad = grad.indices()[0], grad.values()
+        elif self._config.optimizer == "sparse_adam":
             rows = grad.reshape(len(grad), -1).any(dim=1).nonzero().flatten()
             grad = grad[rows]
         state1, state2 = (*states, None, None)[:2]
@@ -192,7 +205,7 @@ class ComposableStepper:
             state1,
             state2,
             step=self._steps,
-            lr=self._config.lr,
+            lr=self._rates[index],
             opt_eps=OPT_EPS[self._config.optimizer],
             rows=rows,
         )

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from advrec.build import weights_of
-from advrec.errors import Interrupted, TrainingError
+from advrec.config import written
+from advrec.errors import ConfigError, Interrupted, TrainingError
 from advrec.evaluate import evaluate
 from advrec.interrupt import StopRequest
 from advrec.stepper import ComposableStepper, StepStats
@@ -72,6 +73,11 @@ def make_stepper(model: Recommender, positives: Positives, config: ResolvedConfi
         if fused.supports(model, config):
             assert isinstance(model, MF | LightGCN)
             return fused.FusedStepper(model, positives, config)
+    if config.precision == "bf16":
+        raise ConfigError(
+            f"Precision bf16 is for lightgcn on the CPU's compiled core, not for {config.model} here.",
+            hint="use float32",
+        )
     return ComposableStepper(model, positives, config)
 
 
@@ -210,7 +216,7 @@ class Training:
 
     def _not_a_number(self, what: str) -> TrainingError:
         progress, config = self.run.progress, self.run.config
-        advice = f"a lower --lr (now {config.lr:g})"
+        advice = f"a lower --lr (now {written(config.lr)})"
         if config.adv_weight > 0:
             advice += f", --eps (now {config.eps:g}) or --adv-weight (now {config.adv_weight:g})"
         return TrainingError(

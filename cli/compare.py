@@ -80,8 +80,8 @@ def compare(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare two runs on the same users: the mean difference with its 95 % interval, its size in
-    units of its own spread, and the p-values of a paired t-test and of Wilcoxon's test.
+    """Compare two runs on the same users: the mean difference with its 95 % interval, and the
+    p-values of a paired t-test and of Wilcoxon's signed-rank test.
 
     The users are the sample, the two trained models are fixed: the test says nothing about another
     seed. Train several seeds to learn about the method.
@@ -142,14 +142,12 @@ def _table(found: Mapping[str, Comparison], a: str, b: str, title: str) -> Table
         Column("A − B", "+.4f"),
         Column("95 % interval"),
         Column("relative", "+.1%"),
-        Column("effect", "+.2f"),
         Column("p (t)", ".2g"),
-        Column("p (Wilcoxon)", ".2g"),
+        Column("p (W)", ".2g"),
     )
-    rows = tuple(
-        (name, c.a, c.b, c.difference, f"{c.low:+.4f} {c.high:+.4f}", c.relative, c.effect)
-        + (c.p_t, c.p_wilcoxon)
-        for name, c in found.items()
-    )
-    notes = (f"A: {a}; B: {b}; effect: mean of the differences over their standard deviation.",)
-    return Table(title, columns, rows, notes)
+    rows = []
+    for name, c in found.items():
+        interval = f"{c.low:+.4f} {c.high:+.4f}"
+        rows.append((name, c.a, c.b, c.difference, interval, c.relative, c.p_t, c.p_wilcoxon))
+    notes = (f"A: {a}; B: {b}; p: of a paired t-test, and of Wilcoxon's signed-rank test.",)
+    return Table(title, columns, tuple(rows), notes)

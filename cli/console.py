@@ -66,8 +66,17 @@ def note(message: str, *, quiet: bool = False) -> None:
         stderr().print(message, markup=False, style="dim", soft_wrap=True)
 
 
-def table(columns: Sequence[str], *, title: str | None = None, left: int = 1) -> Table:
-    """An empty results table; the first `left` columns are text, the others are numbers."""
+def table(
+    columns: Sequence[str],
+    *,
+    title: str | None = None,
+    left: int = 1,
+    wrap: Sequence[str] = (),
+) -> Table:
+    """An empty results table: the first `left` columns are text, the others are numbers.
+
+    Only the columns named in `wrap` may be broken into lines, and they are text wherever they are.
+    """
     from rich import box
     from rich.table import Table
 
@@ -80,10 +89,8 @@ def table(columns: Sequence[str], *, title: str | None = None, left: int = 1) ->
         padding=(0, 1, 0, 0),
     )
     for number, name in enumerate(columns):
-        if number < left:
-            made.add_column(name, justify="left", overflow="fold")
-        else:
-            made.add_column(name, justify="right", no_wrap=True)
+        text = number < left or name in wrap
+        made.add_column(name, justify="left" if text else "right", no_wrap=name not in wrap)
     return made
 
 
@@ -92,9 +99,16 @@ def show(rows: Table | str) -> None:
     if isinstance(rows, str):
         stdout().print(rows, markup=False, soft_wrap=True)
         return
+    from rich.text import Text
+
     console = stdout()
     # A figure that is cut is worse than a line that the terminal breaks.
-    console.width = max(console.width, console.measure(rows).minimum)
+    for column in rows.columns:
+        if column.no_wrap:
+            texts = [column.header, *column.cells]
+            column.min_width = max(Text.from_markup(str(text)).cell_len for text in texts)
+    unbounded = console.options.update(width=10_000)
+    console.width = max(console.width, console.measure(rows, options=unbounded).minimum)
     console.print(rows)
 
 

@@ -83,9 +83,8 @@ def list_(_: Given, *, json: Json = False) -> None:
         return
     from rich.markup import escape
 
-    made = table(["name", "state", "users", "items", "pairs", "what it is"], left=2)
-    made.columns[5].justify, made.columns[5].no_wrap = "left", False
-    made.columns[0].no_wrap = True
+    about = "what it is"
+    made = table(["name", "state", "users", "items", "pairs", about], left=2, wrap=[about])
     for entry in found:
         numbers = [count(n) if n else "" for n in (entry.users, entry.items, entry.pairs)]
         state = {"can be downloaded": "[dim]to download[/]"}.get(entry.state, entry.state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typer
-from advrec_cli.console import emit_json, show, table
+from advrec_cli.console import emit_json, show, stdout
 from advrec_cli.help import examples
 from advrec_cli.options import Given, Json, takes
 
@@ -44,13 +44,12 @@ def doctor(_: Given, *, json: Json = False) -> None:
     else:
         from rich.markup import escape
 
-        made = table(["", "", ""], left=3)
-        made.show_header, made.box, made.padding = False, None, (0, 2, 0, 0)
         for check in checks:
             mark = "[green]ok[/]" if check.ok else "[bold red]no[/]"
-            hint = "" if check.ok or not check.hint else f"\n[cyan]hint:[/] {escape(check.hint)}"
-            made.add_row(mark, check.name, escape(check.found) + hint)
-        show(made)
+            name = check.name.ljust(max(len(other.name) for other in checks))
+            stdout().print(f"{mark}  {name}  {escape(check.found)}", soft_wrap=True)
+            if not check.ok and check.hint:
+                stdout().print(f"    [cyan]hint:[/] {escape(check.hint)}", soft_wrap=True)
     if not well:
         raise typer.Exit(1)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from advrec_cli.console import emit_json, show, table
 from advrec_cli.help import examples
 from advrec_cli.options import Given, Json, takes
@@ -13,7 +15,7 @@ EPILOG = examples(
 )
 
 
-def _described() -> list[dict[str, object]]:
+def _described() -> list[dict[str, Any]]:
     from advrec.models import MODELS
 
     return [
@@ -24,7 +26,9 @@ def _described() -> list[dict[str, object]]:
                 {"name": site.name, "about": site.about, "norms": list(site.norms)}
                 for site in model.sites
             ],
+            "combinations": {key: list(sites) for key, sites in model.combinations.items()},
             "defaults": dict(model.defaults),
+            "options": dict(model.options),
             "needs_features": model.needs_features,
         }
         for name, model in MODELS.items()
@@ -45,21 +49,24 @@ def models(_: Given, *, json: Json = False) -> None:
         return
     from rich.markup import escape
 
-    made = table(["model", "site", "norms", "what it is"], left=4)
-    made.columns[1].no_wrap = made.columns[2].no_wrap = True
+    about = "what it is"
+    made = table(["model", "site", "norms", about], left=3, wrap=[about])
     for entry in described:
-        sites = entry["sites"]
-        assert isinstance(sites, list)
         needs = "; needs item features (--features)" if entry["needs_features"] else ""
         made.add_row(f"[bold cyan]{entry['name']}[/]", "", "", escape(f"{entry['about']}{needs}"))
-        for site in sites:
+        for site in entry["sites"]:
             made.add_row("", site["name"], ", ".join(site["norms"]), escape(site["about"]))
-        made.add_row("", "[dim]defaults[/]", "", f"[dim]{escape(_defaults(entry))}[/]")
+        for combination, names in entry["combinations"].items():
+            made.add_row("", combination, "", escape(f"the sites {' + '.join(names)}"))
+        made.add_row("", "[dim]defaults[/]", "", f"[dim]{escape(_listed(entry['defaults']))}[/]")
+        if entry["options"]:
+            text = f"[dim]{escape(_listed(entry['options']))} (--option NAME=VALUE)[/]"
+            made.add_row("", "[dim]own options[/]", "", text)
         made.add_section()
     show(made)
 
 
-def _defaults(entry: dict[str, object]) -> str:
-    defaults = entry["defaults"]
-    assert isinstance(defaults, dict)
-    return ", ".join(f"{name} {value}" for name, value in defaults.items()) or "the general ones"
+def _listed(options: dict[str, Any]) -> str:
+    from advrec.config import written
+
+    return ", ".join(f"{name} {written(value)}" for name, value in options.items())

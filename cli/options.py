@@ -54,6 +54,25 @@ def at_least(low: float) -> Callable[[Any], Any]:
     return check
 
 
+def number_or_table(low: float) -> Callable[[str | None], float | dict[str, float] | None]:
+    """A parser callback for `0.5`, and for `users=0.01,items=0.001`."""
+    check = at_least(low)
+
+    def number(text: str) -> float:
+        try:
+            return float(check(float(text)))
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not a number") from None
+
+    def parse(value: str | None) -> float | dict[str, float] | None:
+        if value is None or "=" not in value:
+            return None if value is None else number(value)
+        entries = (part.partition("=") for part in split_list([value]))
+        return {name.strip(): number(text) for name, _, text in entries}
+
+    return parse
+
+
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
@@ -65,6 +84,8 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         text = f"{text} One of {', '.join(setting.choices)}."
         more["callback"] = one_of(setting.choices)
         more["autocompletion"] = _completions(setting.choices)
+    elif setting.table:
+        more["callback"] = number_or_table(setting.low or 0)
     elif setting.low is not None:
         more["callback"] = at_least(setting.low)
     option = typer.Option(
@@ -80,7 +101,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         setting.field,
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[setting.kind | None, option],
+        annotation=Annotated[(str if setting.table else setting.kind) | None, option],
     )
 
 

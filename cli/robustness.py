@@ -79,8 +79,8 @@ def _table(found: Sequence[tuple[Run, list[AttackResult]]], metric: str) -> Tabl
     )
     notes = (
         f"{how}; noise at {sites}.",
-        "budget: the norm of the noise as measured, the largest row's where rows have it; relative:"
-        " its share of the table's mean row norm; lost: share of the clean figure.",
+        "budget: the largest norm in the noise, as measured; relative: its share of the mean one in"
+        " the table.",
     )
     return Table(f"{metric} under noise", columns, tuple(rows), notes)
 

@@ -52,7 +52,7 @@ def runs(
     if not found:
         note(f"There is no run in {runs_dir}; 'advrec pretrain' makes the first one.")
         return
-    columns = ["run", "model", "data", "phase", "epoch", "best", "validation", "state", "trained"]
+    columns = ["run", "model", "data", "phase", "epoch", "best validation", "state"]
     made = table(columns, left=4)
     for entry in found:
         progress = entry.progress
@@ -62,10 +62,8 @@ def runs(
             entry.origin.dataset,
             entry.config.phase,
             f"{progress.epoch}/{entry.config.epochs}",
-            str(progress.best_epoch),
             f"{entry.config.metric} {figure(progress.best_value)}",
             STATES.get(progress.stopped, progress.stopped or ""),
-            duration(progress.seconds["train"]),
         )
     show(made)
 

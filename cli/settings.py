@@ -31,6 +31,7 @@ class Setting:
     low: float | None = None
     also: tuple[str, ...] = ()
     metavar: str | None = None
+    table: bool = False  # takes NAME=X,NAME=X as well as X
 
     @property
     def flag(self) -> str:
@@ -74,27 +75,28 @@ SETTINGS: tuple[Setting, ...] = (
     _data("timestamp_col", str, "Name of the time column.", "found by name", metavar="COLUMN"),
     _data("separator", str, "What stands between two columns, such as ',' or '::'.", "found",
           metavar="TEXT"),
-    _data("features", str, "Item features: .npy or .npz in item order, or a table keyed by item"
-          " id.", "the set's own", metavar="PATH"),
+    _data("features", str, "Item features: .npy or .npz in item order, a table keyed by item id,"
+          " or 'text' to make them from the items' text.", "none", metavar="PATH"),
     _data("item_names", str, "A table of item id, tab, name; shown by 'recommend'.",
           "the set's own", metavar="PATH"),
     _train("model", str, "What to train; 'advrec models' lists them.", "mf", MODEL,
            metavar="NAME"),
-    _train("dim", int, "Numbers in an embedding.", "64", MODEL, low=1),
+    _train("dim", int, "Numbers in an embedding.", "mf 64, lightgcn 64, …", MODEL, low=1),
     _train("layers", int, "Propagation layers of a graph model.", "3", MODEL, low=0),
     _train("init_std", float, "Standard deviation of the initial embeddings.",
-           "mf 0.01, lightgcn 0.1", MODEL, low=0),
+           "mf 0.01, lightgcn 0.1, …", MODEL, low=0),
     _train("epochs", int, "Passes over the training pairs.", "the model's", TRAINING, low=1),
-    _train("batch_size", int, "Triplets a step.", "mf 512, lightgcn 2048", TRAINING, low=1),
-    _train("lr", float, "Learning rate.", "mf 0.05, lightgcn 0.001", TRAINING, low=0),
-    _train("optimizer", str, "Update rule.", "mf adagrad, lightgcn adam", TRAINING,
+    _train("batch_size", int, "Triplets a step.", "mf 512, lightgcn 2048, …", TRAINING, low=1),
+    _train("lr", float, "Learning rate; of a model whose tables have their own, users=X,items=X"
+           " and so on.", "mf 0.05, lightgcn 0.001, …", TRAINING, low=0, table=True),
+    _train("optimizer", str, "Update rule.", "mf adagrad, lightgcn adam, …", TRAINING,
            choices=("adagrad", "sgd", "adam", "sparse_adam")),
-    _train("reg", float, "L2 penalty γ on a batch's embeddings.", "mf 0, lightgcn 0.0001",
+    _train("reg", float, "L2 penalty γ on a batch's embeddings.", "mf 0, lightgcn 0.0001, …",
            TRAINING, low=0),
     _train("negatives", int, "Sampled negatives a positive pair.", "1", TRAINING, low=1),
     _train("sampling", str, "Draw every pair once an epoch, or users at random and then one of"
-           " their items.", "mf pairs, lightgcn users", TRAINING, choices=("pairs", "users")),
-    _train("reduction", str, "Sum or mean of the loss over a batch.", "mf sum, lightgcn mean",
+           " their items.", "mf pairs, lightgcn users, …", TRAINING, choices=("pairs", "users")),
+    _train("reduction", str, "Sum or mean of the loss over a batch.", "mf sum, lightgcn mean, …",
            TRAINING, choices=("sum", "mean")),
     _train("eval_every", int, "Epochs between two validations.", "10", TRAINING, low=1),
     _train("patience", int, "Stop after this many validations without a better figure; 0 never"
@@ -103,14 +105,15 @@ SETTINGS: tuple[Setting, ...] = (
            TRAINING, metavar="NAME@K"),
     _train("checkpoint_seconds", float, "Least seconds between two checkpoints.", "10", TRAINING,
            low=0),
-    _train("eps", float, "ε, the budget of the perturbation: L2 norm of each perturbed row.",
-           "0.5", ADVERSARY, low=0),
+    _train("eps", float, "ε, the budget of the perturbation: L2 norm of each perturbed row. Of"
+           " several sites, SITE=X,SITE=X.", "mf 0.5, lightgcn 0.5, …", ADVERSARY, low=0,
+           table=True),
     _train("adv_weight", float, "λ, the weight of the adversarial loss beside the clean one.",
-           "mf 1, lightgcn 0.1", ADVERSARY, low=0),
+           "mf 1, lightgcn 0.1, …", ADVERSARY, low=0, table=True),
     _train("norm", str, "What has norm ε: each row, each sample's vectors, all of it jointly, or"
-           " each tensor.", "row", ADVERSARY, choices=NORMS),
-    _train("site", str, "Where the perturbation is added; 'advrec models' lists each model's"
-           " sites.", "the model's first", ADVERSARY, metavar="NAME"),
+           " each tensor.", "mf row, lightgcn row, …", ADVERSARY, choices=NORMS),
+    _train("site", str, "Where the perturbation is added, several sites joined by +; 'advrec"
+           " models' lists them.", "mf ego, lightgcn ego, …", ADVERSARY, metavar="NAME[+NAME]"),
     _train("seed", int, "Seed of the initial values and of sampling; the same seed gives the same"
            " bits.", "0", OUTPUT, low=0),
     _train("device", str, "Where to compute.", "auto", OUTPUT, metavar="auto|cpu|cuda[:N]"),
@@ -118,8 +121,8 @@ SETTINGS: tuple[Setting, ...] = (
            " on it.", "0", OUTPUT, low=0),
     _train("kernels", str, "The compiled core, its plain torch twin, or whichever there is.",
            "auto", OUTPUT, choices=("auto", "native", "reference")),
-    _train("precision", str, "Floating point type.", "float32", OUTPUT,
-           choices=("float32", "float64")),
+    _train("precision", str, "Floating point type; bf16 keeps float32 weights and gathers them as"
+           " bfloat16 (lightgcn).", "float32", OUTPUT, choices=("float32", "float64", "bf16")),
 )  # fmt: skip
 
 BY_FIELD: Mapping[str, Setting] = {setting.field: setting for setting in SETTINGS}

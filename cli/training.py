@@ -76,12 +76,16 @@ class Watcher:
 
 def _listed(config: ResolvedConfig) -> str:
     """Every resolved option that has a meaning in this phase, in a line."""
+    from advrec.config import written
+
     hidden = {"phase", "model"}
     if config.phase == "pretrain":
-        hidden |= {"eps", "adv_weight", "norm", "site"}
+        hidden |= {"eps", "adv_weight", "norm", "site", "site_eps", "site_adv_weight"}
+    options = config.given()
+    options |= options.pop("options", {})
     return ", ".join(
-        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in config.given().items()
+        f"{name} {written(value)}"
+        for name, value in options.items()
         if name not in hidden and value != {}
     )
 

@@ -139,6 +139,11 @@ template <class T>
 StepStats lightgcn_steps(const Table<T>& table, const Adjacency<T>& graph, int64_t layers,
                          const Positives& pos, const SampleSpec& sample, const Schedule& schedule,
                          const Adversary& adversary, const Optim& optim);
+// The same with every gathered table stored as bfloat16; sums and master weights stay float.
+StepStats lightgcn_steps_bf16(const Table<float>& table, const Adjacency<float>& graph,
+                              int64_t layers, const Positives& pos, const SampleSpec& sample,
+                              const Schedule& schedule, const Adversary& adversary,
+                              const Optim& optim);
 
 }  // namespace cpu
 }  // namespace advrec

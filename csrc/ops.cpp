@@ -356,6 +356,7 @@ Tensor mf_steps(Tensor embedding, std::optional<Tensor> state1, std::optional<Te
   });
 }
 
+template <bool kBf16>
 Tensor lightgcn_steps(Tensor embedding, std::optional<Tensor> state1, std::optional<Tensor> state2,
                       const Tensor& graph_indptr, const Tensor& graph_indices,
                       const Tensor& graph_scale, int64_t layers, const Tensor& pair_users,
@@ -372,12 +373,18 @@ Tensor lightgcn_steps(Tensor embedding, std::optional<Tensor> state1, std::optio
   require(layers >= 0, "layers is " + std::to_string(layers) + ", wanted at least 0");
   require(!(p.adversary.site == advrec::Site::kEgo && p.adversary.norm == advrec::Norm::kSample),
           "norm sample perturbs a triplet's own vectors: it needs site final");
+  require(!kBf16 || embedding.scalar_type() == ScalarType::Float,
+          "bfloat16 storage needs a float32 embedding");
   return by_type(embedding, [&](auto zero) {
     using T = decltype(zero);
     const auto t = table<T>(embedding, state1, state2, indptr.size(0) - 1, n_items, kind);
     const auto graph = adjacency<T>(graph_indptr, graph_indices, graph_scale, embedding.size(0));
-    return pack(embedding, advrec::cpu::lightgcn_steps<T>(t, graph, layers, pos, spec, p.schedule,
-                                                          p.adversary, p.optim));
+    if constexpr (kBf16 && sizeof(T) == 4)
+      return pack(embedding, advrec::cpu::lightgcn_steps_bf16(t, graph, layers, pos, spec,
+                                                              p.schedule, p.adversary, p.optim));
+    else
+      return pack(embedding, advrec::cpu::lightgcn_steps<T>(t, graph, layers, pos, spec, p.schedule,
+                                                            p.adversary, p.optim));
   });
 }
 
@@ -422,6 +429,9 @@ STABLE_TORCH_LIBRARY(advrec, m) {
   m.def("lightgcn_steps(" TABLE
         "Tensor graph_indptr, Tensor graph_indices, Tensor graph_scale, int "
         "layers, " POSITIVES SCHEDULE "int site, " OPTIMIZER ") -> Tensor");
+  m.def("lightgcn_steps_bf16(" TABLE
+        "Tensor graph_indptr, Tensor graph_indices, Tensor graph_scale, int "
+        "layers, " POSITIVES SCHEDULE "int site, " OPTIMIZER ") -> Tensor");
   m.def("set_threads(int threads) -> ()");
   m.def("get_threads() -> int");
   m.def("isa() -> str");
@@ -438,7 +448,8 @@ STABLE_TORCH_LIBRARY_IMPL(advrec, CPU, m) {
   m.impl("rank_topk", TORCH_BOX(&rank_topk));
   m.impl("rank_scores", TORCH_BOX(&rank_scores));
   m.impl("mf_steps", TORCH_BOX(&mf_steps));
-  m.impl("lightgcn_steps", TORCH_BOX(&lightgcn_steps));
+  m.impl("lightgcn_steps", TORCH_BOX(&lightgcn_steps<false>));
+  m.impl("lightgcn_steps_bf16", TORCH_BOX(&lightgcn_steps<true>));
 }
 
 // Without a tensor among the arguments there is no device to dispatch on.

@@ -31,6 +31,7 @@ def _elsewhere(tmp_path, monkeypatch):
         ("pretrain --epochs 0", 2, "0 is not a number from 1 up", "pretrain --help"),
         ("pretrain --epochs ten", 2, "--epochs", "pretrain --help"),
         ("pretrain --lr nan", 2, "--lr", "pretrain --help"),
+        ("pretrain --lr users=x", 2, "'x' is not a number", "pretrain --help"),
         ("pretrain --layers 2", 3, "the model 'mf' has no layers", "leave it out"),
         ("pretrain --device gpu", 3, "'device'", ""),
         ("pretrain --name ../up", 2, "The run name is '../up'", ""),

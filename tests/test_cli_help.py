@@ -78,7 +78,9 @@ def test_help_loads_neither_torch_nor_numpy():
 
 
 def test_there_is_a_flag_for_every_field_of_the_configurations():
-    train = set(TrainConfig.model_fields) - {"phase", "options"}  # --option NAME=VALUE
+    # --option NAME=VALUE, --eps SITE=X and --adv-weight SITE=X set the ones without
+    without = {"phase", "options", "site_eps", "site_adv_weight"}
+    train = set(TrainConfig.model_fields) - without
     assert {setting.field for setting in settings("train")} == train
     assert {setting.field for setting in settings("data")} == set(DataConfig.model_fields)
     assert len({setting.flag for setting in SETTINGS}) == len(SETTINGS)

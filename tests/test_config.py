@@ -124,7 +124,7 @@ def test_layers_of_a_model_without_any_are_refused():
 def test_options_of_a_model_are_those_it_names(monkeypatch):
     with pytest.raises(ConfigError, match="'mf' has no option 'heads'") as error:
         resolve(TrainConfig(model="mf", options={"heads": 2}), MF)
-    assert error.value.hint == "it has none of its own"
+    assert error.value.hint == "it has loss"
     monkeypatch.setattr(MF, "options", {"heads": 1, "tails": 2}, raising=False)
     assert resolve(TrainConfig(model="mf", options={"heads": 2}), MF).options == {
         "heads": 2, "tails": 2,

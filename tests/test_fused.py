@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from advrec import native
+from advrec.build import DTYPES
 from advrec.config import ResolvedConfig, TrainConfig, resolve
 from advrec.data.dataset import Pairs
 from advrec.fused import FusedStepper, supports
@@ -46,7 +47,7 @@ def setting(model: str, **options: object) -> ResolvedConfig:
 def train(
     pairs: Pairs, config: ResolvedConfig, stepper: type, calls: tuple[tuple[int, int], ...]
 ) -> tuple[Recommender, list[StepStats], dict[str, Tensor]]:
-    dtype = getattr(torch, config.precision)
+    dtype = DTYPES[config.precision]
     spec = ModelSpec(
         n_users=U, n_items=I, dim=config.dim, layers=config.layers, seed=3,
         graph=Graph.build(pairs, dtype=dtype), dtype=dtype, init_std=config.init_std,
@@ -112,6 +113,26 @@ def test_bits_do_not_depend_on_threads_or_on_how_steps_are_cut_into_calls(pairs,
         native.set_threads(before)
     assert torch.equal(weights[0], weights[1])
     assert torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("site", ["ego", "final"])
+@pytest.mark.parametrize("layers", range(5))
+def test_bfloat16_storage_changes_a_step_by_its_rounding(pairs, site, layers):
+    """Gathered values are rounded by 2⁻⁹ of themselves; SGD's step is linear in the gradient."""
+    weights, losses = [], []
+    for precision in ("float32", "bf16"):
+        config = setting(
+            "lightgcn", site=site, layers=layers, dim=64, optimizer="sgd", precision=precision
+        )
+        spec_config = config.model_copy(update={"precision": "float32"})
+        start = train(pairs, spec_config, FusedStepper, ())[0].embedding.detach().clone()
+        model, stats, _ = train(pairs, config, FusedStepper, ((0, 1),))
+        weights.append(model.embedding.detach() - start)
+        losses.append(stats[0].loss)
+    assert abs(losses[0] - losses[1]) < 2e-2 * losses[0]
+    if layers > 0:
+        assert not torch.equal(*weights)  # rounding did take place
+    assert (weights[0] - weights[1]).norm() < 5e-2 * weights[0].norm()
 
 
 @pytest.mark.parametrize("model", ["mf", "lightgcn"])

@@ -28,10 +28,16 @@ SEEN = np.random.default_rng(5).random((N_USERS, N_ITEMS)) < 0.35
 PAIRS = Pairs.from_coo(*np.nonzero(SEEN), N_USERS, N_ITEMS)
 POSITIVES = Positives.from_pairs(PAIRS)
 
+FORMS: dict[str, tuple[str, dict[str, object]]] = {
+    **{name: (name, {}) for name in MODELS},
+    "vbpr scorer=vbpr": ("vbpr", {"scorer": "vbpr"}),
+}
+"""Every model as it is, and the other forms that its options give it."""
+
 WAYS = [
-    (name, site.name, norm)
-    for name, kind in MODELS.items()
-    for site in kind.sites
+    (form, site.name, norm)
+    for form, (name, _) in FORMS.items()
+    for site in MODELS[name].sites
     for norm in site.norms
 ]
 WHOLE = [way for way in WAYS if way[2] != "sample"]  # an attack perturbs whole tables
@@ -61,8 +67,9 @@ def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
 def model_of(name: str, seed: int = 0) -> Recommender:
     generator = torch.Generator().manual_seed(1)
     features = torch.rand(N_ITEMS, 5, dtype=torch.float64, generator=generator)
-    return create(
-        name,
+    kind, options = FORMS[name]
+    model = create(
+        kind,
         ModelSpec(
             n_users=N_USERS,
             n_items=N_ITEMS,
@@ -74,8 +81,14 @@ def model_of(name: str, seed: int = 0) -> Recommender:
             item_features=features,
             dtype=torch.float64,
             init_std=0.5,
+            options=options,
         ),
     )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():  # a bias; training does not leave it at 0
+                parameter.normal_(0, 0.5, generator=generator)
+    return model
 
 
 def batches(model: Recommender, count: int = 5) -> Iterator[Tensor]:
@@ -205,15 +218,40 @@ def embedding_twin(
     return losses
 
 
+def content_twin(model: Recommender) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
+    """VBPR in either form: every score of every pair from whole tables."""
+    table = {name: value.detach() for name, value in model.named_parameters()}
+    table["features"] = model.get_buffer("features")
+
+    def losses(batch: Tensor, noise: dict[str, Tensor]) -> Tensor:
+        u, i, j = batch.long()
+        moved = dict(table)
+        for key, rows in noise.items():
+            ids = sorted(set((u if key.startswith("users") else torch.cat([i, j])).tolist()))
+            moved[key] = table[key].index_add(0, torch.tensor(ids), rows)
+        content = moved["features"] @ table["projection"]
+        if "users_visual" in table:
+            scores = moved["users"] @ moved["items"].T + moved["users_visual"] @ content.T
+            scores = scores + table["items_bias"].T
+            scores = scores + (moved["features"] @ table["projection_bias"]).T
+        else:
+            scores = moved["users"] @ (moved["items"] + content).T
+        return torch.log(1 + torch.exp(scores[u, j] - scores[u, i]))
+
+    return losses
+
+
 Twin = Callable[[Recommender], Callable[[Tensor, dict[str, Tensor]], Tensor]]
 TWINS: dict[str, Twin] = {
     "mf": lambda model: embedding_twin(model, 0),
     "lightgcn": lambda model: embedding_twin(model, LAYERS),
+    "vbpr": content_twin,
+    "vbpr scorer=vbpr": content_twin,
 }
 
 
 def test_every_model_has_a_twin() -> None:
-    assert set(TWINS) == set(MODELS), "write the new model once more in plain torch, above"
+    assert set(TWINS) == set(FORMS), "write the new model once more in plain torch, above"
 
 
 @every_way

@@ -6,12 +6,22 @@ import difflib
 
 from advrec.errors import UsageError
 from advrec.models.base import ModelSpec, Recommender, Site
+from advrec.models.cdae import CDAE
+from advrec.models.gnnguard import GNNGuard
 from advrec.models.lightgcn import LightGCN
 from advrec.models.mf import MF
+from advrec.models.neumf import NeuMF
+from advrec.models.ngcf import NGCF
+from advrec.models.vbpr import VBPR
 
 MODELS: dict[str, type[Recommender]] = {
     MF.name: MF,
     LightGCN.name: LightGCN,
+    VBPR.name: VBPR,
+    CDAE.name: CDAE,
+    NeuMF.name: NeuMF,
+    NGCF.name: NGCF,
+    GNNGuard.name: GNNGuard,
 }
 """To register a model, add its line."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,15 +16,17 @@ from torch.nn import functional
 from advrec import ops
 from advrec.errors import UsageError
 from advrec.graph import Graph
+from advrec.models.initial import initial as initial
+from advrec.models.losses import SAMPLE_KEYS, Noise
+from advrec.models.losses import bpr_losses as bpr_losses
+from advrec.models.losses import squared_norms as squared_norms
 from advrec.sampling import ATTACK_EPOCH, Positives
 
-Noise = Mapping[str, Tensor]
-
-SAMPLE_KEYS = ("user", "positive", "negative")
-"""Keys of a noise with norm "sample": the three vectors of a triplet."""
-
 ATTACK_USERS = 1024
-"""Users in a chunk when the attack goes over all of them."""
+"""Users in a chunk when the attack goes over all of them, at most."""
+
+ATTACK_SCORES = 2**24
+"""Scores of users × items in such a chunk, at most."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +82,31 @@ class Recommender(nn.Module):
     """Where it can be perturbed; the first is the default."""
     site_aliases: ClassVar[Mapping[str, str]] = {}
     """Other names under which a site is accepted."""
+    combinations: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Names for several sites that training perturbs side by side, each in a pass of its own."""
     defaults: ClassVar[Mapping[str, object]] = {}
     """Options of training (TrainConfig) that the paper or its code fixes."""
+    options: ClassVar[Mapping[str, object]] = {}
+    """Options that only this model has (`--option NAME=VALUE`), and their defaults."""
     batch_kind: ClassVar[str] = "triplets"
     """What a batch is: "triplets", [3, B] int32, or "users", [1, B] int32."""
     needs_graph: ClassVar[bool] = False
     needs_features: ClassVar[bool] = False
 
+    sparse_gradients: bool = False
+    """Set by whoever can use sparse gradients of the tables whose rows a model `gather`s."""
+
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.n_users, self.n_items, self.dim = spec.n_users, spec.n_items, spec.dim
+        self.draw = (spec.seed, 0, 0)
+        """What dropout is drawn from; training sets it to (seed, epoch, step) before each step."""
         if self.needs_graph and spec.graph is None:
             raise UsageError(f"The model {self.name!r} needs the graph of the training pairs.")
         if self.needs_features and spec.item_features is None:
             raise UsageError(
                 f"The model {self.name!r} needs item features, and the data set has none.",
-                hint="give them with --features FILE",
+                hint="give them with --features FILE, or with --features text where items have text",
             )
 
     # -- to be written by each model ------------------------------------------------------------
@@ -101,7 +114,7 @@ class Recommender(nn.Module):
     def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
         """The loss of each entry of a batch, [B], neither summed nor weighted.
 
-        For triplets: softplus(−(ŷ_ui − ŷ_uj)), the BPR loss (Rendle et al., UAI 2009).
+        For triplets: `advrec.models.losses`, BPR or what the option `loss` says.
         Differentiable in the parameters and in every tensor of `noise`.
         """
         raise NotImplementedError
@@ -146,7 +159,8 @@ class Recommender(nn.Module):
     def noise_like(self, site: str, norm: str, batch: Tensor | None) -> dict[str, Tensor]:
         """Zeros for a noise at a site: what the gradient Γ is taken with respect to.
 
-        `batch` None: the whole tables, as the attack perturbs them. With norm "sample" the noise
+        `batch` None: the whole tables, as the attack perturbs them. With a batch a model may leave
+        out the rows that the batch does not reach. With norm "sample" the noise
         belongs to the batch: keys user, positive and negative, [B, d] each, added to the gathered
         vectors of every triplet. Raises UsageError for a site or norm that the model does not have.
         """
@@ -159,7 +173,12 @@ class Recommender(nn.Module):
                 hint="use norm 'row'",
             )
         like = next(self.parameters())
-        return {key: like.new_zeros(batch.shape[-1], self.dim) for key in SAMPLE_KEYS}
+        return {key: like.new_zeros(batch.shape[-1], self.sample_dim) for key in SAMPLE_KEYS}
+
+    @property
+    def sample_dim(self) -> int:
+        """Width of the vectors that norm "sample" perturbs."""
+        return self.dim
 
     def attack_batches(self, positives: Positives, seed: int) -> Iterator[Tensor]:
         """All of train once, in chunks: over these the attack sums its loss and its gradient.
@@ -168,7 +187,8 @@ class Recommender(nn.Module):
         graph model propagates once. Users: every user that has positives.
         """
         if self.batch_kind == "users":
-            for chunk in torch.split(positives.active_users, ATTACK_USERS):
+            size = max(1, min(ATTACK_USERS, ATTACK_SCORES // self.n_items))
+            for chunk in torch.split(positives.active_users, size):
                 yield chunk.unsqueeze(0)
             return
         yield ops.sample_triplets(
@@ -176,6 +196,27 @@ class Recommender(nn.Module):
         )
 
     # -- given ----------------------------------------------------------------------------------
+
+    def dropout(self, shape: tuple[int, ...], rate: float, place: int = 0) -> Tensor | None:
+        """Factors that drop a share of the entries of something: 0, or 1/(1 − rate) for the rest.
+
+        None outside training or for a rate of 0. Of `draw` and `place` alone: the clean and the
+        adversarial loss of a step drop the same entries, and so does a resumed run.
+        """
+        if not self.training or rate == 0:
+            return None
+        seed = np.random.SeedSequence((*self.draw, place)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(seed[0]) >> 1)
+        kept = torch.rand(shape, generator=generator) >= rate
+        return kept.to(next(self.parameters())) / (1 - rate)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Recommender:
+        """A graph is no parameter, and yet follows the model to a device or a precision."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        graph = self.__dict__.get("graph")
+        if graph is not None:
+            self.graph = graph.map(fn)
+        return self
 
     @classmethod
     def site(cls, name: str | None = None) -> Site:
@@ -191,6 +232,28 @@ class Recommender(nn.Module):
             f"The model {cls.name!r} has no site {name!r}; it has {', '.join(known)}.",
             hint=_near(name, known),
         )
+
+    def gather(
+        self,
+        table: Tensor,  # [R, d], a parameter
+        ids: Tensor,  # [B] int
+    ) -> Tensor:  # [B, d]
+        """Rows of a table; its gradient is sparse where `sparse_gradients` says that it may be."""
+        if self.sparse_gradients:
+            return functional.embedding(ids.long(), table, sparse=True)
+        return table.index_select(0, ids)
+
+    @classmethod
+    def sites_of(cls, name: str | None = None) -> tuple[Site, ...]:
+        """The sites of one name, of several joined by "+", or of a combination; each once.
+
+        None is the default site. Raises UsageError.
+        """
+        if name is None:
+            return (cls.sites[0],)
+        wanted = (part.strip() for part in re.split(r"[+,]", name))
+        parts = (part for word in wanted for part in cls.combinations.get(word, (word,)))
+        return tuple(dict.fromkeys(cls.site(part) for part in parts))
 
     @classmethod
     def check_site(cls, name: str | None, norm: str) -> Site:
@@ -230,48 +293,27 @@ def split_noise(noise: Noise | None) -> tuple[Noise, Noise]:
     return tables, samples
 
 
-def bpr_losses(
-    user_table: Tensor,  # [U, d]
-    item_table: Tensor,  # [I, d]
-    triplets: Tensor,  # [3, B] int32
-    samples: Noise,  # all of SAMPLE_KEYS, [B, d] each, or nothing
-) -> Tensor:  # [B]
-    """softplus(−(p_u·q_i − p_u·q_j)), each triplet's vectors moved by their own noise."""
-    if not samples:
-        margins = ops.triplet_margin(user_table, item_table, triplets)
-    else:
-        user = user_table.index_select(0, triplets[0]) + samples["user"]
-        positive = item_table.index_select(0, triplets[1]) + samples["positive"]
-        negative = item_table.index_select(0, triplets[2]) + samples["negative"]
-        margins = (user * positive).sum(1) - (user * negative).sum(1)
-    return -functional.logsigmoid(margins)
+def chosen(spec: ModelSpec, kind: type[Recommender], name: str, known: tuple[str, ...]) -> str:
+    """The value of an option that is one of several words; UsageError for another."""
+    value = spec.options.get(name, kind.options[name])
+    if value not in known:
+        raise UsageError(
+            f"Option {name!r} of the model {kind.name!r} is {value!r}; "
+            f"there are {', '.join(known)}.",
+            hint=_near(str(value), known),
+        )
+    return str(value)
 
 
-def squared_norms(
-    embedding: Tensor,  # [U+I, d], users first
-    triplets: Tensor,  # [3, B] int32
-    n_users: int,
-) -> Tensor:  # scalar
-    """Σ over the triplets of ½(‖p_u‖² + ‖q_i‖² + ‖q_j‖²)."""
-    rows = torch.cat([triplets[0], triplets[1] + n_users, triplets[2] + n_users])
-    return embedding.index_select(0, rows).square().sum() / 2
-
-
-def initial(
-    spec: ModelSpec, rows: int, std: float, *, truncated: bool
-) -> nn.Parameter:  # [rows, dim]
-    """Normal(0, std), cut at two standard deviations if truncated, from the spec's seed.
-
-    Drawn on the CPU in float64 and then rounded: the same weights on every device and, to
-    rounding, in every precision.
-    """
-    generator = torch.Generator().manual_seed(spec.seed)
-    values = torch.empty(rows, spec.dim, dtype=torch.float64)
-    if truncated:
-        nn.init.trunc_normal_(values, 0.0, std, -2 * std, 2 * std, generator=generator)
-    else:
-        nn.init.normal_(values, 0.0, std, generator=generator)
-    return nn.Parameter(values.to(spec.dtype))
+def share(spec: ModelSpec, kind: type[Recommender], name: str, *, most: float = 1.0) -> float:
+    """The value of an option that is a number from 0 to `most`; UsageError for another."""
+    value = spec.options.get(name, kind.options[name])
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise UsageError(
+            f"Option {name!r} of the model {kind.name!r} is {value!r}; "
+            f"wanted a number from 0 to {most:g}."
+        )
+    return float(value)
 
 
 def _near(name: str, known: tuple[str, ...] | list[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -14,12 +14,12 @@ from advrec.models.base import (
     Noise,
     Recommender,
     Site,
-    bpr_losses,
     check_noise,
-    initial,
+    chosen,
     split_noise,
-    squared_norms,
 )
+from advrec.models.initial import initial
+from advrec.models.losses import LOSSES, squared_norms, triplet_losses
 
 
 class LightGCN(Recommender):
@@ -53,10 +53,12 @@ class LightGCN(Recommender):
         "site": "ego",
         "norm": "row",
     }
+    options: ClassVar[Mapping[str, object]] = {"loss": "bpr"}
     needs_graph: ClassVar[bool] = True
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
+        self.loss = chosen(spec, LightGCN, "loss", LOSSES)
         assert spec.graph is not None  # the base class has refused it
         self.graph = spec.graph
         self.layers = 3 if spec.layers is None else spec.layers
@@ -74,10 +76,10 @@ class LightGCN(Recommender):
         return final[: self.n_users], final[self.n_users :]
 
     def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
-        """BPR of each triplet [B]; noise of tables, of samples, or both."""
+        """Of each triplet [B]; noise of tables, of samples, or both."""
         tables, samples = split_noise(noise)
         users, items = self.vectors(tables)
-        return bpr_losses(users, items, batch, samples)
+        return triplet_losses(self.loss, users, items, batch, samples)
 
     def penalty(self, batch: Tensor) -> Tensor:
         """Of the embeddings before any propagation, a row as often as it is named."""
@@ -94,9 +96,3 @@ class LightGCN(Recommender):
         if norm == "sample":
             return super().noise_like(site, norm, batch)
         return {self.check_site(site, norm).name: torch.zeros_like(self.embedding)}
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LightGCN:
-        """The graph is no parameter, and yet follows the model to a device or a precision."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.graph = self.graph.map(fn)
-        return self

@@ -12,12 +12,12 @@ from advrec.models.base import (
     Noise,
     Recommender,
     Site,
-    bpr_losses,
     check_noise,
-    initial,
+    chosen,
     split_noise,
-    squared_norms,
 )
+from advrec.models.initial import initial
+from advrec.models.losses import LOSSES, squared_norms, triplet_losses
 
 
 class MF(Recommender):
@@ -49,9 +49,11 @@ class MF(Recommender):
         "site": "ego",
         "norm": "row",
     }
+    options: ClassVar[Mapping[str, object]] = {"loss": "bpr"}
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
+        self.loss = chosen(spec, MF, "loss", LOSSES)
         std = 0.01 if spec.init_std is None else spec.init_std
         rows = spec.n_users + spec.n_items
         self.embedding = initial(spec, rows, std, truncated=True)  # [U+I, d], users first
@@ -63,10 +65,10 @@ class MF(Recommender):
         return table[: self.n_users], table[self.n_users :]
 
     def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
-        """BPR of each triplet [B]; noise of tables, of samples, or both."""
+        """Of each triplet [B]; noise of tables, of samples, or both."""
         tables, samples = split_noise(noise)
         users, items = self.vectors(tables)
-        return bpr_losses(users, items, batch, samples)
+        return triplet_losses(self.loss, users, items, batch, samples)
 
     def penalty(self, batch: Tensor) -> Tensor:
         """Of the embeddings before any propagation, a row as often as it is named."""

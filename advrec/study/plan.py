@@ -225,8 +225,9 @@ class _Lane:
             if kind not in self.model.controls:
                 continue
             if kind == "continued":
-                given = {"epochs": parent.config["epochs"] + epochs}
-                config = self._resolved({**first, **given, "phase": "pretrain"})
+                given = {"epochs": epochs}  # more of them
+                total = {"epochs": parent.config["epochs"] + epochs}
+                config = self._resolved({**first, **total, "phase": "pretrain"})
             else:
                 given = {**general, "epochs": epochs, "eps": 0.0, "adv_weight": 0.0}
                 config = self._resolved({**first, **given, "phase": "adversarial"})

@@ -112,6 +112,14 @@ StepStats lightgcn_steps(const Table<T>& table, const Adjacency<T>& graph, int64
   return kernels<T>().lightgcn_steps(table, graph, layers, pos, sample, schedule, adversary, optim);
 }
 
+StepStats lightgcn_steps_bf16(const Table<float>& table, const Adjacency<float>& graph,
+                              int64_t layers, const Positives& pos, const SampleSpec& sample,
+                              const Schedule& schedule, const Adversary& adversary,
+                              const Optim& optim) {
+  return chosen()->lightgcn_steps_bf16(table, graph, layers, pos, sample, schedule, adversary,
+                                       optim);
+}
+
 #define ADVREC_INSTANTIATE(T)                                                                    \
   template void propagate(const Adjacency<T>&, const T*, int64_t, int64_t, T*, T*);              \
   template void triplet_margin(const T*, const T*, int64_t, const int32_t*, int64_t, T*);        \

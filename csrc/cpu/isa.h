@@ -20,6 +20,7 @@ struct Kernels {
 struct KernelSet {
   const char* name;
   decltype(&cpu::sample_triplets) sample_triplets;
+  decltype(&cpu::lightgcn_steps_bf16) lightgcn_steps_bf16;
   Kernels<float> f32;
   Kernels<double> f64;
 };

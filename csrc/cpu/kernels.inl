@@ -21,11 +21,12 @@ constexpr Kernels<T> kernels() {
           &ADVREC_ISA::optimizer_step<T>,
           &ADVREC_ISA::rank<T>,
           &ADVREC_ISA::mf_steps<T>,
-          &ADVREC_ISA::lightgcn_steps<T>};
+          &ADVREC_ISA::lightgcn_steps<T, T>};
 }
 
 inline const KernelSet* kernel_set(const char* name) {
-  static const KernelSet set{name, &ADVREC_ISA::sample_triplets, kernels<float>(),
+  static const KernelSet set{name, &ADVREC_ISA::sample_triplets,
+                             &ADVREC_ISA::lightgcn_steps<float, Bf16>, kernels<float>(),
                              kernels<double>()};
   return &set;
 }

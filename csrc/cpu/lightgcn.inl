@@ -7,11 +7,16 @@
 // Site ego perturbs E: the first backward pass yields Gamma and E + Delta, a second forward pass
 // the perturbed F and its gradient G'. As the propagation is linear, the second backward pass runs
 // on G + lambda G' and returns the whole gradient, so that Gamma need not be kept.
+//
+// S is what the gathered tables are stored as: T itself, or Bf16, which halves the bytes that bound
+// a step. Sums, gradients, master weights and optimiser state are T in both cases.
 
 namespace advrec::cpu::ADVREC_ISA {
 
-template <class T>
+template <class T, class S>
 class LightGcnStep {
+  static constexpr bool kCopies = sizeof(S) != sizeof(T);
+
  public:
   LightGcnStep(const Table<T>& table, const Adjacency<T>& graph, int64_t layers,
                const Schedule& schedule, const Adversary& adversary)
@@ -28,11 +33,16 @@ class LightGcnStep {
         slot_of_(graph.rows),
         final_(3 * schedule.batch_size * dim_),
         grad_(3 * schedule.batch_size * dim_),
+        stored_(kCopies ? graph.rows * dim_ : 0),
         moved_(ego_ ? graph.rows * dim_ : 0),
+        gamma_(ego_ && adversary.norm == Norm::kJoint ? graph.rows * dim_ : 0),
         squares_(ego_ && adversary.norm == Norm::kJoint ? graph.rows : 0),
-        layer_{Buffer<T>(layers > 1 ? graph.rows * dim_ : 0),
-               Buffer<T>(layers > 2 ? graph.rows * dim_ : 0)} {
-    for (int64_t r = 0; r < graph.rows; ++r) slot_of_[r] = -1;
+        layer_{Buffer<S>(layers > 1 ? graph.rows * dim_ : 0),
+               Buffer<S>(layers > 2 ? graph.rows * dim_ : 0)} {
+    for (int64_t r = 0; r < graph.rows; ++r) {
+      slot_of_[r] = -1;
+      if constexpr (kCopies) store_row(table.value + r * dim_, stored_.get() + r * dim_, dim_);
+    }
   }
 
   void run(Team& team, const Batch& batch, bool mean, const OptimStep<T>& update,
@@ -41,12 +51,13 @@ class LightGcnStep {
     team.ranges(batch.n_rows, 1024, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s) slot_of_[batch.rows[s]] = int32_t(s);
     });
-    forward(team, batch, table_.value, final_.get());
+    forward(team, batch, DenseRows<T>{table_.value, dim_}, DenseRows<S>{gathered(), dim_});
     const DenseRows<T> x{final_.get(), dim_};
     batch_step_.run(team, batch, x, weight, grad_.get());
     if (ego_) {
-      perturb(team, batch);
-      forward(team, batch, moved_.get(), final_.get());
+      perturb(team);
+      const DenseRows<S> moved{moved_.get(), dim_};
+      forward(team, batch, moved, moved);
       score(team, batch, x, dim_, T(adversary_.weight) * weight, perturbed_loss_);
       team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
         for (int64_t s = begin; s < end; ++s)
@@ -61,6 +72,7 @@ class LightGcnStep {
         axpy(reg_ * weight * T(batch.begin[s + 1] - batch.begin[s]), value, g, dim_);
       update_row(update, value, table_.state1 ? table_.state1 + r * dim_ : nullptr,
                  table_.state2 ? table_.state2 + r * dim_ : nullptr, g, dim_);
+      if constexpr (kCopies) store_row(value, stored_.get() + r * dim_, dim_);
     });
     team.ranges(batch.n_rows, 1024, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s) slot_of_[batch.rows[s]] = -1;
@@ -81,23 +93,32 @@ class LightGcnStep {
     if (ego_) stats.adversarial += perturbed_loss_.total(batch.count);
   }
 
-  // F on the batch's rows, from the embedding (or its perturbed copy) `ego`.
-  void forward(Team& team, const Batch& batch, const T* ego, T* out) {
-    const DenseRows<T> base{ego, dim_};
-    const T* current = ego;
+  // The embedding as layers gather it.
+  const S* gathered() const {
+    if constexpr (kCopies)
+      return stored_.get();
+    else
+      return table_.value;
+  }
+
+  // F on the batch's rows, from the embedding (or its perturbed copy) and what is gathered of it.
+  template <class Base>
+  void forward(Team& team, const Batch& batch, const Base& base, const DenseRows<S>& ego) {
+    const S* current = ego.x;
     for (int64_t k = 1; k < layers_; ++k) {
-      T* const next = layer_[k % 2 ? 0 : 1].get();
-      layer(team, graph_, DenseRows<T>{current, dim_}, base, T(1), dim_, next);
+      S* const next = layer_[k % 2 ? 0 : 1].get();
+      layer(team, graph_, DenseRows<S>{current, dim_}, base, T(1), dim_, next);
       current = next;
     }
     team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s) {
         const int64_t r = batch.rows[s];
+        T* const out = final_.get() + s * dim_;
         if (layers_ == 0)
-          fill_zero(out + s * dim_, dim_);
+          fill_zero(out, dim_);
         else
-          gather_row(graph_, r, DenseRows<T>{current, dim_}, dim_, out + s * dim_);
-        finish_row(base.row(r), beta_, out + s * dim_, dim_);
+          gather_row(graph_, r, DenseRows<S>{current, dim_}, dim_, out);
+        finish_row(base.row(r), beta_, out, dim_);
       }
     });
   }
@@ -109,13 +130,13 @@ class LightGcnStep {
     if (layers_ == 0) return last_layer(team, base, base, finish, /*gather=*/false);
     if (layers_ == 1) return last_layer(team, base, base, finish, /*gather=*/true);
     layer(team, graph_, base, base, T(1), dim_, layer_[0].get());
-    const T* current = layer_[0].get();
+    const S* current = layer_[0].get();
     for (int64_t k = 2; k < layers_; ++k) {
-      T* const next = layer_[k % 2 ? 0 : 1].get();
-      layer(team, graph_, DenseRows<T>{current, dim_}, base, T(1), dim_, next);
+      S* const next = layer_[k % 2 ? 0 : 1].get();
+      layer(team, graph_, DenseRows<S>{current, dim_}, base, T(1), dim_, next);
       current = next;
     }
-    last_layer(team, DenseRows<T>{current, dim_}, base, finish, /*gather=*/true);
+    last_layer(team, DenseRows<S>{current, dim_}, base, finish, /*gather=*/true);
   }
 
   template <class Rows, class Finish>
@@ -134,26 +155,29 @@ class LightGcnStep {
   }
 
   // moved = E + Delta, Delta = eps * Gamma / |Gamma| by row or over the whole table.
-  void perturb(Team& team, const Batch&) {
+  void perturb(Team& team) {
     const T eps = T(adversary_.eps);
     const bool joint = adversary_.norm == Norm::kJoint;
+    Buffer<T> row(dim_);
     backward(team, [&](int64_t r, T* g) {
       const T squares = dot(g, g, dim_);
-      T* const out = moved_.get() + r * dim_;
       if (joint) {
         squares_[r] = squares;
-        for (int64_t k = 0; k < dim_; ++k) out[k] = g[k];
+        store_row(g, gamma_.get() + r * dim_, dim_);
       } else {
-        add_unit(table_.value + r * dim_, eps, g, squares, out, dim_);
+        add_unit(table_.value + r * dim_, eps, g, squares, row.get(), dim_);
+        store_row(row.get(), moved_.get() + r * dim_, dim_);
       }
     });
     if (!joint) return;
     double total = 0;  // every thread adds in the same order
     for (int64_t r = 0; r < graph_.rows; ++r) total += double(squares_[r]);
     const T scale = total > 0 ? T(double(eps) / __builtin_sqrt(total)) : T(0);
-    team.ranges(graph_.rows * dim_, 1 << 14, [&](int64_t begin, int64_t end) {
-      T* const out = moved_.get() + begin;
-      add_scaled(table_.value + begin, scale, out, out, end - begin);
+    team.ranges(graph_.rows, 256, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        add_scaled(table_.value + r * dim_, scale, gamma_.get() + r * dim_, row.get(), dim_);
+        store_row(row.get(), moved_.get() + r * dim_, dim_);
+      }
     });
   }
 
@@ -167,16 +191,18 @@ class LightGcnStep {
   Slopes<T> perturbed_loss_;
   Buffer<int32_t> slot_of_;    // [N] slot of a row in the batch, -1 for the others
   Buffer<T> final_, grad_;     // [slots, dim]
-  Buffer<T> moved_, squares_;  // [N, dim], [N]
-  Buffer<T> layer_[2];         // [N, dim] each
+  Buffer<S> stored_;           // [N, dim] the embedding as S, if that is not T
+  Buffer<S> moved_;            // [N, dim] E + Delta
+  Buffer<T> gamma_, squares_;  // [N, dim], [N] for norm = joint
+  Buffer<S> layer_[2];         // [N, dim] each
 };
 
-template <class T>
+template <class T, class S>
 StepStats lightgcn_steps(const Table<T>& table, const Adjacency<T>& graph, int64_t layers,
                          const Positives& pos, const SampleSpec& sample, const Schedule& schedule,
                          const Adversary& adversary, const Optim& optim) {
   BatchWindow window(pos, sample, schedule, table.n_users, threads());
-  LightGcnStep<T> step(table, graph, layers, schedule, adversary);
+  LightGcnStep<T, S> step(table, graph, layers, schedule, adversary);
   StepStats stats;
   parallel([&](Team& team) {
     for (int64_t at = 0; at < schedule.steps; ++at) {

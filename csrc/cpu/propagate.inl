@@ -9,21 +9,21 @@
 
 namespace advrec::cpu::ADVREC_ISA {
 
-// Where a layer reads its input rows from.
-template <class T>
+// Where a layer reads its input rows from; S is what they are stored as.
+template <class S>
 struct DenseRows {  // every row is there
-  const T* x;
+  const S* x;
   int64_t dim;
   static constexpr bool kSparse = false;
-  const T* row(int64_t r) const { return x + r * dim; }
+  const S* row(int64_t r) const { return x + r * dim; }
 };
-template <class T>
+template <class S>
 struct SparseRows {  // only the rows with a slot are not zero
-  const T* x;
+  const S* x;
   int64_t dim;
   const int32_t* slot_of;  // [N], -1 for a zero row
   static constexpr bool kSparse = true;
-  const T* row(int64_t r) const { return slot_of[r] < 0 ? nullptr : x + slot_of[r] * dim; }
+  const S* row(int64_t r) const { return slot_of[r] < 0 ? nullptr : x + slot_of[r] * dim; }
 };
 
 // Adds s_c x_c over the neighbours into V vectors that start at column `col`.
@@ -32,19 +32,19 @@ ADVREC_INLINE void gather_columns(const int32_t* neighbours, int64_t degree, con
                                   const Rows& rows, int64_t col, T s, T* out) {
   constexpr int W = Simd<T>::kWidth;
   constexpr int64_t kAhead = 12;  // neighbours: about the latency of the last-level cache
+  constexpr int kBytes = int(V * W * sizeof(*rows.row(0)));
   Vec<T> sum[V] = {};
   for (int64_t e = 0; e < degree; ++e) {
-    const T* x = rows.row(neighbours[e]);
+    const auto* x = rows.row(neighbours[e]);
     if constexpr (Rows::kSparse) {
       if (!x) continue;
     } else if (e + kAhead < degree) {
       const char* later = reinterpret_cast<const char*>(rows.row(neighbours[e + kAhead]) + col);
-      for (int line = 0; line * 64 < int(V * sizeof(Vec<T>)); ++line)
-        __builtin_prefetch(later + line * 64);
+      for (int byte = 0; byte < kBytes; byte += 64) __builtin_prefetch(later + byte);
     }
     const T weight = scale[neighbours[e]];
 #pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) sum[v] += weight * load(x + col + v * W);
+    for (int v = 0; v < V; ++v) sum[v] += weight * load_as<T>(x + col + v * W);
   }
 #pragma GCC unroll 16
   for (int v = 0; v < V; ++v) store<T>(out + v * W, s * sum[v]);
@@ -68,22 +68,24 @@ inline void gather_row(const Adjacency<T>& graph, int64_t r, const Rows& rows, i
   if (col < dim) {
     T sum[W] = {};
     for (int64_t e = 0; e < degree; ++e) {
-      const T* x = rows.row(neighbours[e]);
+      const auto* x = rows.row(neighbours[e]);
       if (!x) continue;
-      for (int64_t k = col; k < dim; ++k) sum[k - col] += graph.scale[neighbours[e]] * x[k];
+      for (int64_t k = col; k < dim; ++k)
+        sum[k - col] += graph.scale[neighbours[e]] * value_of(x[k]);
     }
     for (int64_t k = col; k < dim; ++k) out[k] = s * sum[k - col];
   }
 }
 
 // out = beta * (base + out); a null base is zero.
-template <class T>
-ADVREC_INLINE void finish_row(const T* base, T beta, T* out, int64_t dim) {
+template <class T, class S>
+ADVREC_INLINE void finish_row(const S* base, T beta, T* out, int64_t dim) {
   constexpr int W = Simd<T>::kWidth;
   int64_t k = 0;
   if (base) {
-    for (; k + W <= dim; k += W) store<T>(out + k, beta * (load(base + k) + load(out + k)));
-    for (; k < dim; ++k) out[k] = beta * (base[k] + out[k]);
+    for (; k + W <= dim; k += W)
+      store<T>(out + k, beta * (load_as<T>(base + k) + load(out + k)));
+    for (; k < dim; ++k) out[k] = beta * (value_of(base[k]) + out[k]);
   } else {
     for (; k + W <= dim; k += W) store<T>(out + k, beta * load(out + k));
     for (; k < dim; ++k) out[k] = beta * out[k];
@@ -114,13 +116,20 @@ void for_rows(Team& team, const Adjacency<T>& graph, const F& f) {
   });
 }
 
-// A whole layer over all rows: out = beta * (base + A x).
-template <class T, class Rows, class Base>
+// A whole layer over all rows: out = beta * (base + A x), rounded to the storage type of out.
+template <class T, class Rows, class Base, class S>
 void layer(Team& team, const Adjacency<T>& graph, const Rows& x, const Base& base, T beta,
-           int64_t dim, T* out) {
+           int64_t dim, S* out) {
+  Buffer<T> row(dim);
   for_rows(team, graph, [&](int64_t r) {
-    gather_row(graph, r, x, dim, out + r * dim);
-    finish_row(base.row(r), beta, out + r * dim, dim);
+    if constexpr (sizeof(S) == sizeof(T)) {
+      gather_row(graph, r, x, dim, out + r * dim);
+      finish_row(base.row(r), beta, out + r * dim, dim);
+    } else {
+      gather_row(graph, r, x, dim, row.get());
+      finish_row(base.row(r), beta, row.get(), dim);
+      store_row(row.get(), out + r * dim, dim);
+    }
   });
 }
 

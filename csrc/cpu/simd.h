@@ -31,6 +31,48 @@ template <class T>
 ADVREC_INLINE void store(T* p, Vec<T> v) {
   *reinterpret_cast<typename Simd<T>::Loose*>(p) = v;
 }
+// A float's upper half: what rows may be stored as when bytes, not bits of precision, are scarce.
+struct Bf16 {
+  uint16_t bits;
+};
+typedef uint16_t Halves __attribute__((vector_size(ADVREC_BYTES / 2), aligned(2), may_alias));
+typedef uint32_t Words __attribute__((vector_size(ADVREC_BYTES)));
+
+// Values of storage type S as vectors of T.
+template <class T, class S>
+ADVREC_INLINE Vec<T> load_as(const S* p) {
+  if constexpr (sizeof(S) == sizeof(T)) {
+    return load(p);
+  } else {
+    const Halves halves = *reinterpret_cast<const Halves*>(p);
+    const Words wide = __builtin_convertvector(halves, Words) << 16;
+    return (Vec<T>)wide;  // the same bits as floats
+  }
+}
+template <class T>
+ADVREC_INLINE T value_of(T x) {
+  return x;
+}
+ADVREC_INLINE float value_of(Bf16 x) {
+  const uint32_t wide = uint32_t(x.bits) << 16;
+  float value;
+  __builtin_memcpy(&value, &wide, sizeof value);
+  return value;
+}
+
+// out = x in storage type S, rounded to the nearest (ties to even).
+template <class T>
+ADVREC_INLINE void store_row(const T* x, T* out, int64_t n) {
+  for (int64_t k = 0; k < n; ++k) out[k] = x[k];
+}
+ADVREC_INLINE void store_row(const float* x, Bf16* out, int64_t n) {
+  for (int64_t k = 0; k < n; ++k) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, x + k, sizeof bits);
+    out[k].bits = uint16_t((bits + 0x7FFFu + ((bits >> 16) & 1)) >> 16);
+  }
+}
+
 template <class T>
 ADVREC_INLINE T lanes_sum(Vec<T> v) {
   // A tree, so that the order of the additions is fixed.

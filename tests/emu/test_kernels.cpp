@@ -9,6 +9,7 @@
 #include "../native/check.h"
 #include "../native/problem.h"
 #include "cuda/sort.cuh"
+#include "scratch.h"
 
 namespace {
 
@@ -17,23 +18,6 @@ using namespace advrec;
 const std::vector<int64_t> kDims = {1, 2, 3, 4, 5, 8, 12, 31, 32, 33, 63, 64, 65, 96, 100,
                                     127, 128, 132, 200, 256, 257, 260, 512, 516};
 constexpr double kEps = 1.0 / (1 << 24);
-
-template <class T>
-struct Workspace {
-  explicit Workspace(int64_t bytes) : data(size_t(bytes / int64_t(sizeof(T)) + 64)) {
-    // Nothing may rely on fresh memory being zero.
-    std::memset(static_cast<void*>(data.data()), 0xA5, data.size() * sizeof(T));
-  }
-  std::vector<T> data;
-  void* get() {  // aligned as device memory is
-    const auto address = reinterpret_cast<uintptr_t>(data.data());
-    return reinterpret_cast<void*>((address + 255) / 256 * 256);
-  }
-};
-using Bytes = Workspace<char>;
-struct Scratch : Bytes {
-  explicit Scratch(int64_t bytes) : Bytes(bytes + 256) {}
-};
 
 std::string text(std::initializer_list<std::pair<const char*, double>> values) {
   std::string out;
@@ -92,7 +76,7 @@ TEST(sampler_draws_the_same_triplets) {
       for (const uint32_t epoch : {0u, 5u, 0x7fffffffu}) {
         const SampleSpec spec{0x123456789abcdefull, epoch, negatives, mode};
         const int64_t total = p.positives().pairs * negatives;
-        for (const auto [first, count] : {std::pair<int64_t, int64_t>{0, total},
+        for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, total},
                                           {total - 1, 1}, {total / 3, 70}, {0, 0}}) {
           std::vector<int32_t> a(3 * count), b(3 * count);
           cpu::sample_triplets(p.positives(), spec, first, count, a.data(), a.data() + count,

@@ -1,0 +1,185 @@
+"""CDAE, and with adversarial training ACAE and ACNN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from advrec.models.base import (
+    ModelSpec,
+    Noise,
+    Recommender,
+    Site,
+    check_noise,
+    chosen,
+    share,
+)
+from advrec.models.initial import draws, initial, zeros
+
+LOSSES = ("sigmoid", "multinomial")
+SITES = ("decoder", "encoder", "user", "hidden_concat", "user_concat")
+
+
+class History(NamedTuple):
+    """The items of some users, one after the other."""
+
+    items: Tensor  # [E] int64
+    rows: Tensor  # [E] int64, whose: a place in the batch
+    starts: Tensor  # [B] int64, where each user's items begin
+
+
+class CDAE(Recommender):
+    """h = σ(Σ_{i∈u} W1_i + p_u + b1), ŷ_u = W2 h + b2 (CDAE; Wu et al., WSDM 2016).
+
+    A batch is of users; what is lost is all of a user's row: with loss `sigmoid` the cross-entropy
+    of σ(ŷ_ui) with y_ui, summed over the items, with `multinomial` −Σ_{i∈u} log softmax(ŷ_u)_i.
+    `corruption` q drops each input item with probability q and scales the rest by 1/(1 − q).
+
+    Adversarial training at `encoder+decoder` (the combination `acae`) is ACAE (Yuan et al., IJCNN
+    2019), at all five sites (`acnn`) the ACNN of SIGIR 2019; a tensor of noise has one length, its
+    Frobenius norm. The two concatenated sources append a noise vector n as wide as the feature f to
+    h or to p_u, and a dense layer brings it back: [f, n]·[I; M] = f + n·M. The block for f is held
+    at the identity, so that without noise the model is exactly the CDAE, as in the authors' code,
+    whose concatenated noise has weights of its own. M starts as the other weights do; it is moved by
+    passes with that noise alone, and shrunk by `reg` as they are.
+
+    Defaults: the authors' code of ACAE. It drops nothing from its input.
+    """
+
+    name: ClassVar[str] = "cdae"
+    about: ClassVar[str] = (
+        "collaborative denoising auto-encoder (Wu et al., WSDM 2016); its adversarial training is"
+        " ACAE (Yuan et al., IJCNN 2019) or ACNN (SIGIR 2019)"
+    )
+    sites: ClassVar[tuple[Site, ...]] = (
+        Site("decoder", "the output weights W2, a row an item", ("tensor", "row")),
+        Site("encoder", "the input weights W1, a row an item", ("tensor", "row")),
+        Site("user", "the user vectors P", ("tensor", "row")),
+        Site("hidden_concat", "a vector appended to the hidden one", ("tensor", "row")),
+        Site("user_concat", "a vector appended to the user's", ("tensor", "row")),
+    )
+    combinations: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "acae": ("encoder", "decoder"),
+        "acnn": ("encoder", "decoder", "user", "hidden_concat", "user_concat"),
+    }
+    defaults: ClassVar[Mapping[str, object]] = {
+        "dim": 200,
+        "init_std": 0.01,
+        "epochs": 1000,
+        "batch_size": 128,
+        "lr": 0.02,
+        "optimizer": "adagrad",
+        "reg": 1e-3,
+        "reduction": "mean",
+        "eps": 1.0,
+        "adv_weight": 1.0,
+        "site": "encoder+decoder",
+        "norm": "tensor",
+    }
+    options: ClassVar[Mapping[str, object]] = {"loss": "sigmoid", "corruption": 0.0}
+    batch_kind: ClassVar[str] = "users"
+
+    indptr: Tensor  # [U+1] int64 \ all of train: the items of user u are
+    items: Tensor  # [P] int64    / items[indptr[u]:indptr[u+1]]
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        assert spec.positives is not None
+        self.loss = chosen(spec, CDAE, "loss", LOSSES)
+        self.corruption = share(spec, CDAE, "corruption", most=0.99)
+        self.register_buffer("indptr", spec.positives.indptr.long(), persistent=False)
+        self.register_buffer("items", spec.positives.items.long(), persistent=False)
+        std, generator = spec.init_std or 0.01, draws(spec)
+
+        def weights(rows: int) -> torch.nn.Parameter:
+            return initial(spec, rows, std, truncated=True, generator=generator)
+
+        self.encoder = weights(spec.n_items)  # W1 [I, d]
+        self.decoder = weights(spec.n_items)  # W2 [I, d]
+        self.user = weights(spec.n_users)  # P [U, d]
+        self.hidden_mix = weights(spec.dim)  # M of hidden_concat [d, d]
+        self.user_mix = weights(spec.dim)  # M of user_concat [d, d]
+        self.hidden_bias = zeros(spec, spec.dim)  # b1
+        self.item_bias = zeros(spec, spec.n_items)  # b2
+
+    def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
+        """Of each user [B], summed over all items."""
+        given, users = check_noise(noise, SITES), batch[0]
+        history = self._history(users)
+        logits = self._logits(self._hidden(users, history, given), given)
+        if self.loss == "sigmoid":
+            # −log σ(ŷ) for y = 1 is −log(1 − σ(ŷ)) − ŷ: no [B, I] tensor of labels is needed.
+            everything = -functional.logsigmoid(-logits)
+            own = logits[history.rows, history.items]
+        else:
+            everything = logits.new_zeros(len(users), 1)
+            own = functional.log_softmax(logits, 1)[history.rows, history.items]
+        return everything.sum(1).index_add(0, history.rows, own, alpha=-1)
+
+    def penalty(self, batch: Tensor) -> Tensor:
+        """½‖Θ‖² of all weights, once for each user of the batch: of the mean it is the whole."""
+        squares = [parameter.square().sum() for parameter in self.parameters()]
+        return torch.stack(squares).sum() * (batch.shape[-1] / 2)
+
+    def scores(self, users: Tensor, noise: Noise | None = None) -> Tensor:
+        """Logits of every item, [B, I]."""
+        given = check_noise(noise, SITES)
+        return self._logits(self._hidden(users, self._history(users), given), given)
+
+    def vectors(self, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
+        """[h_u, 1] and [W2_i, b2_i], whose dot products are the logits."""
+        given = check_noise(noise, SITES)
+        everyone = torch.arange(self.n_users, device=self.items.device)
+        hidden = self._hidden(everyone, self._history(everyone), given)
+        user = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], 1)
+        return user, torch.cat([_moved(self.decoder, given, "decoder"), self.item_bias[:, None]], 1)
+
+    def tables(self, site: str) -> dict[str, Tensor]:
+        """The weights; for an appended vector the feature that it is appended to."""
+        name = self.site(site).name
+        if name != "hidden_concat":
+            tables = {"encoder": self.encoder, "decoder": self.decoder}
+            return {name: tables.get(name, self.user).detach()}
+        with torch.no_grad():
+            return {name: self.vectors()[0][:, :-1].contiguous()}
+
+    def noise_like(self, site: str, norm: str, batch: Tensor | None) -> dict[str, Tensor]:
+        """As the base class says; without the forward pass that `tables` may need."""
+        name = self.check_site(site, norm).name
+        like = self.encoder if name in ("encoder", "decoder") else self.user
+        return {name: torch.zeros_like(like, requires_grad=False)}
+
+    def _history(self, users: Tensor) -> History:
+        first = self.indptr[users.long()]
+        counts = self.indptr[users.long() + 1] - first
+        starts = counts.cumsum(0) - counts
+        rows = torch.arange(len(users), device=users.device).repeat_interleave(counts)
+        places = torch.arange(len(rows), device=users.device) + (first - starts)[rows]
+        return History(self.items[places], rows, starts)
+
+    def _hidden(self, users: Tensor, history: History, noise: Noise) -> Tensor:  # [B, d]
+        summed = functional.embedding_bag(
+            history.items,
+            _moved(self.encoder, noise, "encoder"),
+            history.starts,
+            mode="sum",
+            per_sample_weights=self.dropout((len(history.items),), self.corruption),
+        )
+        own = _moved(self.user, noise, "user").index_select(0, users)
+        if "user_concat" in noise:
+            own = own + noise["user_concat"].index_select(0, users) @ self.user_mix
+        hidden = torch.sigmoid(summed + own + self.hidden_bias)
+        if "hidden_concat" in noise:
+            hidden = hidden + noise["hidden_concat"].index_select(0, users) @ self.hidden_mix
+        return hidden
+
+    def _logits(self, hidden: Tensor, noise: Noise) -> Tensor:  # [B, I]
+        return functional.linear(hidden, _moved(self.decoder, noise, "decoder"), self.item_bias)
+
+
+def _moved(table: Tensor, noise: Noise, key: str) -> Tensor:
+    return table + noise[key] if key in noise else table

@@ -1,0 +1,115 @@
+"""Arithmetic on the edges of a graph whose weights are computed, not fixed.
+
+Two operations, each the other's derivative: a dot product along every edge, and a weighted sum over
+every node's neighbours. Memory is one number an edge, beside the rows of the nodes.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from advrec.graph import Graph
+
+CHUNK_NUMBERS = 2**22
+"""Numbers of gathered rows at a time."""
+
+
+class Edges(NamedTuple):
+    """The P pairs of a graph, by user, and where the same pairs stand by item."""
+
+    indptr: Tensor  # [N+1] int64 \ Graph's rows: the first P entries are pairs by user,
+    indices: Tensor  # [2P] int64 / the others the same pairs by item
+    user: Tensor  # [P] int64, node of each pair's user
+    item: Tensor  # [P] int64, node of each pair's item
+    by_item: Tensor  # [P] int64: the n-th pair by item is pair by_item[n]
+    by_user: Tensor  # [P] int64: its inverse
+
+    @classmethod
+    def of(cls, graph: Graph) -> Edges:
+        """The pairs in the order of the graph's rows."""
+        pairs = graph.indices.numel() // 2
+        degrees = graph.indptr.diff()
+        nodes = torch.arange(graph.n_nodes, device=degrees.device).repeat_interleave(degrees)
+        item = graph.indices[:pairs].long()
+        by_item = torch.argsort(item, stable=True)
+        by_user = torch.empty_like(by_item)
+        by_user[by_item] = torch.arange(pairs, device=by_item.device)
+        return cls(graph.indptr, graph.indices.long(), nodes[:pairs], item, by_item, by_user)
+
+
+def dots(x: Tensor, edges: Edges) -> Tensor:  # [N, d] -> [P]
+    """x_u·x_i of every pair. Differentiable in x."""
+    made = _Dots.apply(x, edges)  # type: ignore[no-untyped-call]
+    assert isinstance(made, Tensor)
+    return made
+
+
+def sums(
+    to_user: Tensor,  # [P], weight of the item in the user's sum
+    to_item: Tensor,  # [P], weight of the user in the item's sum
+    x: Tensor,  # [N, d]
+    edges: Edges,
+) -> Tensor:  # [N, d]
+    """Σ over a node's neighbours of weight · x. Differentiable in the weights and in x."""
+    made = _Sums.apply(to_user, to_item, x, edges)  # type: ignore[no-untyped-call]
+    assert isinstance(made, Tensor)
+    return made
+
+
+def _dots(left: Tensor, right: Tensor, edges: Edges) -> Tensor:
+    """left of the user · right of the item, for every pair."""
+    step = max(1, CHUNK_NUMBERS // max(1, left.shape[1]))
+    chunks = zip(torch.split(edges.user, step), torch.split(edges.item, step), strict=True)
+    made = [(left[user] * right[item]).sum(1) for user, item in chunks]
+    return torch.cat(made) if made else left.new_empty(0)
+
+
+def _sums(to_user: Tensor, to_item: Tensor, x: Tensor, edges: Edges) -> Tensor:
+    values = torch.cat([to_user, to_item[edges.by_item]])
+    size = (len(x), len(x))
+    with warnings.catch_warnings():
+        # torch says once a process that its CSR is in beta; there is nothing to do about it.
+        warnings.filterwarnings("ignore", message="Sparse")
+        matrix = torch.sparse_csr_tensor(
+            edges.indptr, edges.indices, values, size, check_invariants=False
+        )
+    return matrix @ x
+
+
+class _Dots(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, edges: Edges) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.edges = edges
+        return _dots(x, x, edges)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (x,) = ctx.saved_tensors
+        return _sums(grad, grad, x, ctx.edges), None
+
+
+class _Sums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, to_user: Tensor, to_item: Tensor, x: Tensor, edges: Edges) -> Tensor:
+        ctx.save_for_backward(to_user, to_item, x)
+        ctx.edges = edges
+        return _sums(to_user, to_item, x, edges)
+
+    @staticmethod
+    def backward(  # type: ignore[override]
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None]:
+        to_user, to_item, x = ctx.saved_tensors
+        edges, grad = ctx.edges, grad.contiguous()
+        # The transpose sends along every edge in the other direction, with the same weight.
+        return (
+            _dots(grad, x, edges),
+            _dots(x, grad, edges),
+            _sums(to_item, to_user, grad, edges),
+            None,
+        )

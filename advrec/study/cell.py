@@ -1,0 +1,235 @@
+"""One cell: train (or go on with) one run, attack it, evaluate it, and write what came out.
+
+Run as a process of its own, so that its memory is its own and other cells can run beside it:
+
+    python -m advrec.study.cell
+
+reads one line of JSON, {"out": folder, "cell": a Cell, "threads": n}, and writes lines of JSON:
+{"progress": …} now and then, and at the end {"done": result} or {"failed": sentence, "hint": …}.
+When its standard input is closed, because the study was stopped or died, it saves and stops.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import advrec
+from advrec import atomic, native
+from advrec.attack import attack
+from advrec.build import load_model
+from advrec.data import DataConfig, Dataset, load_dataset
+from advrec.errors import AdvrecError, Interrupted, RunError
+from advrec.evaluate import evaluate
+from advrec.models import Recommender
+from advrec.runs import Run
+from advrec.study.machine import machine
+from advrec.study.plan import Cell, Measures
+from advrec.train import Event, peak_bytes
+from advrec.versions import versions
+
+Tell = Callable[[Mapping[str, Any]], None]
+TELL_SECONDS = 0.2
+
+
+def make_cell(cell: Cell, out: Path, tell: Tell) -> dict[str, Any]:
+    """Train and measure a cell below `out`; its result, which also stands in `out`/cells/KEY.json.
+
+    An unfinished run folder is resumed, a finished one measured only. Raises what training and
+    measuring raise, RunError if the data are not those of the plan.
+    """
+    dataset = load_dataset(DataConfig.of(**cell.dataset["section"]))
+    if dataset.digest != cell.dataset["digest"]:
+        raise RunError(f"The data {cell.data!r} has changed since the study was started.")
+    run, model, before = _trained(cell, out / "runs", dataset, tell)
+    tell({"stage": "measuring"})
+    started = time.monotonic()
+    found = measure(model, dataset, cell.measures)
+    seconds = {
+        name: value - before.get(name, 0.0) for name, value in run.progress.seconds.items()
+    }
+    progress, origin = run.progress, run.origin
+    result = {
+        "key": cell.key,
+        "run": str(Path("runs") / run.name),
+        "data": cell.data,
+        "data_digest": dataset.digest,
+        "kind": cell.kind,
+        "seed": cell.seed,
+        "config": run.config.given(),
+        "epochs": progress.epoch,
+        "stopped": progress.stopped,
+        "best_epoch": progress.best_epoch,
+        "best_value": progress.best_value,
+        "started_after": origin.epoch_offset,  # epochs of the trainings that it starts from
+        "validation": _validation(run),
+        **found,
+        "seconds": {**seconds, "measure": time.monotonic() - started},
+        "peak_bytes": max(progress.peak_bytes, peak_bytes()),
+        "threads": native.set_threads(None),
+        "versions": versions(),
+        "machine": machine(run.config.device),
+    }
+    atomic.write(out / "cells" / f"{cell.key}.json", json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def measure(model: Recommender, dataset: Dataset, wanted: Measures) -> dict[str, Any]:
+    """The clean figures of a model, and every attack on it."""
+    how: dict[str, Any] = {
+        "metrics": wanted.metrics,
+        "sampled": wanted.sampled,
+        "sampled_seed": wanted.seed,
+    }
+    clean = evaluate(model, dataset, **how)
+    attacks = []
+    for site, norm in zip(wanted.sites, wanted.norms, strict=True):
+        for noise in wanted.noise:
+            attacks += attack(
+                model,
+                dataset,
+                noise=noise,
+                eps=wanted.eps,
+                site=site,
+                norm=norm,
+                steps=wanted.steps if noise == "adversarial" else 1,
+                restarts=wanted.restarts,
+                seed=wanted.seed,
+                clean=clean,
+                **how,
+            )
+    return {
+        "clean": clean.to_dict(),
+        "attacks": [
+            {
+                "site": found.plan.site,
+                "norm": found.plan.norm,
+                "noise": found.plan.kind,
+                "eps": found.eps,
+                "budget": asdict(found.budget),
+                "clean_loss": found.clean_loss,
+                "noisy_loss": found.noisy_loss,
+                "metrics": dict(found.noisy.values),
+            }
+            for found in attacks
+        ],
+    }
+
+
+def _trained(
+    cell: Cell, runs: Path, dataset: Dataset, tell: Tell
+) -> tuple[Run, Recommender, dict[str, float]]:
+    """The run, its best model, and the seconds that are its parent's and not its own."""
+    path, options = runs / cell.run, dict(cell.options)
+    before: dict[str, float] = {}
+    changes = {name: options[name] for name in ("threads", "kernels") if name in options}
+    trained_by_parent = -1
+    if cell.kind == "continued":
+        assert cell.parent is not None
+        parent = Run.open(runs / cell.parent)
+        before, trained_by_parent = dict(parent.progress.seconds), parent.progress.epoch
+        if not path.exists():
+            _copy(parent.path, path)
+        changes["epochs"] = parent.progress.epoch + options["epochs"]
+        if patience := cell.config["patience"]:  # as many validations as an own training has
+            changes["patience"] = patience + parent.progress.stale
+    if path.exists():
+        run = Run.open(path)
+        if run.progress.finished and run.progress.epoch > trained_by_parent:
+            return run, load_model(run, dataset, options.get("device", "auto")), before
+        result = advrec.resume(run, dataset, on_event=_teller(tell), **changes)
+    elif cell.parent is None:
+        result = advrec.pretrain(dataset, out=path, on_event=_teller(tell), **options)
+    else:
+        result = advrec.adv_train(
+            dataset, runs / cell.parent, out=path, on_event=_teller(tell), **options
+        )
+    return result.run, result.model, before
+
+
+def _copy(parent: Path, path: Path) -> None:
+    """The parent's folder under another name, whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(parent, draft, ignore=shutil.ignore_patterns("lock", ".*", "*.tmp"))
+    draft.rename(path)
+
+
+def _validation(run: Run) -> list[tuple[int, float]]:
+    """(epoch, validation figure) of every validation."""
+    metric = run.config.metric
+    history = [line for line in run.history() if metric in line.get("valid", {})]
+    return [(line["epoch"], line["valid"][metric]) for line in history]
+
+
+def _teller(tell: Tell) -> Callable[[Event], None]:
+    """Pass events on, some of them, a few times a second."""
+    told = 0.0
+
+    def on_event(event: Event) -> None:
+        nonlocal told
+        if event.kind not in ("progress", "validation") or time.monotonic() - told < TELL_SECONDS:
+            return
+        told = time.monotonic()
+        tell(
+            {
+                "stage": "training",
+                "epoch": event.epoch,
+                "epochs": event.epochs,
+                "rate": event.rate,
+                "metric": event.metric,
+                "value": event.value,
+                "best_value": event.best_value,
+                "eta_seconds": event.eta_seconds,
+            }
+        )
+
+    return on_event
+
+
+def _stop_with_parent() -> None:
+    """Ask this process to save and stop when nobody holds the other end of its input any more."""
+
+    def wait() -> None:
+        while os.read(0, 1):  # not sys.stdin: a thread that holds its lock at exit is fatal
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> int:
+    """Make the cell that stdin asks for; the exit code is 0 also for a cell that failed aloud."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)  # whatever else prints must not come between the lines of JSON
+
+    def say(answer: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+
+    task = json.loads(sys.stdin.readline())
+    _stop_with_parent()
+    fields = task["cell"]
+    cell = Cell(**{**fields, "measures": Measures(**fields["measures"])})
+    try:
+        if task["threads"]:
+            native.set_threads(task["threads"])
+        say({"done": make_cell(cell, Path(task["out"]), lambda news: say({"progress": news}))})
+    except Interrupted:
+        say({"stopped": True})
+    except AdvrecError as error:
+        say({"failed": str(error), "hint": error.hint})
+    answers.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""The figures of a study: what noise costs, and how the trainings went."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from advrec.plots import Line as Drawn
+from advrec.plots import robustness_plot, training_plot
+from advrec.report import Curve
+from advrec.study.results import Line, Noise
+from advrec.study.spec import PRETRAINED
+
+
+def draw(lines: Sequence[Line], metric: str, out: Path) -> Iterator[tuple[str, Path]]:
+    """Draw all figures into `out`; yields what each shows and where it is.
+
+    For every data set one figure of robustness, a panel for each model and site; for every model on
+    it one of the validation figure over all epochs. Raises UsageError without matplotlib.
+    """
+    for data in dict.fromkeys(line.data for line in lines):
+        here = [line for line in lines if line.data == data]
+        path = out / f"robustness-{_slug(data)}.png"
+        curves = [curve for line in here for curve in _curves(line, metric)]
+        yield f"{data}: {metric} under noise", robustness_plot(curves, metric, path)
+        for model in dict.fromkeys(line.model for line in here):
+            own = [line for line in here if line.model == model]
+            path = out / f"training-{_slug(data)}-{_slug(model)}.png"
+            if drawn := _draw_training(own, path):
+                yield f"{data}, {model}: validation while training", drawn
+
+
+def _curves(line: Line, metric: str) -> Iterator[Curve]:
+    """A line's curves: one for each site and kind of noise."""
+    clean = line.summary(metric)
+    for site, norm in zip(line.measures.sites, line.measures.norms, strict=True):
+        for kind in line.measures.noise:
+            noises = [Noise(site, kind, eps) for eps in line.measures.eps]
+            figures = [line.summary(metric, noise) for noise in noises]
+            intervals = clean.n > 1
+            yield Curve(
+                model=line.model if len(line.measures.sites) == 1 else f"{line.model}, {site}",
+                training=line.training,
+                noise="random" if kind == "random" else "adversarial",
+                clean=clean.mean,
+                eps=tuple(line.measures.eps),
+                values=tuple(figure.mean for figure in figures),
+                low=tuple(figure.low for figure in figures) if intervals else None,
+                high=tuple(figure.high for figure in figures) if intervals else None,
+                norm=norm,
+            )
+
+
+def _draw_training(lines: Sequence[Line], path: Path) -> Path | None:
+    """The validation figure of a model's trainings over the epochs that they and theirs had."""
+    drawn = []
+    for line in lines:
+        curve = line.curve()
+        if line.kind == PRETRAINED and any(other.kind == "continued" for other in lines):
+            continue  # continued has these epochs, too
+        if curve:
+            label = f"{PRETRAINED}, continued" if line.kind == "continued" else line.training
+            drawn.append(Drawn(label, [epoch for epoch, _ in curve], [v for _, v in curve]))
+    if not drawn:
+        return None
+    config = next(iter(lines[0].results.values()))["config"]
+    starts = {
+        result["started_after"] for line in lines for result in line.results.values()
+    } - {0}
+    marks = {"adversarial training starts": float(min(starts))} if len(starts) == 1 else None
+    return training_plot({f"{config['metric']} (validation)": drawn}, path, marks)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.+_]+", "-", text).strip("-.") or "x"
