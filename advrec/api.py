@@ -17,12 +17,13 @@ from advrec.build import load_model
 from advrec.config import TrainConfig, parse
 from advrec.data import DataConfig, Dataset, load_dataset
 from advrec.data.embedded import EMBEDDED
+from advrec.data.item_text import FROM_TEXT
 from advrec.errors import AdvrecError, RunError, UsageError
 from advrec.evaluate import Evaluation
 from advrec.evaluate import evaluate as evaluate_model
 from advrec.export import export_vectors
 from advrec.launch import TrainResult
-from advrec.models import Recommender
+from advrec.models import Recommender, model_class
 from advrec.recommend import Recommendation
 from advrec.recommend import recommend as recommend_from
 from advrec.runs import Run
@@ -64,7 +65,7 @@ def pretrain(
         TrainingError: losses that are no number.
         Interrupted: Ctrl-C, after everything was saved.
     """
-    loaded, section = _loaded(dataset, data)
+    loaded, section = _loaded(dataset, data, model)
     values = {**_given(options), "model": model, "phase": "pretrain"}
     config = parse(TrainConfig, values, "the options of pretrain")
     return launch.start(
@@ -103,14 +104,15 @@ def adv_train(
     shelf = Path(RUNS if runs is None else runs)
     if from_ == "scratch":
         parent = None
-        loaded, section = _loaded("debian" if dataset is None else dataset, data)
+        wanted = "debian" if dataset is None else dataset
+        loaded, section = _loaded(wanted, data, given.get("model"))
     else:
-        known = None if dataset is None else _loaded(dataset, data)
-        if from_ is None:
+        parent = None if from_ is None else _run(from_, shelf)
+        model = given.get("model") if parent is None else parent.config.model
+        known = None if dataset is None else _loaded(dataset, data, model)
+        if parent is None:
             digest = None if known is None else known[0].digest
-            parent = newest_pretraining(shelf, model=given.get("model"), data_digest=digest)
-        else:
-            parent = _run(from_, shelf)
+            parent = newest_pretraining(shelf, model=model, data_digest=digest)
         loaded, section = known or (dataset_of(parent), None)
         parent.check_data(loaded)
         section = section or parent.data  # the same data: it can be made again in the same way
@@ -226,13 +228,17 @@ def dataset_of(run: Run) -> Dataset:
     return dataset
 
 
-def _loaded(dataset: Data, data: DataConfig | None) -> tuple[Dataset, dict[str, Any] | None]:
-    """The data set, and the [data] section that makes it again."""
+def _loaded(
+    dataset: Data, data: DataConfig | None, model: str | None
+) -> tuple[Dataset, dict[str, Any] | None]:
+    """The data set, and the [data] section that makes it again; `model` may need item features."""
     if isinstance(dataset, Dataset):
         return dataset, None if data is None else _section(data)
     if data is not None:
         raise UsageError("data says how a Dataset was made, and here dataset says it already.")
     config = dataset if isinstance(dataset, DataConfig) else DataConfig.of(str(dataset))
+    if model is not None and model_class(model).needs_features:
+        config = config.with_features()
     return load_dataset(config), _section(config)
 
 
@@ -241,7 +247,8 @@ def _section(config: DataConfig) -> dict[str, Any]:
     section = config.model_dump(exclude_none=True)
     for name in ("data", "features", "item_names"):
         path = Path(section.get(name, "")).expanduser()
-        if name in section and section[name] not in EMBEDDED and path.exists():
+        built_in = {"data": EMBEDDED, "features": (FROM_TEXT,)}.get(name, ())
+        if name in section and section[name] not in built_in and path.exists():
             section[name] = str(path.resolve())
     return section
 

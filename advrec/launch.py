@@ -138,9 +138,9 @@ def inherit(parent: Run, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"Option {name!r} is {given[name]!r}, but {parent.path} has {own.get(name)!r}.",
                 hint="leave it out, or train --from scratch",
             )
-    rates = (own.get("lr"), given.get("lr"))
-    if all(isinstance(rate, Mapping) for rate in rates):  # the parent's, but for the tables named
-        given = {**given, "lr": {**rates[0], **rates[1]}}
+    rates, wanted = own.get("lr"), given.get("lr")
+    if isinstance(rates, Mapping) and isinstance(wanted, Mapping):
+        given = {**given, "lr": {**rates, **wanted}}  # the parent's for the tables not named
     return {**own, **given}
 
 

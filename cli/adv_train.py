@@ -81,7 +81,8 @@ def adv_train(
             wanted = {**file.data, **given.data}
             dataset = data = None
             if wanted or start == "scratch":
-                dataset, data = inputs.open_data(wanted, quiet=quiet)
+                model = options.get("model")
+                dataset, data = inputs.open_data(wanted, quiet=quiet, model=model)
             result = advrec.adv_train(
                 dataset, start, data=data, out=out, runs=runs_dir, on_event=watcher, **options
             )

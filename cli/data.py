@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from advrec_cli.console import count, emit_json, facts, note, show, stderr, table
+from advrec_cli.console import count, emit_json, facts, note, show, table
 from advrec_cli.help import Command, Group, examples
 from advrec_cli.options import ConfigFile, Given, Json, Quiet, one_of, takes
+from advrec_cli.progress import CountProgress
 from advrec_cli.settings import settings
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ EPILOG = examples(
     "advrec data inspect ratings.csv  # what would be understood of it",
     "advrec data download ml-1m",
     "advrec data convert ratings.csv split/ --to lightgcn --split random",
+    "advrec data synth big --users 1000000 --items 40000 --pairs 50000000",
 )
 
 app = typer.Typer(
@@ -214,6 +216,55 @@ def convert(
 
 
 @app.command(
+    "synth",
+    cls=Command,
+    epilog=examples(
+        "advrec data synth big --users 1000000 --items 40000 --pairs 50000000",
+        "advrec data synth small.txt --users 2000 --items 1500 --pairs 30000 --seed 1",
+    ),
+)
+@takes()
+def synth(
+    _: Given,
+    *,
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="Without an ending: a folder with train.txt and test.txt. With .txt: one file.",
+        ),
+    ],
+    users: Annotated[int, typer.Option("--users", metavar="N", help="How many users.")] = 10_000,
+    items: Annotated[
+        int, typer.Option("--items", metavar="N", help="How many items, at most.")
+    ] = 5_000,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="How many pairs.")] = 200_000,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="The same seed gives the same files.")
+    ] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make up interactions of any size, to see how long things take: there is nothing to learn.
+
+    Users and items are as unequal as in real data (power laws). Written as it is drawn, so that
+    memory does not grow with the number of pairs.
+    """
+    from advrec.data.synth import synthesize
+
+    with CountProgress("pairs", quiet=quiet) as progress:
+        files = synthesize(out, users=users, items=items, pairs=pairs, seed=seed, progress=progress)
+    if json:
+        emit_json({"files": [{"path": str(f), "bytes": f.stat().st_size} for f in files]})
+        return
+    made = table(["file", "bytes"])
+    for path in files:
+        made.add_row(str(path), count(path.stat().st_size))
+    show(made)
+    note(f"next: advrec pretrain --data {out}", quiet=quiet)
+
+
+@app.command(
     "download",
     cls=Command,
     epilog=examples(
@@ -261,7 +312,7 @@ def download(
     """
     from advrec.data.download import download as fetch
 
-    with _Bytes(quiet=quiet) as progress:
+    with CountProgress("bytes", quiet=quiet) as progress:
         found = fetch(name, home=home, sha256=sha256 or [], again=again, progress=progress)
     if json:
         emit_json({"name": found.name, "folder": str(found.folder), "notes": found.notes})
@@ -270,44 +321,3 @@ def download(
     for sentence in found.notes:
         show(f"- {sentence}")
     note(f"next: advrec pretrain --data {found.name}", quiet=quiet)
-
-
-class _Bytes:
-    """A line of bytes done, on stderr, where somebody can see it."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._bar: Any = None
-        self._task: Any = None
-        if not quiet and stderr().is_terminal:
-            from rich.progress import (
-                BarColumn,
-                DownloadColumn,
-                Progress,
-                TimeRemainingColumn,
-                TransferSpeedColumn,
-            )
-
-            self._bar = Progress(
-                BarColumn(bar_width=20),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=stderr(),
-                transient=True,
-            )
-
-    def __enter__(self) -> _Bytes:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *problem: Any) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, done: int, total: int | None) -> None:
-        if self._bar is None:
-            return
-        if self._task is None:
-            self._task = self._bar.add_task("", total=total)
-        self._bar.update(self._task, completed=done, total=total)

@@ -5,6 +5,7 @@ typer prints an epilog in a different way from version to version; here it is pr
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,12 @@ def examples(*lines: str) -> str:
         gap = " " * (width - len(command))
         made.append(f"  [cyan]{command}[/]" + (f"{gap}  [dim]# {remark}[/]" if remark else ""))
     return "\n".join(made)
+
+
+def paragraphs(docstring: str | None) -> str:
+    """A docstring with its paragraphs in one line each: the terminal has its own width."""
+    texts = inspect.cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(" ".join(text.split("\n")) for text in texts)
 
 
 def _help_with_examples(command: Any, format_help: Callable[[], None]) -> None:

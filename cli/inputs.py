@@ -62,11 +62,19 @@ def train_options(
     return options
 
 
-def open_data(options: Mapping[str, Any], *, quiet: bool) -> tuple[Dataset, DataConfig]:
-    """Load the data set of these options, and say what was understood of it."""
+def open_data(
+    options: Mapping[str, Any], *, quiet: bool, model: str | None = None
+) -> tuple[Dataset, DataConfig]:
+    """Load the data set of these options, and say what was understood of it.
+
+    `model`: what is to be trained on it; it may need item features.
+    """
     from advrec.data import DataConfig, load_dataset
+    from advrec.models import model_class
 
     config = DataConfig.of(**options)
+    if model is not None and model_class(model).needs_features:
+        config = config.with_features()
     dataset = load_dataset(config)
     tell(dataset, quiet=quiet)
     return dataset, config

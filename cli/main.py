@@ -17,10 +17,11 @@ from advrec_cli import (
     pretrain,
     recommend,
     runs,
+    study,
 )
 from advrec_cli.console import tolerate_narrow_encodings
 from advrec_cli.failures import CommandGroup
-from advrec_cli.help import Command, examples
+from advrec_cli.help import Command, examples, paragraphs
 
 FLOW = "Four steps"
 USE = "Use a model"
@@ -31,6 +32,15 @@ EPILOG = examples(
     "advrec adv-train --eps 0.5  # 2. train it on against the worst noise of norm 0.5",
     "advrec attack --noise both  # 3. disturb its parameters; see what it costs",
     "advrec eval  # 4. measure it on the held-out test part",
+)
+
+ABOUT = paragraphs(
+    """
+    Train recommenders that survive perturbation, and measure how robust one is.
+
+    Each step takes the result of the one before; every option has a default that is printed and
+    saved with the run. Results go to stdout (or --json), progress to stderr.
+    """
 )
 
 app = typer.Typer(
@@ -49,27 +59,25 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(invoke_without_command=True, help=ABOUT)
 def advrec(
     context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
             "--version",
+            metavar="",
             help="Print the versions of advrec, torch and the compiled core.",
             callback=_version,
             is_eager=True,
         ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Print a full traceback when something fails.")
+        bool,
+        typer.Option("--debug", metavar="", help="Print a full traceback when something fails."),
     ] = False,
 ) -> None:
-    """Train recommenders that survive perturbation, and measure how robust one is.
-
-    Each step takes the result of the one before; every option has a default that is printed and
-    saved with the run. Results go to stdout (or --json), progress to stderr.
-    """
+    """The options of `advrec` itself; alone it prints its help."""
     del version, debug
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -81,6 +89,7 @@ for panel, name, command, epilog in (
     (FLOW, "attack", attack.attack, attack.EPILOG),
     (FLOW, "eval", evaluate.evaluate, evaluate.EPILOG),
     (USE, "compare", compare.compare, compare.EPILOG),
+    (USE, "study", study.study, study.EPILOG),
     (USE, "recommend", recommend.recommend, recommend.EPILOG),
     (USE, "export", export.export, export.EPILOG),
     (LOOK, "models", models.models, models.EPILOG),

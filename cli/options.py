@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from advrec_cli.help import paragraphs
 from advrec_cli.settings import OUTPUT, RUNS, Setting
 
 
@@ -152,9 +153,7 @@ def takes(*groups: Sequence[Setting]) -> Callable[[Callable[..., None]], Callabl
                     getattr(given, setting.section)[setting.field] = value
             command(given, **values)
 
-        # Paragraphs, not lines: the terminal has its own width.
-        paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-        run.__doc__ = "\n\n".join(" ".join(text.split("\n")) for text in paragraphs)
+        run.__doc__ = paragraphs(command.__doc__)
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
         return run

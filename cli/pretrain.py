@@ -55,7 +55,9 @@ def pretrain(
         else:
             out = new_folder(name, runs_dir)
             options = inputs.train_options(file, given, resolve_for="mf")
-            dataset, data = inputs.open_data({**file.data, **given.data}, quiet=quiet)
+            dataset, data = inputs.open_data(
+                {**file.data, **given.data}, quiet=quiet, model=options["model"]
+            )
             result = advrec.pretrain(
                 dataset, data=data, out=out, runs=runs_dir, on_event=watcher, **options
             )

@@ -1,7 +1,7 @@
-"""The line that says how training goes: epoch, rate, losses, last validation figure, time left.
+"""The line on stderr that says how long work goes: a training, a download.
 
-On a terminal it is one live line; elsewhere a plain line now and then, for logs. Either way it
-goes to stderr, and `quiet` turns it off.
+Of a training: epoch, rate, losses, last validation figure, time left. On a terminal it is one live
+line; elsewhere a plain line now and then, for logs. `quiet` turns it off.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ DRAW_SECONDS = 0.1
 """Least seconds between two changes of the live line; events may come a thousand times faster."""
 
 
-def sentence(event: Event) -> str:
+def sentence(event: Event, unit: str = "triplets") -> str:
     """What an event says beside its epoch: rate, losses, validation, time left."""
-    parts = [f"{event.rate / 1e6:.2f} M triplets/s", f"loss {event.loss:.4f}"]
+    rate = f"{event.rate / 1e6:.2f} M" if event.rate >= 1e5 else f"{event.rate:,.0f}"
+    parts = [f"{rate} {unit}/s", f"loss {event.loss:.4f}"]
     if event.adv_loss is not None:
         parts.append(f"adversarial {event.adv_loss:.4f}")
     if event.value is not None:
@@ -41,9 +42,13 @@ def sentence(event: Event) -> str:
 
 
 class TrainingProgress:
-    """Shows a training run. Use it as a context, and pass it to the training as its `on_event`."""
+    """Shows a training run. Use it as a context, and call it with each event of the training.
+
+    `unit` is what a batch of the model is made of, "triplets" or "users".
+    """
 
     def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self.unit = "triplets"
         self._quiet = quiet
         self._clock = clock
         self._shown = clock()
@@ -107,7 +112,7 @@ class TrainingProgress:
         fields: dict[str, Any] = {
             "epoch": event.epoch,
             "epochs": event.epochs,
-            "facts": sentence(event),
+            "facts": sentence(event, self.unit),
         }
         if self._task is None:
             self._task = self._bar.add_task("", total=whole, completed=completed, **fields)
@@ -117,10 +122,57 @@ class TrainingProgress:
 
     def _log(self, event: Event) -> None:
         if event.triplets > 0:  # not the validation of the weights that training starts from
-            note(f"epoch {event.epoch}/{event.epochs}  {sentence(event)}")
+            note(f"epoch {event.epoch}/{event.epochs}  {sentence(event, self.unit)}")
 
     def _print(self, message: str) -> None:
         if self._bar is not None:
             self._bar.console.print(message, markup=False, style="dim", soft_wrap=True)
         else:
             note(message)
+
+
+class CountProgress:
+    """A line of bytes or pairs done, on stderr, where somebody can see it."""
+
+    def __init__(self, unit: str, *, quiet: bool) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        if not quiet and stderr().is_terminal:
+            from rich.progress import (
+                BarColumn,
+                DownloadColumn,
+                MofNCompleteColumn,
+                Progress,
+                TimeRemainingColumn,
+                TransferSpeedColumn,
+            )
+
+            done = (
+                (DownloadColumn(), TransferSpeedColumn())
+                if unit == "bytes"
+                else (MofNCompleteColumn(),)
+            )
+            self._bar = Progress(
+                BarColumn(bar_width=20),
+                *done,
+                TimeRemainingColumn(),
+                console=stderr(),
+                transient=True,
+            )
+
+    def __enter__(self) -> CountProgress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *problem: Any) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int | None) -> None:
+        """So many are done, of so many in all where that is known."""
+        if self._bar is None:
+            return
+        if self._task is None:
+            self._task = self._bar.add_task("", total=total)
+        self._bar.update(self._task, completed=done, total=total)

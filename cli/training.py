@@ -69,6 +69,9 @@ class Watcher:
         if event.kind == "started":
             note(event.message, quiet=self._quiet)
             if event.run is not None:
+                from advrec.models import model_class
+
+                self._progress.unit = model_class(event.run.config.model).batch_kind
                 note(f"  {_listed(event.run.config)}", quiet=self._quiet)
         else:
             self._progress(event)

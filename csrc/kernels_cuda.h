@@ -12,7 +12,7 @@
 
 namespace advrec::cuda {
 
-constexpr int64_t kMaxDim = 1024;
+constexpr int64_t kMaxDim = 512;
 
 void sample_triplets(const Positives& pos, const SampleSpec& spec, int64_t first, int64_t count,
                      int32_t* users, int32_t* items, int32_t* negatives, void* stream);

@@ -64,7 +64,7 @@ def link(units: Sequence[Unit], flags: Sequence[str] = SANITIZE) -> Path:
     """The program made of the units. Fails the test with the compiler's words if it cannot be."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         objects = list(pool.map(_compile, units))
-    program = FOLDER / _digest([str(path) for path in objects], [*flags])
+    program = FOLDER / digest([str(path) for path in objects], [*flags])
     if not program.exists():
         _run([compiler(), *COMMON, *flags, *map(str, objects), "-o"], program)
     return program
@@ -92,7 +92,7 @@ def _compile(unit: Unit) -> Path:
     headers += sorted((TESTS / "native").glob("*.h"))
     command = [compiler(), *COMMON, *unit.flags, *(f"-I{folder}" for folder in unit.include)]
     target = FOLDER / (
-        _digest([unit.source.name, *command], [unit.source, *headers]) + f"-{unit.source.stem}.o"
+        digest([unit.source.name, *command], [unit.source, *headers]) + f"-{unit.source.stem}.o"
     )
     if not target.exists():
         _run([*command, "-c", str(unit.source), "-o"], target)
@@ -109,8 +109,9 @@ def _run(command: list[str], target: Path) -> None:
     partial.rename(target)
 
 
-def _digest(words: list[str], inputs: Sequence[Path | str]) -> str:
-    digest = hashlib.sha256("\0".join(words).encode())
+def digest(words: list[str], inputs: Sequence[Path | str]) -> str:
+    """A name for the result of a command on the contents of these files."""
+    state = hashlib.sha256("\0".join(words).encode())
     for one in inputs:
-        digest.update(one.read_bytes() if isinstance(one, Path) else one.encode())
-    return digest.hexdigest()[:20]
+        state.update(one.read_bytes() if isinstance(one, Path) else one.encode())
+    return state.hexdigest()[:20]

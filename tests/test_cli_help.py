@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer
+from advrec_cli.main import app
 from advrec_cli.settings import SETTINGS, settings
 from cli_runner import advrec
 
@@ -14,27 +18,20 @@ from advrec.config import ResolvedConfig, TrainConfig
 from advrec.data import DataConfig
 from advrec.models import MODELS
 
-COMMANDS = [
-    ["pretrain"],
-    ["adv-train"],
-    ["attack"],
-    ["eval"],
-    ["compare"],
-    ["recommend"],
-    ["export"],
-    ["data"],
-    ["data", "list"],
-    ["data", "inspect"],
-    ["data", "convert"],
-    ["data", "download"],
-    ["models"],
-    ["runs"],
-    ["doctor"],
-]
-NAMES = [" ".join(words) for words in COMMANDS]
+
+def _tree(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command and group below `command`, by the words that lead to it."""
+    for name, below in getattr(command, "commands", {}).items():
+        yield (*path, name), below
+        yield from _tree(below, (*path, name))
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=NAMES)
+COMMANDS = [words for words, _ in _tree(typer.main.get_command(app))]
+LEAVES = [w for w, below in _tree(typer.main.get_command(app)) if not hasattr(below, "commands")]
+COMPUTING = ["pretrain", "adv-train", "attack", "eval"]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_every_command_has_examples_of_itself(words):
     shown = advrec(*words, "--help")
     assert shown.code == 0
@@ -44,16 +41,16 @@ def test_every_command_has_examples_of_itself(words):
     assert all(line.startswith("  advrec ") for line in examples.rstrip().splitlines())
 
 
-@pytest.mark.parametrize("words", COMMANDS[:7] + COMMANDS[8:], ids=NAMES[:7] + NAMES[8:])
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
 def test_every_command_takes_json_and_debug(words):
     shown = advrec(*words, "--help").out
     assert "--json" in shown
     assert "--debug" in shown
 
 
-@pytest.mark.parametrize("words", COMMANDS[:4], ids=NAMES[:4])
-def test_what_computes_takes_seed_device_threads_and_a_configuration(words):
-    shown = advrec(*words, "--help").out
+@pytest.mark.parametrize("command", COMPUTING)
+def test_what_computes_takes_seed_device_threads_and_a_configuration(command):
+    shown = advrec(command, "--help").out
     for flag in ("--seed", "--device", "--threads", "--kernels", "--config", "--data"):
         assert flag in shown
 
@@ -69,7 +66,7 @@ def test_advrec_alone_shows_the_four_steps_in_order():
 def test_help_loads_neither_torch_nor_numpy():
     code = (
         "import sys; from advrec_cli.main import main\n"
-        f"for words in {[[], *COMMANDS]!r}: main([*words, '--help'])\n"
+        f"for words in {[(), *COMMANDS]!r}: main([*words, '--help'])\n"
         "heavy = {'torch', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )

@@ -103,6 +103,8 @@ def an_event(kind: str = "epoch", **more: object) -> Event:
 
 def test_the_line_has_rate_losses_validation_and_time_left():
     assert sentence(an_event()) == "2.50 M triplets/s  loss 0.2500  1 min 10 s left"
+    slow = an_event(rate=1234.5, eta_seconds=None)
+    assert sentence(slow, "users") == "1,234 users/s  loss 0.2500"
     full = an_event(adv_loss=0.5, metric="NDCG@20", value=0.3, best_value=0.4)
     assert sentence(full) == (
         "2.50 M triplets/s  loss 0.2500  adversarial 0.5000  NDCG@20 0.3000 (best 0.4000)"

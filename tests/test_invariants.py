@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
+from model_twins import TWINS
 from torch import Tensor
 
 from advrec import native, perturb
@@ -31,6 +32,9 @@ POSITIVES = Positives.from_pairs(PAIRS)
 FORMS: dict[str, tuple[str, dict[str, object]]] = {
     **{name: (name, {}) for name in MODELS},
     "vbpr scorer=vbpr": ("vbpr", {"scorer": "vbpr"}),
+    "mf loss=bce": ("mf", {"loss": "bce"}),
+    "neumf loss=bpr": ("neumf", {"loss": "bpr"}),
+    "cdae loss=multinomial": ("cdae", {"loss": "multinomial"}),
 }
 """Every model as it is, and the other forms that its options give it."""
 
@@ -88,7 +92,7 @@ def model_of(name: str, seed: int = 0) -> Recommender:
         for parameter in model.parameters():
             if not parameter.any():  # a bias; training does not leave it at 0
                 parameter.normal_(0, 0.5, generator=generator)
-    return model
+    return model.eval()  # dropout has tests of its own
 
 
 def batches(model: Recommender, count: int = 5) -> Iterator[Tensor]:
@@ -111,6 +115,13 @@ def blocks(noise: dict[str, Tensor], norm: str) -> list[Tensor]:
     if norm == "tensor":
         return [tensor.flatten() for tensor in noise.values()]
     return [row for tensor in noise.values() for row in tensor.reshape(-1, tensor.shape[-1])]
+
+
+def length(site: str, norm: str) -> float:
+    """An eps that bends the loss and does not turn it over: of a row, or of whole tables."""
+    if site == "weights":  # of a few small matrices, before rows are brought to length 1
+        return 0.1
+    return 0.5 if norm == "row" else 2.0
 
 
 # -- 1: nothing to perturb -----------------------------------------------------------------------
@@ -160,11 +171,13 @@ def test_rows_outside_the_batchs_reach_are_not_touched(name: str, site: str, nor
     before = model.losses(batch)
     noise = model.noise_like(site, norm, batch)
     _, delta = perturbation(model, batch, site=site, norm=norm, eps=0.5)
-    # Whatever Δ leaves at 0 may be filled with anything: the batch's losses do not see it.
+    # Whatever Δ leaves at 0 may be filled with anything: the batch's losses do not see it. But an
+    # edge that was pruned, or a unit that was off, would be seen again after a large change.
+    size = 1e-3 if (FORMS[name][0], site) in {("gnnguard", "ego"), ("neumf", "mlp")} else 1.0
     for key, tensor in delta.items():
         untouched = ~tensor.any(-1, keepdim=True)
-        noise[key] = torch.randn_like(tensor) * untouched
-    torch.testing.assert_close(model.losses(batch, noise), before)
+        noise[key] = torch.randn_like(tensor) * untouched * size
+    torch.testing.assert_close(model.losses(batch, noise), before, rtol=1e-12, atol=1e-12)
 
 
 # -- 3: the gradient -----------------------------------------------------------------------------
@@ -193,71 +206,14 @@ def test_the_gradient_is_that_of_central_differences(name: str, site: str, norm:
         torch.testing.assert_close(differences, grad, rtol=1e-7, atol=1e-8)
 
 
-def embedding_twin(
-    model: Recommender, layers: int
-) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
-    """BPR on dense matrices: every score of every pair, the propagation as a matrix."""
-    embedding = model.get_parameter("embedding").detach()
-    adjacency = torch.zeros(N_USERS + N_ITEMS, N_USERS + N_ITEMS, dtype=torch.float64)
-    adjacency[:N_USERS, N_USERS:] = torch.from_numpy(SEEN).double()
-    adjacency = adjacency + adjacency.T
-    root = adjacency.sum(1).clamp(min=1).rsqrt()
-    normal = root[:, None] * adjacency * root
-    power = [torch.linalg.matrix_power(normal, k) for k in range(layers + 1)]
-    operator = torch.stack(power).mean(0)
-
-    def losses(batch: Tensor, noise: dict[str, Tensor]) -> Tensor:
-        final = operator @ (embedding + noise.get("ego", 0)) + noise.get("final", 0)
-        u, i, j = batch.long()
-        user = final[u] + noise.get("user", 0)
-        positive = final[N_USERS + i] + noise.get("positive", 0)
-        negative = final[N_USERS + j] + noise.get("negative", 0)
-        margins = torch.einsum("bd,bd->b", user, positive - negative)
-        return -torch.log(torch.sigmoid(margins))
-
-    return losses
-
-
-def content_twin(model: Recommender) -> Callable[[Tensor, dict[str, Tensor]], Tensor]:
-    """VBPR in either form: every score of every pair from whole tables."""
-    table = {name: value.detach() for name, value in model.named_parameters()}
-    table["features"] = model.get_buffer("features")
-
-    def losses(batch: Tensor, noise: dict[str, Tensor]) -> Tensor:
-        u, i, j = batch.long()
-        moved = dict(table)
-        for key, rows in noise.items():
-            ids = sorted(set((u if key.startswith("users") else torch.cat([i, j])).tolist()))
-            moved[key] = table[key].index_add(0, torch.tensor(ids), rows)
-        content = moved["features"] @ table["projection"]
-        if "users_visual" in table:
-            scores = moved["users"] @ moved["items"].T + moved["users_visual"] @ content.T
-            scores = scores + table["items_bias"].T
-            scores = scores + (moved["features"] @ table["projection_bias"]).T
-        else:
-            scores = moved["users"] @ (moved["items"] + content).T
-        return torch.log(1 + torch.exp(scores[u, j] - scores[u, i]))
-
-    return losses
-
-
-Twin = Callable[[Recommender], Callable[[Tensor, dict[str, Tensor]], Tensor]]
-TWINS: dict[str, Twin] = {
-    "mf": lambda model: embedding_twin(model, 0),
-    "lightgcn": lambda model: embedding_twin(model, LAYERS),
-    "vbpr": content_twin,
-    "vbpr scorer=vbpr": content_twin,
-}
-
-
 def test_every_model_has_a_twin() -> None:
-    assert set(TWINS) == set(FORMS), "write the new model once more in plain torch, above"
+    assert set(TWINS) == set(FORMS), "write the new model once more in model_twins.py"
 
 
 @every_way
 def test_losses_and_gradient_are_those_of_the_twin(name: str, site: str, norm: str) -> None:
     model = model_of(name)
-    twin = TWINS[name](model)
+    twin = TWINS[name](model, torch.from_numpy(SEEN).double(), LAYERS)
     for batch in batches(model):
         losses, gamma = gradient(model, batch, site=site, norm=norm)
         zeros = model.noise_like(site, norm, batch)
@@ -300,7 +256,7 @@ def loss_under(model: Recommender, noise: dict[str, Tensor] | None) -> float:
 
 @every_attack
 def test_more_steps_restarts_or_eps_never_help_the_model(name: str, site: str, norm: str) -> None:
-    model, unit = model_of(name), 0.5 if norm == "row" else 2.0
+    model, unit = model_of(name), length(site, norm)
 
     def loss(eps: float, steps: int, restarts: int) -> float:
         noise = noise_for(
@@ -322,7 +278,7 @@ def test_more_steps_restarts_or_eps_never_help_the_model(name: str, site: str, n
 
 @every_attack
 def test_many_steps_beat_one_at_equal_norm(name: str, site: str, norm: str) -> None:
-    model, eps = model_of(name), 0.5 if norm == "row" else 2.0
+    model, eps = model_of(name), length(site, norm)
     one, many = (
         noise_for(model, POSITIVES, eps=eps, site=site, norm=norm, steps=steps) for steps in (1, 20)
     )
@@ -338,7 +294,7 @@ def test_many_steps_beat_one_at_equal_norm(name: str, site: str, norm: str) -> N
 def test_random_noise_has_the_same_row_norms_and_costs_less(
     name: str, site: str, norm: str
 ) -> None:
-    model, eps = model_of(name), 0.5 if norm == "row" else 2.0
+    model, eps = model_of(name), length(site, norm)
     worst = noise_for(model, POSITIVES, eps=eps, site=site, norm=norm)
     for seed in range(5):
         noise = noise_for(model, POSITIVES, kind="random", eps=eps, site=site, norm=norm, seed=seed)

@@ -83,13 +83,20 @@ def test_lightgcn_without_layers_is_mf() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_losses_are_softplus_of_the_negative_margin(name: str) -> None:
-    if model_class(name).batch_kind != "triplets":
-        pytest.skip("a model of users")
-    model = create(name, spec())
+@pytest.mark.parametrize("loss", ["bpr", "bce"])
+def test_losses_are_those_of_the_scores(name: str, loss: str) -> None:
+    kind = model_class(name)
+    if kind.batch_kind != "triplets" or (loss == "bce" and "loss" not in kind.options):
+        pytest.skip("a model of users, or of one loss")
+    model = create(name, spec(options={"loss": loss})).eval()
     scores = model.scores(torch.arange(N_USERS))
-    margins = torch.stack([scores[u, i] - scores[u, j] for u, i, j in BATCH.T.tolist()])
-    torch.testing.assert_close(model.losses(BATCH), torch.log(1 + torch.exp(-margins)))
+    u, i, j = BATCH.long()
+    positive, negative = scores[u, i], scores[u, j]
+    if loss == "bpr":
+        expected = torch.log(1 + torch.exp(negative - positive))
+    else:
+        expected = torch.log(1 + torch.exp(-positive)) + torch.log(1 + torch.exp(negative))
+    torch.testing.assert_close(model.losses(BATCH), expected)
 
 
 @pytest.mark.parametrize("scale", [-30.0, 30.0])

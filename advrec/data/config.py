@@ -41,7 +41,9 @@ class DataConfig(BaseModel):
     separator: str | None = Field(
         None, min_length=1, description="Column separator; a blank means any run of blanks."
     )
-    features: str | None = Field(None, description="Item features: .npy, .npz or a table.")
+    features: str | None = Field(
+        None, description="Item features: .npy, .npz, a table, or text: from the items' text."
+    )
     item_names: str | None = Field(None, description="Table of item ids and their names.")
 
     @classmethod
@@ -51,6 +53,14 @@ class DataConfig(BaseModel):
             return cls.model_validate({"data": str(data), **options})
         except ValidationError as error:
             raise ConfigError(_sentence(error), hint=_hint(error)) from None
+
+    def with_features(self) -> DataConfig:
+        """The same for a model that needs item features: by default from an embedded set's text."""
+        from advrec.data.embedded import EMBEDDED
+
+        if self.features is not None or self.data not in EMBEDDED:
+            return self
+        return self.model_copy(update={"features": "text"})
 
 
 def _sentence(error: ValidationError) -> str:

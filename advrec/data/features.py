@@ -63,7 +63,7 @@ def load_features(path: Path, item_ids: Sequence[str]) -> tuple[NDArray[np.float
 def load_names(path: Path) -> dict[str, str]:
     """Item id -> name from a table: with a header by its names, else the first two columns."""
     data = read_bytes(path)
-    rows, lines = _rows(path, data)
+    rows, lines = table_rows(path, data)
     plain = [field.lower().replace("_", "") for field in rows[0]]
     item_at = next((plain.index(alias) for alias in ALIASES["item"] if alias in plain), None)
     name_at = next((plain.index(alias) for alias in NAME_COLUMNS if alias in plain), None)
@@ -145,7 +145,7 @@ def _numbered_rows(path: Path, item_ids: Sequence[str], n_rows: int) -> NDArray[
 
 
 def _load_table(path: Path) -> tuple[list[str], NDArray[np.float32]]:
-    rows, lines = _rows(path, read_bytes(path))
+    rows, lines = table_rows(path, read_bytes(path))
     width = len(rows[0])
     key = 0
     if not all(NUMBER.fullmatch(field.encode()) for field in rows[0][1:]):  # a header
@@ -174,7 +174,7 @@ def _load_table(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     return ids, values
 
 
-def _rows(path: Path, data: bytes) -> tuple[list[list[str]], list[int]]:
+def table_rows(path: Path, data: bytes) -> tuple[list[list[str]], list[int]]:
     """Every line as fields, and its number."""
     separator = find_separator(path, Sample.of(data))
     quotes = separator in QUOTED_SEPARATORS

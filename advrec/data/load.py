@@ -15,6 +15,7 @@ from advrec.data.config import DataConfig
 from advrec.data.dataset import Dataset, Pairs
 from advrec.data.features import load_features, load_names
 from advrec.data.filters import unique_pairs
+from advrec.data.item_text import FROM_TEXT, features_of_texts, texts_of
 from advrec.data.interactions import TEST, TRAIN, VALID, Interactions
 from advrec.data.readers import delimited, lightgcn, movielens, parquet, recbole, sniff
 from advrec.data.split import SplitOptions, assign_parts, choose_rule
@@ -109,7 +110,10 @@ def build_dataset(rows: Interactions, config: DataConfig) -> Dataset:
             sentence += f"; none for {missing:,} of {counted(n_items, 'item')}"
         notes.append(sentence)
     features = None
-    if config.features is not None:
+    if config.features == FROM_TEXT:
+        features, sentence = features_of_texts(texts_of(config.data, names), pairs.item_ids)
+        notes.append(sentence)
+    elif config.features is not None:
         features, sentence = load_features(Path(config.features), pairs.item_ids)
         notes.append(sentence)
 

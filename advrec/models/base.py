@@ -16,11 +16,10 @@ from torch.nn import functional
 from advrec import ops
 from advrec.errors import UsageError
 from advrec.graph import Graph
-from advrec.models.initial import initial as initial
-from advrec.models.losses import SAMPLE_KEYS, Noise
-from advrec.models.losses import bpr_losses as bpr_losses
-from advrec.models.losses import squared_norms as squared_norms
+from advrec.models.losses import SAMPLE_KEYS
 from advrec.sampling import ATTACK_EPOCH, Positives
+
+Noise = Mapping[str, Tensor]
 
 ATTACK_USERS = 1024
 """Users in a chunk when the attack goes over all of them, at most."""

@@ -43,9 +43,9 @@ class CDAE(Recommender):
     2019), at all five sites (`acnn`) the ACNN of SIGIR 2019; a tensor of noise has one length, its
     Frobenius norm. The two concatenated sources append a noise vector n as wide as the feature f to
     h or to p_u, and a dense layer brings it back: [f, n]·[I; M] = f + n·M. The block for f is held
-    at the identity, so that without noise the model is exactly the CDAE, as in the authors' code,
-    whose concatenated noise has weights of its own. M starts as the other weights do; it is moved by
-    passes with that noise alone, and shrunk by `reg` as they are.
+    at the identity, so that without noise the model is exactly the CDAE; in the authors' code, too,
+    concatenated noise has weights of its own beside those of the model. M starts as the other
+    weights do, is moved only by passes with that noise, and shrinks by `reg` as they do.
 
     Defaults: the authors' code of ACAE. It drops nothing from its input.
     """
@@ -147,7 +147,12 @@ class CDAE(Recommender):
         with torch.no_grad():
             return {name: self.vectors()[0][:, :-1].contiguous()}
 
-    def noise_like(self, site: str, norm: str, batch: Tensor | None) -> dict[str, Tensor]:
+    def noise_like(
+        self,
+        site: str,
+        norm: str,
+        batch: Tensor | None,  # noqa: ARG002 - the noise is that of whole tables
+    ) -> dict[str, Tensor]:
         """As the base class says; without the forward pass that `tables` may need."""
         name = self.check_site(site, norm).name
         like = self.encoder if name in ("encoder", "decoder") else self.user

@@ -88,7 +88,7 @@ class _Dots(torch.autograd.Function):
         return _dots(x, x, edges)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         return _sums(grad, grad, x, ctx.edges), None
 
@@ -101,9 +101,7 @@ class _Sums(torch.autograd.Function):
         return _sums(to_user, to_item, x, edges)
 
     @staticmethod
-    def backward(  # type: ignore[override]
-        ctx: Any, grad: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         to_user, to_item, x = ctx.saved_tensors
         edges, grad = ctx.edges, grad.contiguous()
         # The transpose sends along every edge in the other direction, with the same weight.

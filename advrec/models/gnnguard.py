@@ -34,12 +34,12 @@ class GNNGuard(Recommender):
         ω_k  = memory·ω_{k−1} + (1 − memory)·α,   ω_0 = Â
         x_v  = Σ_{w in N(v)} ω_k,vw x_w
 
-    and e is the mean of all layers, as in LightGCN, which `memory` 1 gives exactly. From GNNGuard:
-    similarity, threshold 0.1, normalisation, layer-wise memory; from RS_Zoos (LGNGuard): memory 0.5,
-    ω_0 = Â, no self-loops. Left out is the learned pruning of both: it cuts its own gradient, so its
-    weights stay at random. Unlike RS_Zoos the sum is weighted with ω, not with ω ⊙ Â, which counts
-    degrees twice; and s is part of the gradient: a defence that the gradient does not see looks
-    robust without being so. s is computed along edges only.
+    and e is the mean of all layers, as in LightGCN, which `memory` 1 gives exactly. s is computed
+    along edges only. From GNNGuard: similarity, threshold 0.1, normalisation, layer-wise memory;
+    from RS_Zoos (LGNGuard): memory 0.5, ω_0 = Â, no self-loops. Left out is the learned pruning of
+    both: it cuts its own gradient, so that its weights stay as they were drawn. Unlike in RS_Zoos
+    the sum is weighted with ω, not with ω ⊙ Â, which would count degrees twice, and s is part of
+    the gradient: a defence that the gradient does not see looks robust without being so.
     """
 
     name: ClassVar[str] = "gnnguard"

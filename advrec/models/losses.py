@@ -14,8 +14,6 @@ from torch.nn import functional
 
 from advrec import ops
 
-Noise = Mapping[str, Tensor]
-
 SAMPLE_KEYS: Final = ("user", "positive", "negative")
 """Keys of a noise with norm "sample": the three vectors of a triplet."""
 
@@ -43,7 +41,7 @@ def triplet_losses(
     user_table: Tensor,  # [U, d]
     item_table: Tensor,  # [I, d]
     triplets: Tensor,  # [3, B] int32
-    samples: Noise,  # all of SAMPLE_KEYS, [B, d] each, or nothing
+    samples: Mapping[str, Tensor],  # all of SAMPLE_KEYS, [B, d] each, or nothing
 ) -> Tensor:  # [B]
     """The loss of dot products, each triplet's vectors moved by their own noise."""
     if loss == "bpr" and not samples:
@@ -52,21 +50,11 @@ def triplet_losses(
     return loss_of_scores(loss, (user * positive).sum(1), (user * negative).sum(1))
 
 
-def bpr_losses(
-    user_table: Tensor,  # [U, d]
-    item_table: Tensor,  # [I, d]
-    triplets: Tensor,  # [3, B] int32
-    samples: Noise,  # all of SAMPLE_KEYS, [B, d] each, or nothing
-) -> Tensor:  # [B]
-    """softplus(−(p_u·q_i − p_u·q_j)), each triplet's vectors moved by their own noise."""
-    return triplet_losses("bpr", user_table, item_table, triplets, samples)
-
-
 def moved(
     user_table: Tensor,  # [U, d]
     item_table: Tensor,  # [I, d]
     triplets: Tensor,  # [3, B] int32
-    samples: Noise,  # all of SAMPLE_KEYS, [B, d] each, or nothing
+    samples: Mapping[str, Tensor],  # all of SAMPLE_KEYS, [B, d] each, or nothing
 ) -> tuple[Tensor, Tensor, Tensor]:  # [B, d] each
     """The vectors of user, positive and negative item of each triplet, with their noise."""
     tables = (user_table, item_table, item_table)

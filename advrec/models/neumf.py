@@ -29,8 +29,8 @@ CHUNK_NUMBERS = 2**24
 class NeuMF(Recommender):
     """ŷ_ui = w·[p_u ⊙ q_i, MLP([p'_u, q'_i])] + b (He et al., WWW 2017).
 
-    `dim` d is the width of the product and of the tower's last layer; each of the `layers` L halves
-    its input, and the last gives d, so p' and q' have d·2^(L−1) numbers, as in the authors' code and
+    `dim` d is the width of the product and of the tower's last layer. Each of the `layers` L halves
+    its input, and the last gives d: p' and q' have d·2^(L−1) numbers, as in the authors' code and
     in RS_Zoos. Without layers it is GMF. A row of `embedding` is [p, p'] of a user or [q, q'] of an
     item; that is what has length eps at site `ego` with norm `row`. Site `mlp` perturbs the weights
     of the tower and of the output, not their biases.
@@ -100,7 +100,7 @@ class NeuMF(Recommender):
         return squared_norms(self.embedding, batch, self.n_users)
 
     def scores(self, users: Tensor, noise: Noise | None = None) -> Tensor:
-        """Every item for some users [B, I], a few users at a time: a layer is wider than a score."""
+        """Every item for some users [B, I]; a layer is wider than a score, so a few at a time."""
         user_table, items, weights = self._parts(noise)
         widest = max((len(weight) for weight in weights), default=1)
         step = max(1, CHUNK_NUMBERS // (widest * self.n_items))

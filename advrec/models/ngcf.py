@@ -30,9 +30,9 @@ SLOPE = 0.2
 class NGCF(Recommender):
     """E_k = LeakyReLU((Â + I) E_{k−1} W_k + (Â E_{k−1} ⊙ E_{k−1}) W'_k) (Wang et al., SIGIR 2019).
 
-    Equation 7 of the paper, with biases as in its code; every E_k is then brought to rows of length
-    1, and e = [E_0, …, E_K] side by side, [d·(K+1)]. ŷ_ui = e_u·e_i. `message_dropout` drops entries
-    of E_k in training. The paper's node dropout, off in its code, is left out.
+    Equation 7 of the paper, with biases as in its code. The rows of E_1 … E_K are brought to length
+    1, and e = [E_0, …, E_K] side by side, [d·(K+1)]; ŷ_ui = e_u·e_i. In training `message_dropout`
+    drops entries of E_k. The paper's node dropout, off in its code, is left out.
 
     Site `ego` perturbs E_0 before propagation, `final` the rows e, `weights` every W and W'.
     Regularised are the rows of E_0 that a batch names and, once for each triplet, all W and W'.
@@ -73,15 +73,15 @@ class NGCF(Recommender):
         layers = 3 if spec.layers is None else spec.layers
         generator, d = draws(spec), spec.dim
         if spec.init_std is None:
-            parts = [glorot(spec, n, d, generator) for n in (spec.n_users, spec.n_items)]
-            self.embedding = nn.Parameter(torch.cat(parts).detach())  # [U+I, d], users first
+            parts = (glorot(spec, n, d, generator) for n in (spec.n_users, spec.n_items))
+            self.embedding = nn.Parameter(torch.cat([*parts]).detach())  # [U+I, d], users first
         else:
             rows = spec.n_users + spec.n_items
             self.embedding = initial(
                 spec, rows, spec.init_std, truncated=False, generator=generator
             )
-        self.sum = nn.ParameterList(glorot(spec, d, d, generator) for _ in range(layers))  # W_k
-        self.product = nn.ParameterList(glorot(spec, d, d, generator) for _ in range(layers))  # W'_k
+        self.sum = nn.ParameterList(glorot(spec, d, d, generator) for _ in range(layers))
+        self.product = nn.ParameterList(glorot(spec, d, d, generator) for _ in range(layers))
         self.bias = nn.ParameterList(zeros(spec, d) for _ in range(layers))
 
     @property

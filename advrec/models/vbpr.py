@@ -11,9 +11,8 @@ from torch.nn import functional
 
 from advrec import ops
 from advrec.errors import UsageError
-from advrec.models.base import ModelSpec, Recommender, Site, check_noise, chosen, share
+from advrec.models.base import ModelSpec, Noise, Recommender, Site, check_noise, chosen, share
 from advrec.models.initial import initial, zeros
-from advrec.models.losses import Noise
 
 SCORERS: Final = ("amr", "vbpr")
 
@@ -87,7 +86,7 @@ class VBPR(Recommender):
         sizes = [users, items, width, *([users] if self.scorer == "vbpr" else [])]
         std = 0.01 if spec.init_std is None else spec.init_std
         # One draw for all tables: a draw for each would start each from the same numbers.
-        drawn = initial(spec, sum(sizes), std, truncated=True).detach().split(sizes)
+        drawn = torch.split(initial(spec, sum(sizes), std, truncated=True).detach(), sizes)
         tables = [nn.Parameter(table.clone()) for table in drawn]
         self.users, self.items, self.projection = tables[:3]  # P [U, d], Q [I, d], E [F, d]
         if self.scorer == "vbpr":

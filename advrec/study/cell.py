@@ -54,9 +54,7 @@ def make_cell(cell: Cell, out: Path, tell: Tell) -> dict[str, Any]:
     tell({"stage": "measuring"})
     started = time.monotonic()
     found = measure(model, dataset, cell.measures)
-    seconds = {
-        name: value - before.get(name, 0.0) for name, value in run.progress.seconds.items()
-    }
+    seconds = {name: value - before.get(name, 0.0) for name, value in run.progress.seconds.items()}
     progress, origin = run.progress, run.origin
     result = {
         "key": cell.key,
@@ -131,7 +129,9 @@ def _trained(
     """The run, its best model, and the seconds that are its parent's and not its own."""
     path, options = runs / cell.run, dict(cell.options)
     before: dict[str, float] = {}
-    changes = {name: options[name] for name in ("threads", "kernels") if name in options}
+    changes: dict[str, Any] = {
+        name: options[name] for name in ("threads", "kernels") if name in options
+    }
     trained_by_parent = -1
     if cell.kind == "continued":
         assert cell.parent is not None

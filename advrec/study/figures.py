@@ -55,19 +55,19 @@ def _curves(line: Line, metric: str) -> Iterator[Curve]:
 def _draw_training(lines: Sequence[Line], path: Path) -> Path | None:
     """The validation figure of a model's trainings over the epochs that they and theirs had."""
     drawn = []
+    before = max(
+        (x for line in lines if line.kind == PRETRAINED for x, _ in line.curve()), default=0
+    )
     for line in lines:
         curve = line.curve()
-        if line.kind == PRETRAINED and any(other.kind == "continued" for other in lines):
-            continue  # continued has these epochs, too
+        if line.kind == "continued":  # its folder also holds the epochs of the pretraining
+            curve = [(epoch, value) for epoch, value in curve if epoch >= before]
         if curve:
-            label = f"{PRETRAINED}, continued" if line.kind == "continued" else line.training
-            drawn.append(Drawn(label, [epoch for epoch, _ in curve], [v for _, v in curve]))
+            drawn.append(Drawn(line.training, [epoch for epoch, _ in curve], [v for _, v in curve]))
     if not drawn:
         return None
     config = next(iter(lines[0].results.values()))["config"]
-    starts = {
-        result["started_after"] for line in lines for result in line.results.values()
-    } - {0}
+    starts = {result["started_after"] for line in lines for result in line.results.values()} - {0}
     marks = {"adversarial training starts": float(min(starts))} if len(starts) == 1 else None
     return training_plot({f"{config['metric']} (validation)": drawn}, path, marks)
 

@@ -16,8 +16,9 @@ from advrec.data import load_dataset
 from advrec.errors import ConfigError, UsageError
 from advrec.locks import RunLock
 from advrec.report import Table
+from advrec.study.expand import make_plan
 from advrec.study.figures import draw
-from advrec.study.plan import Cell, DataFacts, choose, make_plan, with_parents
+from advrec.study.plan import Cell, DataFacts, choose, with_parents
 from advrec.study.results import Line, Test, gather, make_tests
 from advrec.study.schedule import Failure, OnStudyEvent, Schedule, StudyEvent, load_result
 from advrec.study.spec import StudySpec, data_config, read_study

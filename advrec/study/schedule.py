@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from advrec import atomic
 from advrec.errors import Interrupted
 from advrec.interrupt import StopRequest
 from advrec.study.plan import Cell
@@ -67,7 +68,7 @@ class Schedule:
         self._on_event = on_event
         self._todo = [cell for cell in cells if load_result(out, cell) is None]
         self._total, self._done = len(cells), len(cells) - len(self._todo)
-        self._running: dict[str, _Worker] = {}
+        self._running: dict[str, Worker] = {}
         self._answers: queue.Queue[tuple[str, Mapping[str, Any]]] = queue.Queue()
         self.failures: list[Failure] = []
 
@@ -107,7 +108,7 @@ class Schedule:
             elif cell.parent not in pending and cell.run not in busy:
                 self._todo.remove(cell)
                 busy.add(cell.run)
-                worker = _Worker(cell, self._out, self._threads, self._answers)
+                worker = Worker(cell, self._out, self._threads, self._answers)
                 self._running[cell.key] = worker
                 self._tell("started", cell=cell)
 
@@ -122,8 +123,15 @@ class Schedule:
             self._fail(cell, answer["failed"], answer["hint"])
         elif "ended" in answer:
             self._running.pop(key).close()
-            if answer["unheard"]:
-                self._fail(cell, f"Its process died: {answer['unheard']}", None)
+            if answer["code"] is not None:
+                self._fail(cell, *self._died(cell, answer))
+
+    def _died(self, cell: Cell, answer: Mapping[str, Any]) -> tuple[str, str]:
+        """What to say of a process that ended without an answer; its last words go into a file."""
+        path = self._out / "cells" / f"{cell.key}.stderr"
+        atomic.write(path, answer["words"])
+        lines = answer["words"].strip().splitlines() or [""]
+        return f"Its process ended with {answer['code']}. {lines[-1]}".strip(), f"see {path}"
 
     def _fail(self, cell: Cell, message: str, hint: str | None) -> None:
         self.failures.append(Failure(cell, message, hint))
@@ -141,7 +149,7 @@ class Schedule:
         self._on_event(StudyEvent(kind, done=self._done, cells=self._total, **rest))
 
 
-class _Worker:
+class Worker:
     """The process of one cell, and the thread that listens to it."""
 
     def __init__(
@@ -152,7 +160,7 @@ class _Worker:
         answers: queue.Queue[tuple[str, Mapping[str, Any]]],
     ) -> None:
         self.cell = cell
-        self._complaints: IO[bytes] = tempfile.TemporaryFile()
+        self._complaints: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - `close`
         environment = dict(os.environ)
         if threads:
             environment["OMP_NUM_THREADS"] = str(threads)
@@ -173,7 +181,7 @@ class _Worker:
         threading.Thread(target=self._listen, args=(answers,), daemon=True).start()
 
     def _listen(self, answers: queue.Queue[tuple[str, Mapping[str, Any]]]) -> None:
-        """Pass every line on; at the end say so, with the last words of a process that died."""
+        """Pass every line on; at the end say so, with all it wrote to stderr if it just died."""
         heard = False
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -181,13 +189,11 @@ class _Worker:
             heard = heard or "progress" not in answer
             answers.put((self.cell.key, answer))
         code = self._process.wait()
-        unheard = "" if heard else f"exit code {code}. {self._last_words()}".strip()
-        answers.put((self.cell.key, {"ended": True, "unheard": unheard}))
-
-    def _last_words(self) -> str:
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        end: dict[str, Any] = {"ended": True, "code": None if heard else code}
+        if not heard:
+            self._complaints.seek(0)
+            end["words"] = self._complaints.read().decode(errors="replace")
+        answers.put((self.cell.key, end))
 
     def ask_to_stop(self) -> None:
         """Close its input: it saves and ends."""

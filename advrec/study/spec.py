@@ -176,8 +176,9 @@ def _check_labels(spec: StudySpec, label: str, model: ModelSpec, where: str) -> 
 def data_config(section: Mapping[str, Any], folder: Path, where: str) -> DataConfig:
     """A `[data.LABEL]` section with its paths made whole.
 
-    `$NAME` is an environment variable; `$ADVREC_DATA`, where it is not set, the folder of downloads.
-    A relative `data` starts at `folder` (the study file's), `features` and `item_names` at the data.
+    `$NAME` is an environment variable; `$ADVREC_DATA`, where it is not set, is the folder of
+    downloads. A relative `data` starts at `folder` (the study file's), `features` and `item_names`
+    at the data.
     Raises ConfigError for a variable that is not set and for options that are wrong.
     """
     section = {name: _expanded(value, where) for name, value in section.items()}

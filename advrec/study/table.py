@@ -26,7 +26,7 @@ def data_table(facts: Mapping[str, DataFacts]) -> Table:
 
 
 def noise_tables(lines: Sequence[Line], metric: str, way: str) -> list[Table]:
-    """One row a line and site: the figure clean and under every noise. A table for each set of ε."""
+    """One row a line and site: the figure clean and under noise. A table for each set of ε."""
     tables = []
     for (kinds, eps), members in _by_noises(lines).items():
         heads = [f"{kind} {size:g}" for kind in kinds for size in eps]
@@ -43,11 +43,11 @@ def noise_tables(lines: Sequence[Line], metric: str, way: str) -> list[Table]:
 
 
 def lost_tables(lines: Sequence[Line], metric: str) -> list[Table]:
-    """As `noise_tables`: the share of the clean figure that each noise costs, and ε in proportion."""
+    """As `noise_tables`: the share of the clean figure that noise costs, and ε in proportion."""
     tables = []
     for (kinds, eps), members in _by_noises(lines).items():
         heads = [f"{kind} {size:g}" for kind in kinds for size in eps]
-        rows = []
+        rows: list[tuple[Cell, ...]] = []
         for line, site in _sites(members):
             noises = [Noise(site, kind, size) for kind in kinds for size in eps]
             lost = [line.lost(metric, noise) for noise in noises]
@@ -60,8 +60,8 @@ def lost_tables(lines: Sequence[Line], metric: str) -> list[Table]:
             *map(Column, heads),
         )
         notes = (
-            f"{_over(members)} Below 0 is a gain. ε {eps[0]:g} of mean norm: the noise as measured, "
-            "beside the mean norm of what it is added to.",
+            f"{_over(members)} Below 0 is a gain. ε {eps[0]:g} of mean norm: the noise as "
+            "measured, beside the mean norm of what it is added to.",
         )
         tables.append(Table(f"Share of {metric} that noise costs", columns, tuple(rows), notes))
     return tables
@@ -137,9 +137,10 @@ def cost_table(lines: Sequence[Line]) -> Table:
             )
         )
     notes = (
-        "Means over seeds, of each training's own epochs. best epoch: the one kept, counted from "
-        "the start of that training (continued: of the pretraining). memory: the most that a cell's "
-        "process had, interpreter and libraries included.",
+        "Means over seeds, of each training's own epochs, by the clock; cells may have run side by "
+        "side. best epoch: the one kept, counted from the start of that training (continued: of "
+        "the pretraining). memory: the most that a cell's process had, interpreter and libraries "
+        "included.",
     )
     return Table("Time and memory", columns, tuple(rows), notes)
 
@@ -187,9 +188,7 @@ def line_data(line: Line) -> dict[str, Any]:
         ],
         "epochs": [result["epochs"] for result in line.results.values()],
         "best_epoch": [result["best_epoch"] for result in line.results.values()],
-        "seconds": {
-            name: line.mean("seconds", name) for name in ("train", "evaluate", "measure")
-        },
+        "seconds": {name: line.mean("seconds", name) for name in ("train", "evaluate", "measure")},
         "peak_bytes": [result["peak_bytes"] for result in line.results.values()],
         "runs": [result["run"] for result in line.results.values()],
         "validation": [list(point) for point in line.curve()],

@@ -8,121 +8,117 @@ from collections.abc import Sequence
 from advrec.stats import Comparison
 from advrec.study.results import LEVEL, Line, Noise, Test
 
-CALLED = {
-    "pretrained": "the pretrained model",
-    "continued": "the same training without an adversary for as many epochs",
-    "restarted": "the same without an adversary, its optimiser fresh too",
+OPPONENTS = {
+    "continued": "the same training without an adversary for as many epochs in all",
+    "restarted": "the same, but from the best epoch of the pretraining and with a fresh optimiser, "
+    "as adversarial training has it",
+    "pretrained": "before adversarial training",
 }
 SAID = {
     "helps": "it helps",
     "hurts": "**it hurts**",
     "no difference": "**no difference can be told**",
-    "untested": "one seed alone: no test",
+    "untested": "one seed alone tests nothing",
 }
 
-
-def sentences(tests: Sequence[Test]) -> list[str]:
-    """For each data set, model and adversarial training: what it does clean, and under noise.
-
-    Compared with the first control where there is one, else with the pretrained model.
-    """
-    said = []
-    for line in _lines(tests):
-        own = [test for test in tests if test.line is line]
-        reference = own[0].against
-        first = [test for test in own if test.against is reference]
-        said.append(f"{line.label}. {_clean(first[0])} {_noisy(first[1:])}".rstrip())
-    return said
+LEGEND = (
+    "Differences are paired by seed, with their 95 % t-interval; helps and hurts mean p < "
+    f"{LEVEL:g} in a two-sided paired t-test, not corrected for the number of tests. Every "
+    "training is measured at its best validation epoch, on the test part."
+)
 
 
 def conclusion(tests: Sequence[Test]) -> list[str]:
-    """Where it helps, hurts, or nothing can be told: one sentence for clean, one for noise."""
+    """Where it helps and where it does not: a sentence for each opponent, clean and under noise."""
     said = []
-    for what, chosen in (
-        ("without noise", [test for test in _primary(tests) if test.noise is None]),
-        ("under adversarial noise", [test for test in _primary(tests) if test.noise is not None]),
-    ):
-        verdicts: dict[str, list[str]] = {}
-        for test in chosen:
-            at = "" if test.noise is None else f" (ε = {test.noise.eps:g})"
-            verdicts.setdefault(test.verdict, []).append(test.line.label + at)
-        total = len(chosen)
-        if not total:
-            continue
-        helped = len(verdicts.get("helps", []))
-        text = f"Adversarial training helps {what} in {helped} of {total} comparisons."
-        if labels := verdicts.get("hurts"):
-            text += f" **It hurts**: {'; '.join(labels)}."
-        if labels := verdicts.get("no difference"):
-            text += f" **It does not help** (no difference can be told): {'; '.join(labels)}."
-        if labels := verdicts.get("untested"):
-            text += f" With one seed there is no test: {'; '.join(labels)}."
-        said.append(text)
+    for title, noisy in (("Without noise", False), ("Under adversarial noise", True)):
+        for kind, about in OPPONENTS.items():
+            chosen = [
+                test
+                for test in tests
+                if test.against.kind == kind and (test.noise is not None) is noisy
+            ]
+            if chosen:
+                said.append(f"**{title}, against {kind}** ({about}): {_tally(chosen)}")
     return said
 
 
-def difference(comparison: Comparison) -> str:
+def sentences(tests: Sequence[Test]) -> list[str]:
+    """For each data set, model and adversarial training: what it does clean, and under noise."""
+    said = []
+    for line in {test.line.label: test.line for test in tests}.values():
+        own = [test for test in tests if test.line is line]
+        said.append(_clean([test for test in own if test.noise is None]))
+        noisy = [(test, test.noise) for test in own if test.noise is not None]
+        for site in dict.fromkeys(noise.site for _, noise in noisy):
+            said.append(_noisy([pair for pair in noisy if pair[1].site == site]))
+    return said
+
+
+def difference(found: Comparison) -> str:
     """`+0.0105 [+0.0080, +0.0130], p = 0.0003`; without an interval for one seed."""
-    text = f"{comparison.difference:+.4f}"
-    if math.isnan(comparison.p_t):
+    text = f"{found.difference:+.4f}"
+    if math.isnan(found.p_t):
         return text
-    return f"{text} [{comparison.low:+.4f}, {comparison.high:+.4f}], {_p(comparison.p_t)}"
+    p = "p < 0.0001" if found.p_t < 0.0001 else f"p = {found.p_t:.2g}"
+    return f"{text} [{found.low:+.4f}, {found.high:+.4f}], {p}"
 
 
-def _clean(test: Test) -> str:
-    found = test.comparison
+def _tally(tests: Sequence[Test]) -> str:
+    """`it helps in 2 of 3. **It does not help**: …`"""
+    groups: dict[str, list[str]] = {}
+    for test in tests:
+        at = "" if test.noise is None else f" (ε {test.noise.eps:g} at {test.noise.site})"
+        groups.setdefault(test.verdict, []).append(test.line.label + at)
+    if set(groups) == {"untested"}:
+        return "one seed alone tests nothing."
+    text = f"adversarial training helps in {len(groups.get('helps', []))} of {len(tests)} cases."
+    for verdict, words in (
+        ("hurts", "**It hurts**"),
+        ("no difference", "**It does not help**, no difference can be told"),
+        ("untested", "One seed alone tests nothing"),
+    ):
+        if labels := groups.get(verdict):
+            text += f" {words}: {'; '.join(labels)}."
+    return text
+
+
+def _clean(tests: Sequence[Test]) -> str:
+    """All opponents of a line, clean."""
+    first = tests[0]
+    said = [
+        f"{test.against.training} {test.comparison.b:.4f}: {difference(test.comparison)}, "
+        f"{SAID[test.verdict]}"
+        for test in tests
+    ]
     return (
-        f"Without noise {test.metric} is {found.a:.4f} against {found.b:.4f} of "
-        f"{CALLED[test.against.kind]}: {difference(found)}; {SAID[test.verdict]}."
+        f"**{first.line.label}, without noise**: {first.metric} {first.comparison.a:.4f}. Against "
+        f"{'. Against '.join(said)}."
     )
 
 
-def _noisy(tests: Sequence[Test]) -> str:
-    """All adversarial noises of a line, site by site."""
-    said = []
-    for site in dict.fromkeys(test.noise.site for test in tests if test.noise is not None):
-        here = [(test, test.noise) for test in tests if test.noise and test.noise.site == site]
-        budgets = "/".join(f"{noise.eps:g}" for _, noise in here)
-        line, against = here[0][0].line, here[0][0].against
-        metric = here[0][0].metric
-        shares = [_shares(one, metric, [noise for _, noise in here]) for one in (line, against)]
-        differences = "; ".join(difference(test.comparison) for test, _ in here)
-        verdicts = [test.verdict for test, _ in here]
-        if len(set(verdicts)) == 1:
-            conclusion = SAID[verdicts[0]] + (" at each" if len(here) > 1 else "")
-        else:
-            conclusion = ", ".join(
-                f"{SAID[verdict]} at {noise.eps:g}"
-                for verdict, (_, noise) in zip(verdicts, here, strict=True)
-            )
-        said.append(
-            f"Adversarial noise of ε = {budgets} at {site} takes {shares[0]} of it, there "
-            f"{shares[1]}; what is left differs by {differences}: {conclusion}."
-        )
-    return " ".join(said)
+def _noisy(pairs: Sequence[tuple[Test, Noise]]) -> str:
+    """Shares lost of a line and all its opponents at one site, and the tests against the first."""
+    first, noise = pairs[0]
+    opponents = list({test.against.label: test.against for test, _ in pairs}.values())
+    noises = list(dict.fromkeys(noise for _, noise in pairs))
+    budgets = ", ".join(f"{noise.eps:g}" for noise in noises)
+    shares = "; ".join(
+        f"of {opponent.training} {_shares(opponent, first.metric, noises)}"
+        for opponent in opponents
+    )
+    steps = "; ".join(
+        f"at {noise.eps:g} {difference(test.comparison)}, {SAID[test.verdict]}"
+        for test, noise in pairs
+        if test.against is opponents[0]
+    )
+    return (
+        f"**{first.line.label}, adversarial noise at {noise.site}**, ε = {budgets}: it takes "
+        f"{_shares(first.line, first.metric, noises)} of {first.metric}; {shares}. "
+        f"What is left, against {opponents[0].training}: {steps}."
+    )
 
 
 def _shares(line: Line, metric: str, noises: Sequence[Noise]) -> str:
     lost = [line.lost(metric, noise) for noise in noises]
-    return "/".join("–" if found is None else f"{100 * found.mean:.0f}" for found in lost) + " %"
-
-
-def _primary(tests: Sequence[Test]) -> list[Test]:
-    """The tests against each line's first opponent."""
-    first = {line.label: next(t.against for t in tests if t.line is line) for line in _lines(tests)}
-    return [test for test in tests if first[test.line.label] is test.against]
-
-
-def _lines(tests: Sequence[Test]) -> list[Line]:
-    return list({test.line.label: test.line for test in tests}.values())
-
-
-def _p(value: float) -> str:
-    return "p < 0.0001" if value < 0.0001 else f"p = {value:.2g}"
-
-
-LEGEND = (
-    f"Differences are paired by seed, with their 95 % t-interval; helps and hurts: paired t-test, "
-    f"two-sided, p < {LEVEL:g}, not corrected for the number of tests. Each training is measured at "
-    "its best validation epoch, on the test part."
-)
+    return ", ".join("–" if found is None else f"{100 * found.mean:.0f}" for found in lost) + " %"

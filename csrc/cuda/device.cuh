@@ -158,9 +158,9 @@ void with_shape(int64_t dim, bool aligned, const F& f) {
   if (aligned && dim % 4 == 0) {
     if (dim <= 128) return f(RowShape<4, 1>{});
     if (dim <= 256) return f(RowShape<4, 2>{});
-    return f(RowShape<4, 8>{});
+    return f(RowShape<4, 4>{});
   }
-  return f(RowShape<1, 32>{});
+  return f(RowShape<1, 16>{});
 }
 template <class F>
 void with_vec(int64_t dim, bool aligned, const F& f) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <numeric>
 #include <random>
+#include <span>
 #include <vector>
 
 #if !defined(__x86_64__)
@@ -20,7 +21,6 @@
 #endif
 #endif
 #ifdef EMU_ASAN
-#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -56,7 +56,7 @@ namespace emu {
 namespace {
 
 constexpr int kWarp = 32;
-constexpr size_t kStack = 256 << 10;
+constexpr size_t kStack = 128 << 10;
 constexpr unsigned char kCanary = 0xC5;
 
 enum class State : uint8_t { kReady, kAtBlock, kAtWarp, kDone };
@@ -86,7 +86,8 @@ struct Warp {
 };
 
 struct Machine {
-  std::vector<std::unique_ptr<Fiber>> fibers;
+  std::vector<std::unique_ptr<Fiber>> stock;  // as many as the largest block so far had
+  std::span<std::unique_ptr<Fiber>> fibers;   // those of the block that runs
   std::vector<Warp> warps;
   std::vector<int> order;
   Fiber scheduler;
@@ -141,9 +142,6 @@ void wait(State state) {
 
 void prepare(Fiber& fiber) {
   if (!fiber.stack) fiber.stack.reset(new unsigned char[kStack]);
-#ifdef EMU_ASAN
-  __asan_unpoison_memory_region(fiber.stack.get(), kStack);
-#endif
   std::memset(fiber.stack.get(), kCanary, 64);
 #if defined(__x86_64__)
   auto top = (reinterpret_cast<uintptr_t>(fiber.stack.get()) + kStack) & ~uintptr_t(15);
@@ -271,8 +269,8 @@ int lane() { return machine().current->number % kWarp; }
 bool run(Index grid, Index block, const std::function<void()>& body) {
   Machine& m = machine();
   const size_t threads = size_t(block.x) * block.y * block.z;
-  while (m.fibers.size() > threads) m.fibers.pop_back();
-  while (m.fibers.size() < threads) m.fibers.push_back(std::make_unique<Fiber>());
+  while (m.stock.size() < threads) m.stock.push_back(std::make_unique<Fiber>());
+  m.fibers = std::span(m.stock).first(threads);
   m.warps.resize((threads + kWarp - 1) / kWarp);
   m.order.resize(threads);
   std::iota(m.order.begin(), m.order.end(), 0);
@@ -290,7 +288,7 @@ bool run(Index grid, Index block, const std::function<void()>& body) {
   for (const unsigned n : blocks) {
     block_index = {n % grid.x, n / grid.x % grid.y, n / (grid.x * grid.y)};
     if (!run_block()) {
-      m.fibers.clear();  // their stacks are in the middle of things
+      m.stock.clear();  // their stacks are in the middle of things
       return false;
     }
   }

@@ -16,7 +16,7 @@ namespace {
 using namespace advrec;
 
 const std::vector<int64_t> kDims = {1, 2, 3, 4, 5, 8, 12, 31, 32, 33, 63, 64, 65, 96, 100,
-                                    127, 128, 132, 200, 256, 257, 260, 512, 516};
+                                    127, 128, 132, 200, 256, 257, 260, 511, 512};
 constexpr double kEps = 1.0 / (1 << 24);
 
 std::string text(std::initializer_list<std::pair<const char*, double>> values) {

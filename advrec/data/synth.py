@@ -1,0 +1,209 @@
+"""Synthetic interactions of any size: as skewed as real ones, seeded, written as a stream.
+
+How many pairs a user has, and how often an item is drawn, fall with the rank as a power (Zipf,
+flattened at the head: the figures of Gowalla and MovieLens are of this kind). Which items a user
+takes depends on nothing but popularity: there is no taste to learn, only work to be done.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advrec.errors import DataError, UsageError
+
+USER_HEAD, USER_EXPONENT = 20, 0.6  # the user of rank r has pairs in proportion to (r+20)^-0.6
+ITEM_HEAD, ITEM_EXPONENT = 50, 0.8
+MOST_SHARE = 0.25  # of the items, that one user may have: drawing without repetition stays quick
+BLOCK_PAIRS = 1 << 18  # of whole users, drawn and written at once: the memory it takes
+REDRAWS = 16  # of items that the user has already, before unseen ones are chosen directly
+
+OnPairs = Callable[[int, int], None]
+
+
+def synthesize(
+    out: str | Path,
+    *,
+    users: int,
+    items: int,
+    pairs: int,
+    seed: int = 0,
+    test_ratio: float = 0.2,
+    progress: OnPairs | None = None,
+) -> list[Path]:
+    """Write `pairs` different pairs of a user and an item in LightGCN text; returns the files.
+
+    `out` ending in .txt is one file. Otherwise it is a folder with train.txt and test.txt:
+    `test_ratio` of each user's pairs, chosen at random, are for testing, and at least one is not.
+    Every user has a pair; an item that nobody draws is in no file. Memory: some bytes for each user
+    and item, and one block of pairs. The same arguments give the same bytes with one numpy.
+
+    Raises UsageError for numbers that cannot be met or an `out` that is there, DataError where it
+    cannot be written.
+    """
+    target = Path(out)
+    if target.exists():
+        raise UsageError(f"{target} is already there", hint="take another name or delete it")
+    if target.suffix not in ("", ".txt"):
+        raise UsageError(
+            f"{target} ends in {target.suffix!r}; wanted .txt for one file, or no ending for a"
+            " folder"
+        )
+    _check(users, items, pairs, seed, test_ratio)
+    one_file = bool(target.suffix)
+    names = [target.name] if one_file else ["train.txt", "test.txt"]
+    folder = target.parent if one_file else target
+    blocks = _blocks(users, items, pairs, seed, None if one_file else test_ratio)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            _write(scratch, names, blocks, progress, pairs)
+            folder.mkdir(exist_ok=True)
+            return [(scratch / name).replace(folder / name) for name in names]
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    except OSError as error:
+        raise DataError(f"cannot be written ({error.strerror or error})", path=target) from None
+
+
+def user_degrees(
+    users: int, items: int, pairs: int, rng: np.random.Generator
+) -> NDArray[np.int64]:  # [users], at least 1 each, their sum is `pairs`
+    """How many pairs each user has: a power of the rank, ranks dealt to users at random."""
+    most = max(1, int(items * MOST_SHARE))
+    weights = (np.arange(users) + USER_HEAD) ** -USER_EXPONENT
+    share = np.ones(users)
+    while True:  # what the cap takes away from the head goes to the others
+        free = share < most
+        missing = pairs - share.sum()
+        if missing < 0.5:
+            break
+        share[free] = np.minimum(most, share[free] + missing * weights[free] / weights[free].sum())
+    degrees = np.floor(share).astype(np.int64)
+    short = pairs - int(degrees.sum())
+    # rounding leaves less than a pair a user: to those who lost most of one, and are below the cap
+    degrees[np.argsort(-(share - degrees), kind="stable")[:short]] += 1
+    return rng.permutation(degrees)
+
+
+def _check(users: int, items: int, pairs: int, seed: int, test_ratio: float) -> None:
+    for name, number in (("users", users), ("items", items), ("pairs", pairs)):
+        if not 1 <= number < 2**31:
+            raise UsageError(f"{name} is {number}; wanted 1 … 2^31 − 1")
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed is {seed}; wanted 0 … 2^63 − 1")
+    if not 0 < test_ratio < 1:
+        raise UsageError(f"the test ratio is {test_ratio}; wanted a number between 0 and 1")
+    most = users * max(1, int(items * MOST_SHARE))
+    if not users <= pairs <= most:
+        raise UsageError(
+            f"{pairs:,} pairs do not go with {users:,} users and {items:,} items; wanted "
+            f"{users:,} to {most:,}",
+            hint=f"every user has a pair, and none has more than {MOST_SHARE:.0%} of the items",
+        )
+
+
+def _blocks(
+    users: int, items: int, pairs: int, seed: int, test_ratio: float | None
+) -> Iterator[list[list[str]]]:
+    """The lines of each file, for so many users at a time: train and test, or all in one."""
+    rng = np.random.default_rng(seed)
+    degrees = user_degrees(users, items, pairs, rng)
+    popularity = np.cumsum((np.arange(items) + ITEM_HEAD) ** -ITEM_EXPONENT)
+    popularity /= popularity[-1]
+    names = rng.permutation(items)  # of each rank: ids say nothing about popularity
+    ends = np.cumsum(degrees)
+    first = 0
+    while first < users:
+        before = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + BLOCK_PAIRS, side="right")))
+        block = degrees[first:last]
+        drawn = names[_draw(block, popularity, rng)]
+        rows = range(first, last)
+        if test_ratio is None:
+            yield [_lines(rows, block, drawn)]
+        else:
+            n_test = np.floor(test_ratio * block).astype(np.int64)
+            held = _held_out(block, n_test, rng)
+            yield [
+                _lines(rows, block - n_test, drawn[~held]),
+                _lines(rows, n_test, drawn[held]),
+            ]
+        first = last
+
+
+def _draw(
+    degrees: NDArray[np.int64],
+    popularity: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:  # [sum of degrees] ranks of items, a user's in a row, no item twice
+    items = len(popularity)
+    owners = np.repeat(np.arange(len(degrees)), degrees)
+    keys = np.zeros(0, dtype=np.int64)
+    for _ in range(REDRAWS):
+        ranks = np.searchsorted(popularity, rng.random(len(owners)), side="right")
+        fresh = owners * items + np.minimum(ranks, items - 1)
+        keys = np.union1d(keys, fresh)
+        missing = degrees - np.bincount(keys // items, minlength=len(degrees))
+        owners = np.repeat(np.arange(len(degrees)), missing)
+        if not len(owners):
+            return keys % items
+    for user in np.flatnonzero(missing):
+        start, end = np.searchsorted(keys, [user * items, (user + 1) * items])
+        unseen = np.setdiff1d(np.arange(items), keys[start:end] % items)
+        chosen = rng.choice(unseen, size=int(missing[user]), replace=False)
+        keys = np.insert(keys, end, np.sort(user * items + chosen))
+    return np.sort(keys) % items
+
+
+def _held_out(
+    degrees: NDArray[np.int64],
+    n_test: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:  # [sum of degrees]
+    """True for n_test of each user's pairs, chosen at random."""
+    owners = np.repeat(np.arange(len(degrees)), degrees)
+    order = np.lexsort((rng.random(len(owners)), owners))  # shuffled within each user
+    place = np.arange(len(owners)) - np.repeat(np.cumsum(degrees) - degrees, degrees)
+    held = np.zeros(len(owners), dtype=np.bool_)
+    held[order] = place < n_test[owners]
+    return held
+
+
+def _lines(users: range, counts: NDArray[np.int64], items: NDArray[np.int64]) -> list[str]:
+    """A line for each user that has items."""
+    lines = []
+    start = 0
+    for user, end in zip(users, np.cumsum(counts).tolist(), strict=True):
+        if end > start:
+            lines.append(" ".join(map(str, [user, *np.sort(items[start:end]).tolist()])))
+        start = end
+    return lines
+
+
+def _write(
+    folder: Path,
+    names: list[str],
+    blocks: Iterator[list[list[str]]],
+    progress: OnPairs | None,
+    pairs: int,
+) -> None:
+    done = 0
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context((folder / name).open("w", encoding="ascii", newline="\n"))
+            for name in names
+        ]
+        for parts in blocks:
+            for file, lines in zip(files, parts, strict=True):
+                file.writelines(line + "\n" for line in lines)
+            if progress is not None:
+                done += sum(line.count(" ") for lines in parts for line in lines)
+                progress(done, pairs)

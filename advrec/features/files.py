@@ -1,0 +1,47 @@
+"""Features as a file that `--features` reads: an .npz with the item ids beside the rows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advrec import atomic
+from advrec.errors import DataError, UsageError
+
+
+def save_features(
+    path: str | Path,
+    ids: Sequence[str],  # [n], all different
+    features: NDArray[np.float32],  # [n, F]
+) -> None:
+    """Write `ids` and `features`: the file is whole or not there, the same content the same bytes.
+
+    Raises DataError for values that are not finite, RunError when the file system says no.
+    """
+    target = checked_path(path)
+    wrong = np.argwhere(~np.isfinite(features))
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        raise DataError(
+            f"the feature of {ids[row]!r} in column {column} is {features[row, column]}"
+        )
+    buffer = io.BytesIO()
+    names = np.array(ids, dtype=np.str_) if len(ids) else np.zeros(0, "U1")
+    np.savez(buffer, ids=names, features=features.astype(np.float32))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    atomic.write(target, buffer.getvalue())
+
+
+def checked_path(path: str | Path) -> Path:
+    """The path, if it ends in .npz; UsageError before any work is done for another."""
+    target = Path(path)
+    if target.suffix != ".npz":
+        raise UsageError(
+            f"Features are written as .npz, with the item ids beside them; {target.name} is not.",
+            hint=f"--out {target.with_suffix('.npz')}",
+        )
+    return target

@@ -1,0 +1,102 @@
+"""advrec's own side of a comparison of training steps: the stepper that `advrec pretrain` uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import cycle
+
+import torch
+from torch import Tensor
+
+from advrec.config import TrainConfig, resolve
+from advrec.models import ModelSpec, create, model_class
+from advrec.train import make_stepper
+from bench.objective import Setting, Step
+from bench.workload import Workload
+
+PROBE = 2.0**14
+"""Learning rate of the step from which a gradient is read: a power of two, so that it is exact, and
+so large that the weights' own rounding does not hide it."""
+
+
+class Ours:
+    """A model of advrec with the embedding that everyone starts from."""
+
+    def __init__(
+        self,
+        work: Workload,
+        setting: Setting,
+        *,
+        model: str,
+        batch_size: int,
+        optimizer: str,
+        sampling: str,
+    ) -> None:
+        self._work, self._setting, self._name = work, setting, model
+        self._batch_size = min(batch_size, len(work.positives))
+        self._sampling = sampling
+        self.model, self.stepper = self._made(setting.lr, optimizer)
+        self.calls = self._parts()
+
+    def _made(self, lr: float, optimizer: str):  # noqa: ANN202 - two objects of advrec
+        work, setting = self._work, self._setting
+        adversarial = setting.adv_weight > 0
+        options = {"eps": setting.eps, "adv_weight": setting.adv_weight} if adversarial else {}
+        config = resolve(
+            TrainConfig(
+                phase="adversarial" if adversarial else "pretrain",
+                model=self._name,
+                dim=work.dim,
+                layers=work.layers if self._name == "lightgcn" else None,
+                batch_size=self._batch_size,
+                lr=lr,
+                optimizer=optimizer,
+                reg=setting.reg,
+                sampling=self._sampling,
+                reduction="mean" if setting.mean else "sum",
+                site=setting.site,
+                **options,
+            ),
+            model_class(self._name),
+        )
+        spec = ModelSpec(
+            n_users=work.n_users,
+            n_items=work.n_items,
+            dim=work.dim,
+            layers=config.layers,
+            graph=work.graph,
+            positives=work.positives,
+            options=config.options,
+        )
+        model = create(self._name, spec)
+        with torch.no_grad():
+            model.embedding.copy_(work.embedding)
+        return model, make_stepper(model, work.positives, config)
+
+    @property
+    def work_of_a_call(self) -> int:
+        """Steps that one call makes: as many as training asks for at once."""
+        return min(self.stepper.grain, self.stepper.total_steps)
+
+    def _parts(self) -> Iterator[tuple[int, int]]:
+        """Whole calls, around and around: (epoch, first step)."""
+        size = self.work_of_a_call
+        starts = range(0, self.stepper.total_steps - size + 1, size)
+        return cycle([(0, start) for start in starts])
+
+    def steps(self) -> object:
+        """One call: some steps, their triplets drawn within."""
+        epoch, first = next(self.calls)
+        return self.stepper.run(epoch, first, self.work_of_a_call)
+
+    def look(self) -> Step:
+        """The first step of epoch 0, at the start embedding."""
+        model, stepper = self._made(PROBE, "sgd")
+        stats = stepper.run(0, 0, 1)
+        gradient = (self._work.embedding.double() - model.embedding.detach().double()) / PROBE
+        share = stats.triplets if self._setting.mean else 1
+        return Step(stats.loss / share, stats.adv_loss / share, gradient)
+
+    def first_batch(self) -> Tensor:  # [3, B] int64
+        """The triplets of that step."""
+        return self._work.batches(self._batch_size, 1, mode=self._sampling)[0]
