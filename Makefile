@@ -25,7 +25,7 @@ test: $(VENV)/ready-dev ## everything that can be checked without a GPU
 
 lint: $(VENV)/ready-dev ## style, types and import rules
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
-	@$(BIN)/mypy
+	@mkdir -p build/mypy && ln -sfn ../../cli build/mypy/advrec_cli && $(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*' 'tests/*' | grep -E '\.(cpp|cu|cuh|h|inl)$$')
 

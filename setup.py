@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 spec = importlib.util.spec_from_file_location("native_build", ROOT / "advrec" / "native_build.py")
@@ -66,4 +66,7 @@ def extensions() -> dict[str, object]:
     }
 
 
-setup(**extensions())
+# The folders cli/ and csrc/ are installed under names of their own: see package-dir.
+BESIDE = ["advrec_cli", "advrec_csrc", "advrec_csrc.cpu", "advrec_csrc.cuda"]
+
+setup(packages=[*find_packages(include=["advrec", "advrec.*"]), *BESIDE], **extensions())

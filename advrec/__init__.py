@@ -19,8 +19,7 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from advrec.versions import VERSION as __version__
-
+from advrec.versions import VERSION
 
 if TYPE_CHECKING:
     from advrec.api import (
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from advrec.launch import TrainResult
     from advrec.runs import Run
     from advrec.train import Event
+
+__version__ = VERSION
 
 __all__ = [
     "AdvrecError",

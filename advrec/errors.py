@@ -37,7 +37,7 @@ class UsageError(AdvrecError):
 
 
 class ConfigError(AdvrecError):
-    """A configuration value (file or flag) outside what it may be, or a run that does not fit it."""
+    """A configuration value (file or flag) that may not be, or a run that does not fit it."""
 
     exit_code = ExitCode.DATA
 
@@ -79,7 +79,7 @@ class NativeError(AdvrecError):
     exit_code = ExitCode.NATIVE
 
 
-class Interrupted(AdvrecError):
+class Interrupted(AdvrecError):  # noqa: N818 - it is no error: everything was saved
     """Ctrl-C, after everything was saved; the hint says how to go on."""
 
     exit_code = ExitCode.INTERRUPTED

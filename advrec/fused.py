@@ -69,10 +69,12 @@ class FusedStepper:
 
     @property
     def total_steps(self) -> int:
+        """Steps of an epoch."""
         return -(-self.examples // self._config.batch_size)
 
     @property
     def grain(self) -> int:
+        """Steps of a call: GRAIN_WORK of them."""
         if isinstance(self._model, LightGCN):
             graph = self._model.graph
             work = (graph.indices.numel() + graph.n_nodes) * (self._model.layers + 1) * 2
@@ -80,9 +82,10 @@ class FusedStepper:
             work = self._config.batch_size * self._config.dim
             if self._config.optimizer == "adam":
                 work += self._model.embedding.numel()
-        return max(1, GRAIN_WORK // work)
+        return max(1, GRAIN_WORK // int(work))
 
     def run(self, epoch: int, first_step: int, steps: int) -> StepStats:
+        """Make steps first_step … first_step + steps − 1 of the sampler's epoch."""
         config, model = self._config, self._model
         state1, state2 = (*self._states, None, None)[:2]
         table = (model.embedding.detach(), state1, state2)
@@ -107,7 +110,9 @@ class FusedStepper:
         if isinstance(model, LightGCN):
             graph = model.graph
             core = ops.fused()
-            steps_of = core.lightgcn_steps_bf16 if config.precision == "bf16" else core.lightgcn_steps
+            steps_of = (
+                core.lightgcn_steps_bf16 if config.precision == "bf16" else core.lightgcn_steps
+            )
             losses = steps_of(
                 *table, graph.indptr, graph.indices, graph.scale, model.layers,
                 *drawing, *schedule, *adversary, ops.SITES[config.site], *optimizer,
@@ -121,12 +126,14 @@ class FusedStepper:
         return StepStats(clean, adversarial, last - first)
 
     def state(self) -> dict[str, Tensor]:
+        """The optimiser's state, under the names that the composable tier uses."""
         state = {"steps": torch.tensor(self._steps, dtype=torch.int64)}
         for number, tensor in enumerate(self._states, start=1):
             state[f"state{number}"] = tensor.clone()
         return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state`; RunError if it is not one of this model and optimiser."""
         check_state(state, self.state())
         self._steps = int(state["steps"])
         for number, tensor in enumerate(self._states, start=1):

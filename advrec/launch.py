@@ -129,9 +129,12 @@ def go_on(run: Run, dataset: Dataset, changes: Mapping[str, Any], on_event: OnEv
 def inherit(parent: Run, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of adversarial training from `parent`: its own, and over them the given ones.
 
+    In place of its own, those that the model fixes for this (`Recommender.adversarial_defaults`).
     ConfigError for a given option that would need other weights than the parent's.
     """
     own = {k: v for k, v in parent.config.given().items() if k not in INHERITED_NOT}
+    if parent.config.phase == "pretrain":
+        own |= model_class(parent.config.model).adversarial_defaults
     for name in ARCHITECTURE:
         if name in given and given[name] != own.get(name):
             raise ConfigError(
@@ -140,7 +143,7 @@ def inherit(parent: Run, given: Mapping[str, Any]) -> dict[str, Any]:
             )
     rates, wanted = own.get("lr"), given.get("lr")
     if isinstance(rates, Mapping) and isinstance(wanted, Mapping):
-        given = {**given, "lr": {**rates, **wanted}}  # the parent's for the tables not named
+        given = {**given, "lr": {**rates, **wanted}}  # tables that are not named keep theirs
     return {**own, **given}
 
 

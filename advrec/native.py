@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import importlib.util
 import logging
 import os
 import shutil
@@ -28,6 +29,9 @@ from advrec import native_build
 from advrec.errors import ConfigError, NativeError
 
 KERNELS = ("auto", "native", "reference")
+NEWEST_OPS = ("lightgcn_steps_bf16",)
+"""Operators that an older build of the core lacks."""
+
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -94,6 +98,11 @@ def host() -> ModuleType | None:
     return found.module if found else None
 
 
+def prebuilt() -> bool:
+    """Is there a core that was compiled ahead of time? Looks, and neither loads nor compiles."""
+    return "_C" in _loaded or importlib.util.find_spec("advrec._C") is not None
+
+
 def isa() -> str:
     """The instruction set that the CPU kernels run with: avx512, avx2 or portable."""
     core(required=True)
@@ -144,6 +153,11 @@ def _prebuilt(name: str) -> Loaded | None:
             f"The prebuilt {name} does not load with torch {torch.__version__}: {error}",
             hint="build it again: pip install --no-build-isolation --force-reinstall --no-deps .",
         ) from error
+    if name == "_C" and not all(hasattr(torch.ops.advrec, op) for op in NEWEST_OPS):
+        raise NativeError(
+            f"The prebuilt core at {module.__file__} is older than this advrec.",
+            hint="build it again: python setup.py build_ext --inplace",
+        )
     return Loaded("prebuilt", str(module.__file__), module)
 
 
@@ -198,7 +212,7 @@ def compiler_path() -> str | None:
 
 
 def build_folder(name: str, sources: list[Path], flags: list[str]) -> Path:
-    """Where a build on first use is kept: a name for each state of sources, flags, torch, Python."""
+    """Where a build on first use is kept: a name for each state of sources, flags and torch."""
     digest = hashlib.sha256()
     for part in (torch.__version__, sys.version, *flags):
         digest.update(part.encode() + b"\0")
@@ -210,7 +224,7 @@ def build_folder(name: str, sources: list[Path], flags: list[str]) -> Path:
 
 @contextlib.contextmanager
 def _build_lock(folder: Path) -> Iterator[None]:
-    """One builder at a time. A lock file left behind by a killed build would stop torch for ever."""
+    """One builder at a time. The lock file of a killed build would stop torch for ever."""
     import fcntl
 
     with (folder / "advrec.lock").open("w") as handle:

@@ -75,7 +75,7 @@ def make_stepper(model: Recommender, positives: Positives, config: ResolvedConfi
             return fused.FusedStepper(model, positives, config)
     if config.precision == "bf16":
         raise ConfigError(
-            f"Precision bf16 is for lightgcn on the CPU's compiled core, not for {config.model} here.",
+            f"Precision bf16 is for lightgcn on the CPU's compiled core, not {config.model}.",
             hint="use float32",
         )
     return ComposableStepper(model, positives, config)

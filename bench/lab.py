@@ -48,8 +48,8 @@ class Lab:
         """All of them at every number of threads."""
         timings = []
         for count in threads or self.threads:
-            names = ", ".join(c.name for c in contenders)
-            self.say(f"{names} with {count} thread{'s' * (count > 1)}")
+            names = " · ".join(c.name for c in contenders)
+            self.say(f"{names}; {count} thread{'s' * (count > 1)}")
             timings += race(contenders, count, self.pace)
         return timings
 
@@ -57,12 +57,12 @@ class Lab:
         """A peer, made once a run; None, and a line in `missing`, where it cannot be had."""
         if name in self._made:
             return self._made[name]  # type: ignore[return-value]
-        reason = peers.why_missing(name.split(":")[0], self.checkouts)
+        reason = peers.why_missing(name.split(":", maxsplit=1)[0], self.checkouts)
         if reason is None:
             try:
                 self._made[name] = make()
                 return self._made[name]  # type: ignore[return-value]
-            except Exception as error:  # noqa: BLE001 - a peer's own failure is a finding
+            except Exception as error:
                 reason = f"{name} does not work here: {type(error).__name__}: {error}"
         if reason not in missing:
             missing.append(reason)
@@ -73,6 +73,6 @@ class Lab:
         print(f"  {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def same(name: str, found: float, limit: float, what: str) -> Check:
+def same(who: str, what: str, found: float, limit: float, how: str) -> Check:
     """A check that a measured difference stays within what rounding explains."""
-    return Check(name, bool(found <= limit), f"{what} {found:.1e}, allowed {limit:.0e}")
+    return Check(who, f"{what} ({how}, at most {limit:.0e})", bool(found <= limit), f"{found:.0e}")

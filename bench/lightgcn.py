@@ -18,12 +18,12 @@ from bench.results import OURS, Part, Table, Target, Unit
 TITLE = "LightGCN training step"
 UNIT = Unit("ms a step", 1e3)
 BATCH = 2048
-PLAIN, SAVVY = "plain torch, COO", "savvy torch, CSR"
-ZOOS = "RS_Zoos' method, COO, 15 products"
+PLAIN, SAVVY = "plain torch (COO)", "savvy torch (CSR)"
+ZOOS = "RS_Zoos' method (COO, 15 products)"
 FIELD = (
     PLAIN,
-    "PyG, CSR",
-    "PyG, edge list",
+    "PyG (CSR)",
+    "PyG (edge list)",
     "RecBole",
     "LightGCN-PyTorch",
 )
@@ -129,17 +129,17 @@ def _libraries(
         return LightGcnPytorch(work, setting, lab.checkouts["lightgcn-pytorch"])
 
     return [
-        ("PyG, CSR", lab.peer("pyg:csr", geometric("csr"), missing)),
-        ("PyG, edge list", lab.peer("pyg:edges", geometric("edges"), missing)),
+        ("PyG (CSR)", lab.peer("pyg:csr", geometric("csr"), missing)),
+        ("PyG (edge list)", lab.peer("pyg:edges", geometric("edges"), missing)),
         ("RecBole", recbole(lab, missing)),
         ("LightGCN-PyTorch", lab.peer("lightgcn-pytorch", lightgcn_pytorch, missing)),
     ]
 
 
-def recbole(lab: Lab, missing: list[str]):  # noqa: ANN201 - its module may not be importable
+def recbole(lab: Lab, missing: list[str]):
     """The one RecBole of a run: reading its files takes a while."""
 
-    def make():  # noqa: ANN202
+    def make():
         from bench.peers.recbole import RecBole
 
         lab.say("RecBole reads its files")

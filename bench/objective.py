@@ -74,6 +74,6 @@ def compare(who: str, found: Step, truth: Step) -> list[Check]:
         abs(found.adversarial - truth.adversarial) / max(1.0, abs(truth.adversarial)),
     )
     return [
-        same(f"{who}, gradient", float(off), GRADIENT_LIMIT, "largest difference ÷ largest entry"),
-        same(f"{who}, losses", losses, 1e-5, "relative difference"),
+        same(who, "gradient", float(off), GRADIENT_LIMIT, "largest difference ÷ largest entry"),
+        same(who, "losses", losses, 1e-5, "relative difference"),
     ]

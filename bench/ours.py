@@ -34,11 +34,11 @@ class Ours:
     ) -> None:
         self._work, self._setting, self._name = work, setting, model
         self._batch_size = min(batch_size, len(work.positives))
-        self._sampling = sampling
+        self._optimizer, self._sampling = optimizer, sampling
         self.model, self.stepper = self._made(setting.lr, optimizer)
         self.calls = self._parts()
 
-    def _made(self, lr: float, optimizer: str):  # noqa: ANN202 - two objects of advrec
+    def _made(self, lr: float, optimizer: str):
         work, setting = self._work, self._setting
         adversarial = setting.adv_weight > 0
         options = {"eps": setting.eps, "adv_weight": setting.adv_weight} if adversarial else {}
@@ -96,6 +96,12 @@ class Ours:
         gradient = (self._work.embedding.double() - model.embedding.detach().double()) / PROBE
         share = stats.triplets if self._setting.mean else 1
         return Step(stats.loss / share, stats.adv_loss / share, gradient)
+
+    def after(self, steps: int, *, epoch: int) -> Tensor:  # [N, d]
+        """The embedding after the first steps of an epoch, from the start."""
+        model, stepper = self._made(self._setting.lr, self._optimizer)
+        stepper.run(epoch, 0, steps)
+        return model.embedding.detach()
 
     def first_batch(self) -> Tensor:  # [3, B] int64
         """The triplets of that step."""

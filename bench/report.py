@@ -112,10 +112,15 @@ def _facts(part: dict[str, Any]) -> list[str]:
 
 
 def _tail(part: dict[str, Any]) -> list[str]:
-    lines = [
-        f"- {'same' if check['ok'] else '**NOT THE SAME**'}: {check['name']}: {check['detail']}"
-        for check in part["checks"]
-    ]
+    lines = []
+    for what in dict.fromkeys(check["what"] for check in part["checks"]):
+        found = [
+            f"{check['who']} {check['found']}".strip()
+            + ("" if check["ok"] else " **NOT THE SAME**")
+            for check in part["checks"]
+            if check["what"] == what
+        ]
+        lines.append(f"- checked: {what}: {', '.join(found)}")
     if part["note"]:
         lines += ["", part["note"]]
     return [*lines, ""]

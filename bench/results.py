@@ -27,11 +27,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Check:
-    """That two of them computed the same, or how far apart they are."""
+    """That someone computed the same as everyone else, or how far off they are."""
 
-    name: str
+    who: str
+    what: str  # with how it is measured and what is allowed; the same text for everyone
     ok: bool
-    detail: str
+    found: str = ""
 
 
 @dataclass(frozen=True)

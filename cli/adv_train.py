@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from advrec_cli import inputs
 from advrec_cli.help import examples
 from advrec_cli.options import ConfigFile, Given, Json, Quiet, RunsDir, takes

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from advrec_cli import inputs
 from advrec_cli.console import note
 from advrec_cli.help import examples

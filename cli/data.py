@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from advrec_cli.console import count, emit_json, facts, note, show, table
 from advrec_cli.help import Command, Group, examples
 from advrec_cli.options import ConfigFile, Given, Json, Quiet, one_of, takes

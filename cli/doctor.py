@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+
 from advrec_cli.console import emit_json, show, stdout
 from advrec_cli.help import examples
 from advrec_cli.options import Given, Json, takes

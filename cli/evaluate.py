@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, show_report
 from advrec_cli.help import examples

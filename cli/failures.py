@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import typer
+
 from advrec_cli.console import stderr
 from advrec_cli.help import Group
 

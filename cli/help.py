@@ -9,8 +9,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from advrec_cli.console import stdout
 from typer.core import TyperCommand, TyperGroup
+
+from advrec_cli.console import stdout
 
 
 def examples(*lines: str) -> str:

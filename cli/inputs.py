@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
 from advrec_cli.console import count, note
 from advrec_cli.options import Given
 

@@ -28,6 +28,7 @@ def _described() -> list[dict[str, Any]]:
             ],
             "combinations": {key: list(sites) for key, sites in model.combinations.items()},
             "defaults": dict(model.defaults),
+            "adversarial_defaults": dict(model.adversarial_defaults),
             "options": dict(model.options),
             "needs_features": model.needs_features,
         }
@@ -59,6 +60,9 @@ def models(_: Given, *, json: Json = False) -> None:
         for combination, names in entry["combinations"].items():
             made.add_row("", combination, "", escape(f"the sites {' + '.join(names)}"))
         made.add_row("", "[dim]defaults[/]", "", f"[dim]{escape(_listed(entry['defaults']))}[/]")
+        if entry["adversarial_defaults"]:
+            text = f"[dim]{escape(_listed(entry['adversarial_defaults']))}[/]"
+            made.add_row("", "[dim]adv-train --from[/]", "", text)
         if entry["options"]:
             text = f"[dim]{escape(_listed(entry['options']))} (--option NAME=VALUE)[/]"
             made.add_row("", "[dim]own options[/]", "", text)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from advrec_cli.help import paragraphs
 from advrec_cli.settings import OUTPUT, RUNS, Setting
 
@@ -55,23 +56,34 @@ def at_least(low: float) -> Callable[[Any], Any]:
     return check
 
 
-def number_or_table(low: float) -> Callable[[str | None], float | dict[str, float] | None]:
-    """A parser callback for `0.5`, and for `users=0.01,items=0.001`."""
-    check = at_least(low)
+@dataclass(frozen=True)
+class Numbers:
+    """`0.5`, `encoder=1`, or both, as a flag that may be repeated or hold commas was given."""
+
+    general: float | None
+    named: dict[str, float]
+
+
+def numbers_and_names(values: Sequence[str], setting: Setting) -> Numbers:
+    """What such a flag was given; `lr`, whose names are its own, takes one or the other."""
+    parts = split_list(values)
+    named = [part.partition("=") for part in parts if "=" in part]
+    general = [part for part in parts if "=" not in part]
+    if len(general) > 1 or (general and named and setting.named == setting.field):
+        raise typer.BadParameter(
+            f"{', '.join(parts)} is more than one value for all", param_hint=setting.flag
+        )
 
     def number(text: str) -> float:
         try:
-            return float(check(float(text)))
+            return float(at_least(setting.low or 0)(float(text)))
         except ValueError:
-            raise typer.BadParameter(f"{text!r} is not a number") from None
+            raise typer.BadParameter(f"{text!r} is not a number", param_hint=setting.flag) from None
+        except typer.BadParameter as error:
+            raise typer.BadParameter(error.message, param_hint=setting.flag) from None
 
-    def parse(value: str | None) -> float | dict[str, float] | None:
-        if value is None or "=" not in value:
-            return None if value is None else number(value)
-        entries = (part.partition("=") for part in split_list([value]))
-        return {name.strip(): number(text) for name, _, text in entries}
-
-    return parse
+    table = {name.strip(): number(text) for name, _, text in named}
+    return Numbers(number(general[0]) if general else None, table)
 
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
@@ -85,9 +97,7 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         text = f"{text} One of {', '.join(setting.choices)}."
         more["callback"] = one_of(setting.choices)
         more["autocompletion"] = _completions(setting.choices)
-    elif setting.table:
-        more["callback"] = number_or_table(setting.low or 0)
-    elif setting.low is not None:
+    elif setting.low is not None and not setting.named:
         more["callback"] = at_least(setting.low)
     option = typer.Option(
         setting.flag,
@@ -98,11 +108,12 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         show_default=False,
         **more,
     )
+    kind = list[str] if setting.named or setting.joined else setting.kind
     return inspect.Parameter(
         setting.field,
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[(str if setting.table else setting.kind) | None, option],
+        annotation=Annotated[kind | None, option],
     )
 
 
@@ -148,9 +159,16 @@ def takes(*groups: Sequence[Setting]) -> Callable[[Callable[..., None]], Callabl
             values.pop("debug")
             given = Given()
             for setting in wanted:
-                value = values.pop(setting.field)
+                section, value = getattr(given, setting.section), values.pop(setting.field)
+                if value and setting.named:
+                    found = numbers_and_names(value, setting)
+                    value = found.general
+                    if found.named:
+                        section[setting.named] = found.named
+                elif setting.joined:
+                    value = setting.joined.join(split_list(value)) if value else None
                 if value is not None:
-                    getattr(given, setting.section)[setting.field] = value
+                    section[setting.field] = value
             command(given, **values)
 
         run.__doc__ = paragraphs(command.__doc__)

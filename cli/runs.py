@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from advrec_cli.console import count, duration, emit_json, facts, figure, note, show, table
 from advrec_cli.help import examples
 from advrec_cli.options import Given, Json, RunsDir, takes

@@ -31,7 +31,8 @@ class Setting:
     low: float | None = None
     also: tuple[str, ...] = ()
     metavar: str | None = None
-    table: bool = False  # takes NAME=X,NAME=X as well as X
+    named: str | None = None  # takes NAME=X beside X, any number of them, for this field
+    joined: str | None = None  # may be repeated; the values are joined by this
 
     @property
     def flag(self) -> str:
@@ -88,7 +89,7 @@ SETTINGS: tuple[Setting, ...] = (
     _train("epochs", int, "Passes over the training pairs.", "the model's", TRAINING, low=1),
     _train("batch_size", int, "Triplets a step.", "mf 512, lightgcn 2048, …", TRAINING, low=1),
     _train("lr", float, "Learning rate; of a model whose tables have their own, users=X,items=X"
-           " and so on.", "mf 0.05, lightgcn 0.001, …", TRAINING, low=0, table=True),
+           " and so on.", "mf 0.05, lightgcn 0.001, …", TRAINING, low=0, named="lr"),
     _train("optimizer", str, "Update rule.", "mf adagrad, lightgcn adam, …", TRAINING,
            choices=("adagrad", "sgd", "adam", "sparse_adam")),
     _train("reg", float, "L2 penalty γ on a batch's embeddings.", "mf 0, lightgcn 0.0001, …",
@@ -105,15 +106,17 @@ SETTINGS: tuple[Setting, ...] = (
            TRAINING, metavar="NAME@K"),
     _train("checkpoint_seconds", float, "Least seconds between two checkpoints.", "10", TRAINING,
            low=0),
-    _train("eps", float, "ε, the budget of the perturbation: L2 norm of each perturbed row. Of"
-           " several sites, SITE=X,SITE=X.", "mf 0.5, lightgcn 0.5, …", ADVERSARY, low=0,
-           table=True),
-    _train("adv_weight", float, "λ, the weight of the adversarial loss beside the clean one.",
-           "mf 1, lightgcn 0.1, …", ADVERSARY, low=0, table=True),
+    _train("eps", float, "ε, the budget of the perturbation: L2 norm of each perturbed row, or what"
+           " --norm says. SITE=X is for one of several sites.", "mf 0.5, lightgcn 0.5, …",
+           ADVERSARY, low=0, metavar="X|SITE=X", named="site_eps"),
+    _train("adv_weight", float, "λ, the weight of the adversarial loss beside the clean one."
+           " SITE=X is for one of several sites.", "mf 1, lightgcn 0.1, …", ADVERSARY, low=0,
+           metavar="X|SITE=X", named="site_adv_weight"),
     _train("norm", str, "What has norm ε: each row, each sample's vectors, all of it jointly, or"
            " each tensor.", "mf row, lightgcn row, …", ADVERSARY, choices=NORMS),
-    _train("site", str, "Where the perturbation is added, several sites joined by +; 'advrec"
-           " models' lists them.", "mf ego, lightgcn ego, …", ADVERSARY, metavar="NAME[+NAME]"),
+    _train("site", str, "Where the perturbation is added; may be repeated, for noise at several"
+           " sites side by side. 'advrec models' lists them.", "mf ego, lightgcn ego, …", ADVERSARY,
+           metavar="NAME", joined="+"),
     _train("seed", int, "Seed of the initial values and of sampling; the same seed gives the same"
            " bits.", "0", OUTPUT, low=0),
     _train("device", str, "Where to compute.", "auto", OUTPUT, metavar="auto|cpu|cuda[:N]"),

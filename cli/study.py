@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
 from advrec_cli.console import emit_json, note, show, show_report
 from advrec_cli.help import examples
 from advrec_cli.options import Given, Json, Quiet, closest, takes

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from advrec_cli.console import count, duration, emit_json, facts, figure, note
 from advrec_cli.progress import TrainingProgress
 from advrec_cli.runs import document

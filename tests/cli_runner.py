@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from advrec_cli.main import app
 from typer.testing import CliRunner
+
+from advrec_cli.main import app
 
 
 class Outcome(NamedTuple):

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from advrec_cli import failures
 from cli_runner import advrec, write_ratings
 
 from advrec.errors import ExitCode, NativeError
+from advrec_cli import failures
 
 
 @pytest.fixture(autouse=True)

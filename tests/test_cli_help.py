@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import typer
-from advrec_cli.main import app
-from advrec_cli.settings import SETTINGS, settings
 from cli_runner import advrec
 
 from advrec.config import ResolvedConfig, TrainConfig
 from advrec.data import DataConfig
 from advrec.models import MODELS
+from advrec_cli.main import app
+from advrec_cli.settings import SETTINGS, settings
 
 
 def _tree(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -11,12 +11,12 @@ import sys
 
 import numpy as np
 import pytest
-from advrec_cli import console
-from advrec_cli.progress import LOG_SECONDS, TrainingProgress, sentence
 from cli_runner import advrec
 
 from advrec.report import Column, Table
 from advrec.train import Event
+from advrec_cli import console
+from advrec_cli.progress import LOG_SECONDS, TrainingProgress, sentence
 
 
 def on_a_terminal(*words: str, **env: str) -> str:

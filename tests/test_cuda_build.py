@@ -13,9 +13,8 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 import native_programs as programs
+import pytest
 
 pytestmark = pytest.mark.slow
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
-
 import native_programs as programs
+import pytest
 
 pytestmark = pytest.mark.slow
 

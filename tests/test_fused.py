@@ -1,4 +1,4 @@
-"""The fused tier against the composable one: two ways to the same weights, and the invariants of both."""
+"""The fused tier against the composable one: two ways to the same weights."""
 
 from __future__ import annotations
 

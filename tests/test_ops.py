@@ -1,4 +1,4 @@
-"""The compiled operators against their plain-torch twins, finite differences and torch's own checks."""
+"""The compiled operators against their twins, finite differences and torch's own checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 U, I = 50, 40
 DTYPES = (torch.float32, torch.float64)
-# One vector and less, whole vectors, register blocks, and each with a rest, for every instruction set
+# Less than a vector, whole vectors, register blocks, and each with a rest
 DIMS = (1, 3, 8, 20, 64, 67, 130, 260)
 
 
@@ -236,7 +236,17 @@ def test_torch_finds_nothing_wrong_with_the_operators(pairs):
         (o.mf_steps, (*table, *drawing, *schedule, *optimizer)),
         (
             o.lightgcn_steps,
-            (*table, graph.indptr, graph.indices, graph.scale, 2, *drawing, *schedule, 0, *optimizer),
+            (
+                *table,
+                graph.indptr,
+                graph.indices,
+                graph.scale,
+                2,
+                *drawing,
+                *schedule,
+                0,
+                *optimizer,
+            ),
         ),
     ):
         torch.library.opcheck(op.default, arguments)
@@ -256,9 +266,7 @@ WRONG = {
     "triplets are": lambda o, x, g: o.triplet_margin(
         x[:U], x[U:], torch.zeros(2, 4, dtype=torch.int32)
     ),
-    "k is 0": lambda o, x, g: o.rank_topk(
-        x[:U], x[U:], *lists(U, 3, 0), *lists(U, 3, 0), 0, False
-    ),
+    "k is 0": lambda o, x, g: o.rank_topk(x[:U], x[U:], *lists(U, 3, 0), *lists(U, 3, 0), 0, False),
     "mask has": lambda o, x, g: o.rank_topk(
         x[:U], x[U:], *lists(U - 1, 3, 0), *lists(U, 3, 0), 1, False
     ),

@@ -85,6 +85,8 @@ class Recommender(nn.Module):
     """Names for several sites that training perturbs side by side, each in a pass of its own."""
     defaults: ClassVar[Mapping[str, object]] = {}
     """Options of training (TrainConfig) that the paper or its code fixes."""
+    adversarial_defaults: ClassVar[Mapping[str, object]] = {}
+    """Those that it fixes otherwise for adversarial training that starts from a pretraining."""
     options: ClassVar[Mapping[str, object]] = {}
     """Options that only this model has (`--option NAME=VALUE`), and their defaults."""
     batch_kind: ClassVar[str] = "triplets"
@@ -105,7 +107,7 @@ class Recommender(nn.Module):
         if self.needs_features and spec.item_features is None:
             raise UsageError(
                 f"The model {self.name!r} needs item features, and the data set has none.",
-                hint="give them with --features FILE, or with --features text where items have text",
+                hint="give them with --features FILE, or with --features text if items have text",
             )
 
     # -- to be written by each model ------------------------------------------------------------

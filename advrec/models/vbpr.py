@@ -42,7 +42,8 @@ class VBPR(Recommender):
 
     Site `features` perturbs the rows c_i of a batch's positive and negative items: adversarial
     training there is AMR. Site `ego` perturbs the vectors p_u, θ_u and q_i, each a row of its own.
-    Defaults are those of the authors' code of AMR, which starts from a trained VBPR.
+    Adversarial training that starts from a trained VBPR has the settings of the authors' code of
+    AMR. How they trained that VBPR is not published: its learning rate and γ are this project's.
     """
 
     name: ClassVar[str] = "vbpr"
@@ -61,9 +62,9 @@ class VBPR(Recommender):
         "init_std": 0.01,
         "epochs": 1000,
         "batch_size": 512,
-        "lr": {"users": 0.01, "items": 1e-4, "projection": 1e-3},
+        "lr": {"users": 0.05, "items": 0.05, "projection": 0.05},
         "optimizer": "adagrad",
-        "reg": 0.1,
+        "reg": 0.01,
         "negatives": 1,
         "sampling": "pairs",
         "reduction": "sum",
@@ -71,6 +72,10 @@ class VBPR(Recommender):
         "adv_weight": 1.0,
         "site": "features",
         "norm": "row",
+    }
+    adversarial_defaults: ClassVar[Mapping[str, object]] = {
+        "lr": {"users": 0.01, "items": 1e-4, "projection": 1e-3},
+        "reg": 0.1,
     }
     needs_features: ClassVar[bool] = True
 
