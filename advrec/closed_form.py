@@ -1,12 +1,13 @@
-"""Steps of VBPR and AMR with their gradients written out: what autograd finds, in a third of the
-operations, and with nothing but the batch's rows of the features ever touched.
+"""Steps of VBPR and AMR with the way through the features written out: what autograd finds, in half
+the operations, and with no more of the features than the batch's rows.
 
-With G = ∂L/∂v the gradient of the batch's item vectors and v_i = q_i + W c_i, the gradient of the
-features is Γ = G Wᵀ. Of Δ = ε·Γ/‖Γ‖ the loss sees Δ W alone, so M = WᵀW is enough:
+With G the gradient of the item vectors v = q + W c, the gradient of the features is Γ = G Wᵀ. Of
+Δ = ε·Γ/‖Γ‖ the losses see Δ W alone, so that the small matrix M = WᵀW is enough:
 
-    ‖Γ_row‖² = g M gᵀ,   (Δ W)_row = ε·g M/‖Γ_row‖,   Δᵀ G' = W·(Σ_row ε·gᵀ g'/‖Γ_row‖)
+    ‖Γ_row‖² = g M gᵀ,   (Δ W)_row = ε·g M/‖Γ_row‖,   Δᵀ G' = W·Σ_row ε·gᵀ g'/‖Γ_row‖
 
-and AMR costs the same for any number of features, but for the two products that VBPR has, too.
+and the adversary costs the same however many features there are. M and the lengths are float64:
+g may lie where W hardly stretches, and then g M gᵀ is a small difference of large numbers.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from advrec import ops
-from advrec.models.vbpr import VBPR, Distinct
+from advrec.models.vbpr import VBPR, Rows
 from advrec.objective import Terms
 from advrec.stepper import ComposableStepper
 
@@ -29,66 +28,75 @@ if TYPE_CHECKING:
 
 
 def supports(model: Recommender, config: ResolvedConfig) -> bool:
-    """Exactly VBPR, its features perturbed row by row or none, an optimiser that works on rows."""
-    perturbs = config.adv_weight > 0
-    known = not perturbs or (config.site == "features" and config.norm == "row")
+    """Exactly VBPR, its features perturbed row by row or not at all, and no Adam (it moves all)."""
+    known = config.adv_weight == 0 or (config.site == "features" and config.norm == "row")
     return type(model) is VBPR and known and config.optimizer != "adam"
 
 
-class Slope(NamedTuple):
-    """The losses of some triplets, and the gradient of their sum in the vectors."""
+class Push(NamedTuple):
+    """A perturbation of features as far as the losses see it."""
 
-    loss: Tensor  # scalar
-    users: Tensor  # [Ru, k]
-    items: Tensor  # [Ri, k]
+    content: Tensor  # Δ W, [R, w]
+    toward: Tensor  # g·ε/‖Γ_row‖, [R, w]: Δ = toward Wᵀ
+
+    @classmethod
+    def of(cls, slopes: Tensor, weights: Tensor, eps: float) -> Push:
+        """The fast gradient method; `slopes`, [R, w], is the gradient of the items' content."""
+        # By the largest entry first: a tiny gradient's square is 0, the gradient is not.
+        peaks = slopes.abs().amax(1, keepdim=True)
+        units = slopes.double() / torch.where(peaks > 0, peaks, 1.0)
+        moved = units @ (weights.double().T @ weights.double())
+        lengths = (moved * units).sum(1, keepdim=True).clamp_min(0).sqrt()
+        reach = torch.where(lengths > 0, eps / lengths, 0.0)
+        return cls((moved * reach).to(slopes), (units * reach).to(slopes))
 
 
 class ClosedFormStepper(ComposableStepper):
-    """`ComposableStepper` for VBPR: the same batches, state and numbers, to rounding."""
+    """`ComposableStepper` for VBPR: the same batches and state, the same numbers to rounding.
+
+    The rows that a batch names are gathered once; autograd sees them and their content, [R, w].
+    """
 
     def __init__(self, model: VBPR, positives: Positives, config: ResolvedConfig) -> None:
         super().__init__(model, positives, config)
         self._vbpr = model
-        self._index = {name: place for place, name in enumerate(self._names)}
 
-    @torch.no_grad()
     def _step(self, batch: Tensor) -> Terms:
         model, config = self._vbpr, self._config
-        users, items = Distinct.of(batch[0]), Distinct.of(batch[1:])
-        triplets = torch.cat([users.place.unsqueeze(0), items.place]).to(batch.dtype)
-        both = model.scorer == "vbpr"
-        weights = model.projection
-        if both:
-            weights = torch.cat([model.projection, model.projection_bias], 1)  # [F, w]
-        features = model.features.index_select(0, items.ids)  # [Ri, F]
-        own = self._own(items.ids)
-        content = features @ weights
-        user, item = model._users(users.ids, None), self._joined(own, content)
-        clean = _slope(user, item, triplets)
-        by_user, by_item, adv_loss = clean.users, clean.items, torch.zeros_like(clean.loss)
-        through_noise = None
-        if config.adv_weight > 0:
-            toward = self._content(clean.items)  # g, [Ri, w]
-            square = weights.double().T @ weights.double()
-            moved = toward.double() @ square
-            lengths = (moved * toward).sum(1, keepdim=True).clamp_min_(0).sqrt_()
-            reach = torch.where(lengths > 0, config.eps / lengths, 0.0)
-            content = content + (moved * reach).to(content.dtype)
-            worst = _slope(user, self._joined(own, content), triplets)
-            adv_loss = worst.loss
-            by_user = by_user + config.adv_weight * worst.users
-            by_item = by_item + config.adv_weight * worst.items
-            push = (toward * reach.to(toward.dtype)).T @ self._content(worst.items)
-            through_noise = weights @ (config.adv_weight * push)
         share = batch.shape[-1] if config.reduction == "mean" else 1
-        penalty = self._shrink(users, items, user, item, by_user, by_item)
-        slope = features.T @ self._content(by_item)
-        return Terms(clean.loss, clean.loss / share, adv_loss / share, penalty / share)
+        rows = Rows.of(batch)
+        with torch.no_grad():
+            features, weights = model.features.index_select(0, rows.items.ids), model.weights()
+            leaves = [model.user_rows(rows.users.ids), model.own_rows(rows.items.ids)]
+            leaves.append(features @ weights)
+        user, own, content = (leaf.requires_grad_() for leaf in leaves)
 
+        clean = model.bpr(user, own, content, rows).sum()
+        total, adversarial = clean, torch.zeros_like(clean)
+        if config.adv_weight > 0:
+            (slopes,) = torch.autograd.grad(clean, content, retain_graph=True)
+            push = Push.of(slopes, weights, config.eps)
+            shift = push.content.requires_grad_()
+            leaves.append(shift)
+            adversarial = model.bpr(user, own, content + shift, rows).sum()
+            total = clean + config.adv_weight * adversarial
+        penalty = torch.zeros_like(clean)
+        if config.reg > 0:
+            penalty = config.reg * model.squares(user, own, content, rows)
+        grads = torch.autograd.grad((total + penalty) / share, leaves)
+        by_weights = features.T @ grads[2]
+        if config.adv_weight > 0:
+            by_weights.addmm_(weights, push.toward.T @ grads[3])
+        self._steps += 1
+        self._move_all(rows, grads[0], grads[1], by_weights)
+        return Terms(total / share, clean / share, adversarial / share, penalty / share)
 
-def _slope(user: Tensor, item: Tensor, triplets: Tensor) -> Slope:
-    margins = ops.triplet_margin(user, item, triplets)
-    slopes = torch.sigmoid(margins) - 1
-    return Slope(
-        -functional.logsigmoid(margins).sum(), *ops.triplet_slopes(slopes, user, item, triplets)
-    )
+    def _move_all(self, rows: Rows, user: Tensor, own: Tensor, weights: Tensor) -> None:
+        """The optimiser's steps; a model's second table has the columns behind the first's."""
+        for names, grad, ids in (
+            (("users", "users_visual"), user, rows.users.ids),
+            (("items", "items_bias"), own, rows.items.ids),
+            (("projection", "projection_bias"), weights, None),
+        ):
+            for name, part in zip(names, torch.split(grad, self._vbpr.dim, 1), strict=False):
+                self._move(self._names.index(name), part.contiguous(), ids)

@@ -189,14 +189,18 @@ class ComposableStepper:
         return terms
 
     def _update(self, index: int, grad: Tensor) -> None:
-        param, states = self._params[index].detach(), self._states[index]
-        rows = None
         if grad.is_sparse:
             grad = grad.coalesce()
-            rows, grad = grad.indices()[0], grad.values()
+            self._move(index, grad.values(), grad.indices()[0])
         elif self._config.optimizer == "sparse_adam":
             rows = grad.reshape(len(grad), -1).any(dim=1).nonzero().flatten()
-            grad = grad[rows]
+            self._move(index, grad[rows], rows)
+        else:
+            self._move(index, grad, None)
+
+    def _move(self, index: int, grad: Tensor, rows: Tensor | None) -> None:
+        """The optimiser's step on one parameter, or on some of its rows."""
+        param, states = self._params[index].detach(), self._states[index]
         state1, state2 = (*states, None, None)[:2]
         ops.optimizer_step_(
             self._config.optimizer,

@@ -66,13 +66,17 @@ OnEvent = Callable[[Event], None]
 def make_stepper(model: Recommender, positives: Positives, config: ResolvedConfig) -> Stepper:
     """The fused tier where it has this model, site and norm; else the one that has them all."""
     if config.kernels != "reference":
-        from advrec import fused
+        from advrec import closed_form, fused
         from advrec.models.lightgcn import LightGCN
         from advrec.models.mf import MF
+        from advrec.models.vbpr import VBPR
 
         if fused.supports(model, config):
             assert isinstance(model, MF | LightGCN)
             return fused.FusedStepper(model, positives, config)
+        if closed_form.supports(model, config):
+            assert isinstance(model, VBPR)
+            return closed_form.ClosedFormStepper(model, positives, config)
     if config.precision == "bf16":
         raise ConfigError(
             f"Precision bf16 is for lightgcn on the CPU's compiled core, not {config.model}.",

@@ -35,3 +35,8 @@ def environment(threads: int) -> dict[str, str]:
     """The environment of a child process that may use that many threads."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     return {**os.environ, **dict.fromkeys(names, str(threads))}
+
+
+def from_environment() -> int:
+    """What `environment` put there, for the child."""
+    return int(os.environ.get("OMP_NUM_THREADS", "1"))

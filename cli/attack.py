@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,7 @@ from advrec_cli.settings import NORMS, OUTPUT, RUN_DATA, named, reworded
 
 if TYPE_CHECKING:
     from advrec.attack import AttackResult
+    from advrec.models import Recommender
     from advrec.runs import Run
 
 EPILOG = examples(
@@ -71,11 +73,12 @@ def attack(
         ),
     ] = None,
     site: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--site",
             metavar="NAME",
-            help="Where the noise is added; 'advrec models' lists each model's sites."
+            help="Where the noise is added; 'advrec models' lists each model's sites. May be"
+            " repeated, or hold commas, for one attack after the other; all is every site."
             " [dim]\\[default: the model's first][/]",
             rich_help_panel=ATTACK,
             show_default=False,
@@ -152,6 +155,17 @@ def attack(
             callback=one_of(("test", "valid")),
         ),
     ] = "test",
+    sampled: Annotated[
+        int | None,
+        typer.Option(
+            "--sampled",
+            metavar="N",
+            help="Rank each held-out item against N random items instead of all; --seed chooses"
+            " them, too. [dim]\\[default: full ranking][/]",
+            rich_help_panel=ATTACK,
+            show_default=False,
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         typer.Option(
@@ -195,14 +209,15 @@ def attack(
     file = inputs.config_file(config)
     chosen = inputs.chosen_runs(runs or [], runs_dir, with_parent=True, quiet=quiet)
     plan: dict[str, Any] = {
-        "site": site,
         "norm": norm,
         "restarts": restarts,
         "ks": cutoffs,
         "part": part,
+        "sampled": sampled,
     }
     climb: dict[str, Any] = {"steps": steps, "step_size": step_size}
     plan["seed"] = {**file.train, **given.train}.get("seed", 0)
+    plan["sampled_seed"] = plan["seed"]
     found: list[tuple[Run, list[AttackResult]]] = []
     with inputs.computing(given, file) as device:
         from advrec.attack import attack as attack_model
@@ -212,12 +227,14 @@ def attack(
             model, dataset = loader.model(run), loader.dataset(run)
             metrics = split_list(metric or [run.config.metric if not k else "NDCG"])
             results: list[AttackResult] = []
-            for kind in kinds:
-                note(f"{run.name}: {kind} noise at ε = {_listed(budgets)}", quiet=quiet)
+            for place, kind in product(_sites(model, site or []), kinds):
+                at = f"{kind} noise at {place or 'the first site'}"
+                note(f"{run.name}: {at}, ε = {_listed(budgets)}", quiet=quiet)
                 results += attack_model(
                     model,
                     dataset,
                     noise=kind,
+                    site=place,
                     eps=budgets,
                     metrics=metrics,
                     clean=results[0].clean if results else None,
@@ -244,6 +261,13 @@ def _kinds(given: Sequence[str]) -> list[str]:
                 param_hint="--noise",
             )
     return [kind for kind in KINDS if kind in wanted or "both" in wanted]
+
+
+def _sites(model: Recommender, given: Sequence[str]) -> list[str | None]:
+    """The sites of `--site`; a combination is each of its sites, `all` whatever can be attacked."""
+    if "all" in split_list(given):
+        return [site.name for site in model.sites if any(norm != "sample" for norm in site.norms)]
+    return [site.name for site in model.sites_of("+".join(split_list(given)))] if given else [None]
 
 
 def _listed(budgets: Sequence[float]) -> str:

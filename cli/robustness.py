@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_text
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,11 @@ def _table(found: Sequence[tuple[Run, list[AttackResult]]], metric: str) -> Tabl
     """One row for each run, noise and ε: the budget as measured, and what it costs of a metric."""
     from advrec.report import Column, Table
 
+    sites = dict.fromkeys(f"{r.plan.site} ({r.plan.norm})" for _, results in found for r in results)
+    several = len(sites) > 1
     columns = (
         Column("run"),
+        *([Column("site")] if several else []),
         Column("noise"),
         Column("ε", "g"),
         Column("budget", ".4g"),
@@ -63,6 +67,7 @@ def _table(found: Sequence[tuple[Run, list[AttackResult]]], metric: str) -> Tabl
                 rows.append(
                     (
                         run.name,
+                        *([result.plan.site] if several else []),
                         result.plan.kind,
                         result.eps,
                         result.budget.absolute,
@@ -74,11 +79,8 @@ def _table(found: Sequence[tuple[Run, list[AttackResult]]], metric: str) -> Tabl
                 )
     first = found[0][1][0]
     how = f"{first.clean.part} part, {first.clean.protocol}, {first.clean.n_users:,} users"
-    sites = " or ".join(
-        dict.fromkeys(f"{r.plan.site} ({r.plan.norm})" for _, results in found for r in results)
-    )
     notes = (
-        f"{how}; noise at {sites}.",
+        f"{how}; noise at {' or '.join(sites)}.",
         "budget: the largest norm in the noise, as measured; relative: its share of the mean one in"
         " the table.",
     )
@@ -109,10 +111,12 @@ def draw(found: Sequence[tuple[Run, list[AttackResult]]], path: Path) -> None:
     from advrec.report import attack_curve
 
     metric = next(iter(found[0][1][0].clean.values))
-    curves = [
-        attack_curve(of_kind, metric, model=run.config.model, training=run.name)
-        for run, results in found
-        for kind in KINDS
-        if (of_kind := [result for result in results if result.plan.kind == kind])
-    ]
+    curves = []
+    for run, results in found:
+        sites = dict.fromkeys(result.plan.site for result in results)
+        for site, kind in product(sites, KINDS):
+            name = f"{run.name}, {site}" if len(sites) > 1 else run.name
+            chosen = [r for r in results if (r.plan.site, r.plan.kind) == (site, kind)]
+            if chosen:
+                curves.append(attack_curve(chosen, metric, model=run.config.model, training=name))
     robustness_plot(curves, metric, path)

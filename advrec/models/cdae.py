@@ -18,9 +18,14 @@ from advrec.models.base import (
     chosen,
     share,
 )
+from advrec.models.cross_entropy import (
+    half_squares,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+)
 from advrec.models.initial import draws, initial, zeros
 
-LOSSES = ("sigmoid", "multinomial")
+LOSSES = {"sigmoid": sigmoid_cross_entropy, "multinomial": softmax_cross_entropy}
 SITES = ("decoder", "encoder", "user", "hidden_concat", "user_concat")
 
 
@@ -89,7 +94,7 @@ class CDAE(Recommender):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
         assert spec.positives is not None
-        self.loss = chosen(spec, CDAE, "loss", LOSSES)
+        self.loss = chosen(spec, CDAE, "loss", tuple(LOSSES))
         self.corruption = share(spec, CDAE, "corruption", most=0.99)
         self.register_buffer("indptr", spec.positives.indptr.long(), persistent=False)
         self.register_buffer("items", spec.positives.items.long(), persistent=False)
@@ -111,19 +116,11 @@ class CDAE(Recommender):
         given, users = check_noise(noise, SITES), batch[0]
         history = self._history(users)
         logits = self._logits(self._hidden(users, history, given), given)
-        if self.loss == "sigmoid":
-            # −log σ(ŷ) for y = 1 is −log(1 − σ(ŷ)) − ŷ: no [B, I] tensor of labels is needed.
-            everything = -functional.logsigmoid(-logits)
-            own = logits[history.rows, history.items]
-        else:
-            everything = logits.new_zeros(len(users), 1)
-            own = functional.log_softmax(logits, 1)[history.rows, history.items]
-        return everything.sum(1).index_add(0, history.rows, own, alpha=-1)
+        return LOSSES[self.loss](logits, history.rows, history.items)
 
     def penalty(self, batch: Tensor) -> Tensor:
         """½‖Θ‖² of all weights, once for each user of the batch: of the mean it is the whole."""
-        squares = [parameter.square().sum() for parameter in self.parameters()]
-        return torch.stack(squares).sum() * (batch.shape[-1] / 2)
+        return torch.stack([half_squares(p) for p in self.parameters()]).sum() * batch.shape[-1]
 
     def scores(self, users: Tensor, noise: Noise | None = None) -> Tensor:
         """Logits of every item, [B, I]."""

@@ -1,8 +1,9 @@
-"""VBPR, and with adversarial training AMR: items known by their content as well as by who took them."""
+"""VBPR, and with adversarial training AMR: items known by content as well as by who took them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, Final, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from advrec.models.base import ModelSpec, Noise, Recommender, Site, check_noise,
 from advrec.models.initial import initial, zeros
 
 SCORERS: Final = ("amr", "vbpr")
+NOTHING: Final[Noise] = MappingProxyType({})
 
 
 class Distinct(NamedTuple):
@@ -27,6 +29,21 @@ class Distinct(NamedTuple):
     def of(cls, ids: Tensor) -> Distinct:
         """Of ids of any shape."""
         return cls(*torch.unique(ids.long(), return_inverse=True))
+
+
+class Rows(NamedTuple):
+    """The rows that a batch names, each once, and the batch's triplets in numbers of these rows."""
+
+    users: Distinct
+    items: Distinct
+    triplets: Tensor  # [3, B]
+
+    @classmethod
+    def of(cls, batch: Tensor) -> Rows:
+        """Of triplets [3, B]."""
+        users, items = Distinct.of(batch[0]), Distinct.of(batch[1:])
+        places = torch.cat([users.place.unsqueeze(0), items.place])
+        return cls(users, items, places.to(batch.dtype))
 
 
 class VBPR(Recommender):
@@ -105,37 +122,35 @@ class VBPR(Recommender):
         `amr`: p_u and q_i + E c_i, of d numbers. `vbpr`: (p_u, θ_u, 1) and
         (q_i, E c_i, b_i + b'·c_i), of 2d + 1 numbers.
         """
-        return self._users(None, noise), self._items(None, noise)
+        given = check_noise(noise, ("features", *self.tables("ego")))
+        content = self._moved("features", None, given) @ self.weights()
+        user, own = self.user_rows(None, given), self.own_rows(None, given)
+        return self._widened(user), self._joined(own, content)
 
     def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
         """BPR of each triplet [B]; noise of whole tables, or of the batch's own rows.
 
-        An item's vector is computed once, however often the batch names it, and Γ of its features
-        is the gradient of that vector times Eᵀ: nothing of the size of the catalogue is made.
+        An item's vector is computed once, however often the batch names it: nothing of the size of
+        the catalogue is made.
         """
-        users, items = Distinct.of(batch[0]), Distinct.of(batch[1:])
-        triplets = torch.cat([users.place.unsqueeze(0), items.place]).to(batch.dtype)
-        user, item = self._users(users.ids, noise), self._items(items.ids, noise)
-        return -functional.logsigmoid(ops.triplet_margin(user, item, triplets))
+        given = check_noise(noise, ("features", *self.tables("ego")))
+        rows = Rows.of(batch)
+        content = self._moved("features", rows.items.ids, given) @ self.weights()
+        user, own = self.user_rows(rows.users.ids, given), self.own_rows(rows.items.ids, given)
+        return self.bpr(user, own, content, rows)
 
     def penalty(self, batch: Tensor) -> Tensor:
         """Σ ‖p_u‖² + reg_items·(‖v_i‖² + ‖v_j‖²) over the triplets, as AMR's code has it: no ½.
 
         v is q + E c for the scorer `amr`. For `vbpr` it is (q, b), and p_u is (p_u, θ_u): He &
-        McAuley shrink parameters. E is not shrunk, which is those codes' default.
+        McAuley shrink parameters. E is not shrunk; AMR's code gives that a weight of 0.
         """
-        users, items = Distinct.of(batch[0]), Distinct.of(batch[1:])
-        user = self._users(users.ids, None)
-        if self.scorer == "amr":
-            item = self._items(items.ids, None)
-        else:
-            user = user[:, :-1]  # the constant 1 is no parameter
-            item = torch.cat(
-                [self.gather(self.items, items.ids), self.gather(self.items_bias, items.ids)], 1
-            )
-        by_user = user.square().sum(1).index_select(0, users.place)
-        by_item = item.square().sum(1).index_select(0, items.place.flatten())
-        return by_user.sum() + self.reg_items * by_item.sum()
+        rows = Rows.of(batch)
+        user, own = self.user_rows(rows.users.ids), self.own_rows(rows.items.ids)
+        if self.scorer == "vbpr":  # no content in it
+            return self.squares(user, own, own, rows)
+        content = self.features.index_select(0, rows.items.ids) @ self.weights()
+        return self.squares(user, own, content, rows)
 
     def tables(self, site: str) -> dict[str, Tensor]:
         """C; or at `ego` P, Q and, where there is one, θ."""
@@ -154,35 +169,62 @@ class VBPR(Recommender):
         tables = self.tables(site)
         if batch is None:
             return {key: torch.zeros_like(table) for key, table in tables.items()}
-        rows = {key: batch[0] if key.startswith("users") else batch[1:] for key in tables}
+        ids = {key: batch[0] if key.startswith("users") else batch[1:] for key in tables}
         return {
-            key: table.new_zeros(len(torch.unique(rows[key])), table.shape[1])
+            key: table.new_zeros(len(torch.unique(ids[key])), table.shape[1])
             for key, table in tables.items()
         }
 
-    @property
-    def _keys(self) -> tuple[str, ...]:
-        """The keys that a noise may have here."""
-        return ("features", *self.tables("ego"))
+    # -- the pieces of a score, for some rows or for all (ids None) ------------------------------
 
-    def _users(self, ids: Tensor | None, noise: Noise | None) -> Tensor:  # [R, d] or [R, 2d + 1]
-        given = check_noise(noise, self._keys)
-        user = self._moved("users", ids, given)
+    def user_rows(self, ids: Tensor | None, noise: Noise = NOTHING) -> Tensor:  # [R, d] or [R, 2d]
+        """p; or (p, θ)."""
+        user = self._moved("users", ids, noise)
         if self.scorer == "amr":
             return user
-        return torch.cat(
-            [user, self._moved("users_visual", ids, given), user.new_ones(len(user), 1)], 1
-        )
+        return torch.cat([user, self._moved("users_visual", ids, noise)], 1)
 
-    def _items(self, ids: Tensor | None, noise: Noise | None) -> Tensor:  # [R, d] or [R, 2d + 1]
-        given = check_noise(noise, self._keys)
-        content = self._moved("features", ids, given)
-        item = self._moved("items", ids, given)
+    def own_rows(self, ids: Tensor | None, noise: Noise = NOTHING) -> Tensor:  # [R, d] or [R, d+1]
+        """What an item has beside its features: q; or (q, b)."""
+        item = self._moved("items", ids, noise)
         if self.scorer == "amr":
-            return torch.addmm(item, content, self.projection)
-        bias = self.items_bias if ids is None else self.gather(self.items_bias, ids)
-        visual = content @ self.projection
-        return torch.cat([item, visual, torch.addmm(bias, content, self.projection_bias)], 1)
+            return item
+        return torch.cat([item, self._moved("items_bias", ids, NOTHING)], 1)
+
+    def weights(self) -> Tensor:  # [F, w]
+        """What turns features into an item's content: E; or (E, b')."""
+        if self.scorer == "amr":
+            return self.projection
+        return torch.cat([self.projection, self.projection_bias], 1)
+
+    def bpr(
+        self,
+        user: Tensor,  # [Ru, …], of user_rows
+        own: Tensor,  # [Ri, …], of own_rows
+        content: Tensor,  # [Ri, w], features @ weights
+        rows: Rows,
+    ) -> Tensor:  # [B]
+        """softplus(−(ŷ_ui − ŷ_uj)) of each triplet, from the rows of its batch."""
+        vectors = (self._widened(user), self._joined(own, content))
+        return -functional.logsigmoid(ops.triplet_margin(*vectors, rows.triplets))
+
+    def squares(self, user: Tensor, own: Tensor, content: Tensor, rows: Rows) -> Tensor:
+        """`penalty` from the rows of a batch."""
+        item = own + content if self.scorer == "amr" else own
+        by_user = user.square().sum(1).index_select(0, rows.users.place)
+        by_item = item.square().sum(1).index_select(0, rows.items.place.flatten())
+        return by_user.sum() + self.reg_items * by_item.sum()
+
+    def _widened(self, user: Tensor) -> Tensor:  # p; or (p, θ, 1)
+        if self.scorer == "amr":
+            return user
+        return torch.cat([user, user.new_ones(len(user), 1)], 1)
+
+    def _joined(self, own: Tensor, content: Tensor) -> Tensor:  # q + E c; or (q, E c, b + b'·c)
+        if self.scorer == "amr":
+            return own + content
+        item, bias = own[:, : self.dim], own[:, self.dim :]
+        return torch.cat([item, content[:, : self.dim], bias + content[:, self.dim :]], 1)
 
     def _moved(self, key: str, ids: Tensor | None, noise: Noise) -> Tensor:
         """The rows `ids` of a table (None: all) with its noise added, if it has any.
