@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 def supports(model: Recommender, config: ResolvedConfig) -> bool:
     """Exactly VBPR, its features perturbed row by row or not at all, and no Adam (it moves all)."""
     known = config.adv_weight == 0 or (config.site == "features" and config.norm == "row")
-    return type(model) is VBPR and known and config.optimizer != "adam"
+    by_row = config.optimizer != "adam" and config.precision != "bf16"
+    return type(model) is VBPR and known and by_row
 
 
 class Push(NamedTuple):

@@ -66,14 +66,16 @@ layers (√terms·layers ≈ 10²), and the perturbation's direction once more, 
 and the float64 reference is itself compared with what was computed in single precision."""
 
 
-def compare(who: str, found: Step, truth: Step) -> list[Check]:
-    """A float32 step beside the float64 one of plain autograd."""
+def compare(
+    who: str, found: Step, truth: Step, *, gradient: float = GRADIENT_LIMIT, losses: float = 1e-5
+) -> list[Check]:
+    """A float32 step beside the float64 one of plain autograd, and how far off each may be."""
     off = (found.gradient.double() - truth.gradient).abs().max() / truth.gradient.abs().max()
-    losses = max(
+    off_losses = max(
         abs(found.clean - truth.clean) / max(1.0, abs(truth.clean)),
         abs(found.adversarial - truth.adversarial) / max(1.0, abs(truth.adversarial)),
     )
     return [
-        same(who, "gradient", float(off), GRADIENT_LIMIT, "largest difference ÷ largest entry"),
-        same(who, "losses", losses, 1e-5, "relative difference"),
+        same(who, "gradient", float(off), gradient, "largest difference ÷ largest entry"),
+        same(who, "losses", off_losses, losses, "relative difference"),
     ]

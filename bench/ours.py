@@ -31,8 +31,10 @@ class Ours:
         batch_size: int,
         optimizer: str,
         sampling: str,
+        precision: str = "float32",
     ) -> None:
         self._work, self._setting, self._name = work, setting, model
+        self._precision = precision
         self._batch_size = min(batch_size, len(work.positives))
         self._optimizer, self._sampling = optimizer, sampling
         self.model, self.stepper = self._made(setting.lr, optimizer)
@@ -55,6 +57,7 @@ class Ours:
                 sampling=self._sampling,
                 reduction="mean" if setting.mean else "sum",
                 site=setting.site,
+                precision=self._precision,
                 **options,
             ),
             model_class(self._name),

@@ -37,12 +37,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Target:
-    """At least so many times as fast as the fastest of `against`, or at least such a rate."""
+    """At least so many times as fast as the fastest of `against`; without any, at least such a
+    rate, or at most such a time."""
 
     text: str
-    at_least: float
+    bound: float
     against: tuple[str, ...] = ()  # names of timings; empty: the shown value of `ours` itself
     ours: str = OURS
+    at_most: bool = False  # the bound is the most that `against` may take, not the least
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,17 @@ class Table:
             return Verdict(target.text, n_threads, "–", "not measured")
         if not target.against:
             value = self.unit.show(ours.best)
-            state = "reached" if value >= target.at_least else "missed"
+            good = value >= target.bound if self.unit.rate else value <= target.bound
+            state = "reached" if good else "missed"
             return Verdict(target.text, n_threads, f"{value:.3g} {self.unit.label}", state)
         others = [timings[name] for name in target.against if name in timings]
         if not others:
             return Verdict(target.text, n_threads, "–", "not measured")
         fastest = min(others, key=lambda timing: timing.best)
         found = ratio(ours, fastest)
-        if found.value < target.at_least:
+        if target.at_most:
+            state = "reached" if found.value <= target.bound else "missed"
+        elif found.value < target.bound:
             state = "missed"
         elif found.value < RESOLVED:
             state = "unresolved"

@@ -1,4 +1,4 @@
-"""Compiles the C++ test programs for pytest: objects are kept, and made again when an input changes.
+"""Compiles the C++ test programs for pytest: objects are kept, and made anew when inputs change.
 
 CMake builds the same programs (tests/CMakeLists.txt); this is for a machine that has only a
 compiler.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec import atomic
-from advrec.errors import DataError, UsageError
+from advrec.errors import DataError, RunError, UsageError
 
 
 def save_features(
@@ -32,7 +32,10 @@ def save_features(
     buffer = io.BytesIO()
     names = np.array(ids, dtype=np.str_) if len(ids) else np.zeros(0, "U1")
     np.savez(buffer, ids=names, features=features.astype(np.float32))
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{target.parent} cannot be made: {error.strerror}.") from error
     atomic.write(target, buffer.getvalue())
 
 

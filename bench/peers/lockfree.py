@@ -25,7 +25,9 @@ class Implicit:
         matrix = work.train_matrix
         self._matrix, self._update, self._generators = matrix, bpr_update, RNGVector
         rng = np.random.default_rng(0)
-        self._users = np.ascontiguousarray(np.repeat(np.arange(work.n_users), np.diff(matrix.indptr)))
+        self._users = np.ascontiguousarray(
+            np.repeat(np.arange(work.n_users), np.diff(matrix.indptr))
+        )
         self._users = self._users.astype(np.int32)
         self.user = _start(rng, work.n_users, work.dim + 1)
         self.item = _start(rng, work.n_items, work.dim + 1)

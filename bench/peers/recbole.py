@@ -243,7 +243,5 @@ class RecBole:
     def _batch_users(self, users: int) -> None:
         self.config["eval_batch_size"] = users * self.train_data.dataset.item_num
         loader = self.test_data
-        self.test_data = type(loader)(
-            self.config, loader._dataset, loader._sampler, shuffle=False
-        )
+        self.test_data = type(loader)(self.config, loader._dataset, loader._sampler, shuffle=False)
         self.trainer.tot_item_num = self.train_data.dataset.item_num
