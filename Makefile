@@ -33,8 +33,8 @@ format: $(VENV)/ready-dev ## bring everything into the house style
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 	@$(BIN)/clang-format -i $$(git ls-files 'csrc/*' 'tests/*' | grep -E '\.(cpp|cu|cuh|h|inl)$$')
 
-bench: $(VENV)/ready-bench ## measure against the field; writes bench/RESULTS.md
-	@$(BIN)/python -m bench
+bench: $(VENV)/ready-bench ## measure against the field; writes bench/RESULTS.md (ARGS="--help")
+	@$(BIN)/python -m bench $(ARGS)
 
 native-test: ## the C++ core and its tests, without Python and torch
 	@cmake -S . -B build/native -DCMAKE_BUILD_TYPE=Release && cmake --build build/native -j2
@@ -78,4 +78,5 @@ $(VENV)/ready-dev: $(VENV)/ready-base $(NATIVE)
 
 $(VENV)/ready-bench: $(VENV)/ready-dev
 	@$(PIP) install --no-build-isolation -e '.[bench]'
+	@$(PIP) install --no-deps recbole==1.2.1
 	@touch $@

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from advrec import ops
 
 from advrec.models.vbpr import VBPR, Rows
 from advrec.objective import Terms
@@ -34,6 +37,22 @@ def supports(model: Recommender, config: ResolvedConfig) -> bool:
     return type(model) is VBPR and known and by_row
 
 
+class Slopes(NamedTuple):
+    """The BPR losses of a batch, and their gradient in the vectors of its rows."""
+
+    loss: Tensor  # scalar, the sum
+    users: Tensor  # [Ru, k]
+    items: Tensor  # [Ri, k]
+
+    @classmethod
+    def of(cls, users: Tensor, items: Tensor, rows: Rows) -> Slopes:
+        """At these vectors."""
+        margins = ops.triplet_margin(users, items, rows.triplets)
+        grad = torch.sigmoid(-margins).neg_()  # of softplus(−margin)
+        slopes = ops.triplet_margin_backward(grad, users, items, rows.triplets)
+        return cls(-functional.logsigmoid(margins).sum(), *slopes)
+
+
 class Push(NamedTuple):
     """A perturbation of features as far as the losses see it."""
 
@@ -43,61 +62,72 @@ class Push(NamedTuple):
     @classmethod
     def of(cls, slopes: Tensor, weights: Tensor, eps: float) -> Push:
         """The fast gradient method; `slopes`, [R, w], is the gradient of the items' content."""
-        # By the largest entry first: a tiny gradient's square is 0, the gradient is not.
-        peaks = slopes.abs().amax(1, keepdim=True)
-        units = slopes.double() / torch.where(peaks > 0, peaks, 1.0)
-        moved = units @ (weights.double().T @ weights.double())
-        lengths = (moved * units).sum(1, keepdim=True).clamp_min(0).sqrt()
+        g, wide = slopes.double(), weights.double()  # the square of a tiny float is no 0 there
+        moved = g @ (wide.T @ wide)
+        lengths = torch.linalg.vecdot(moved, g).clamp_min_(0).sqrt_().unsqueeze(1)
         reach = torch.where(lengths > 0, eps / lengths, 0.0)
-        return cls((moved * reach).to(slopes), (units * reach).to(slopes))
+        return cls((moved.mul_(reach)).to(slopes), (g * reach).to(slopes))
 
 
 class ClosedFormStepper(ComposableStepper):
-    """`ComposableStepper` for VBPR: the same batches and state, the same numbers to rounding.
-
-    The rows that a batch names are gathered once; autograd sees them and their content, [R, w].
-    """
+    """`ComposableStepper` for VBPR: the same batches and state, the same numbers to rounding."""
 
     def __init__(self, model: VBPR, positives: Positives, config: ResolvedConfig) -> None:
         super().__init__(model, positives, config)
         self._vbpr = model
+        self._tables = [
+            [n for n, name in enumerate(self._names) if name.split("_")[0] == table]
+            for table in ("users", "items", "projection")
+        ]
 
+    @torch.no_grad()
     def _step(self, batch: Tensor) -> Terms:
         model, config = self._vbpr, self._config
         share = batch.shape[-1] if config.reduction == "mean" else 1
         rows = Rows.of(batch)
-        with torch.no_grad():
-            features, weights = model.features.index_select(0, rows.items.ids), model.weights()
-            leaves = [model.user_rows(rows.users.ids), model.own_rows(rows.items.ids)]
-            leaves.append(features @ weights)
-        user, own, content = (leaf.requires_grad_() for leaf in leaves)
-
-        clean = model.bpr(user, own, content, rows).sum()
-        total, adversarial = clean, torch.zeros_like(clean)
+        user, own = model.user_rows(rows.users.ids), model.own_rows(rows.items.ids)
+        features, weights = model.features.index_select(0, rows.items.ids), model.weights()
+        content = features @ weights
+        wide = model.widened(user)
+        clean = Slopes.of(wide, model.joined(own, content), rows)
+        by_user, by_item, adversarial = clean.users, clean.items, torch.zeros_like(clean.loss)
+        by_weights = torch.zeros_like(weights)
         if config.adv_weight > 0:
-            (slopes,) = torch.autograd.grad(clean, content, retain_graph=True)
-            push = Push.of(slopes, weights, config.eps)
-            shift = push.content.requires_grad_()
-            leaves.append(shift)
-            adversarial = model.bpr(user, own, content + shift, rows).sum()
-            total = clean + config.adv_weight * adversarial
-        penalty = torch.zeros_like(clean)
+            push = Push.of(model.parts(clean.items)[1], weights, config.eps)
+            worst = Slopes.of(wide, model.joined(own, content + push.content), rows)
+            adversarial = worst.loss
+            by_user = torch.add(by_user, worst.users, alpha=config.adv_weight)
+            by_item = torch.add(by_item, worst.items, alpha=config.adv_weight)
+            by_weights = weights @ (push.toward.T @ model.parts(worst.items)[1])
+            by_weights *= config.adv_weight
+        by_user, (by_own, by_content) = by_user[:, : user.shape[1]], model.parts(by_item)
+        penalty = torch.zeros_like(clean.loss)
         if config.reg > 0:
-            penalty = config.reg * model.squares(user, own, content, rows)
-        grads = torch.autograd.grad((total + penalty) / share, leaves)
-        by_weights = features.T @ grads[2]
-        if config.adv_weight > 0:
-            by_weights.addmm_(weights, push.toward.T @ grads[3])
+            penalty, pull_user, pull_item = self._pull(user, own, content, rows)
+            by_user, by_own = by_user + pull_user, by_own + pull_item
+            if model.scorer == "amr":  # the whole vector is shrunk, own and content
+                by_content = by_own
+        by_weights.addmm_(features.T, by_content)
         self._steps += 1
-        self._move_all(rows, grads[0], grads[1], by_weights)
-        return Terms(total / share, clean / share, adversarial / share, penalty / share)
+        self._move_table(0, by_user if share == 1 else by_user / share, rows.users.ids)
+        self._move_table(1, by_own if share == 1 else by_own / share, rows.items.ids)
+        self._move_table(2, by_weights if share == 1 else by_weights / share, None)
+        total = clean.loss + config.adv_weight * adversarial + penalty
+        return Terms(total / share, clean.loss / share, adversarial / share, penalty / share)
 
-    def _move_all(self, rows: Rows, user: Tensor, own: Tensor, weights: Tensor) -> None:
-        """The optimiser's steps; a model's second table has the columns behind the first's."""
-        for names, grad, ids in (
-            (("users", "users_visual"), user, rows.users.ids),
-            (("items", "items_bias"), own, rows.items.ids),
-            (("projection", "projection_bias"), weights, None),
-        ):
-            for name, part in zip(names, torch.split(grad, self._vbpr.dim, 1), strict=False):
-                self._move(self._names.index(name), part.contiguous(), ids)
+    def _pull(
+        self, user: Tensor, own: Tensor, content: Tensor, rows: Rows
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """γ·`VBPR.penalty`, and its gradient in the users' rows and in what items are shrunk."""
+        model, reg = self._vbpr, self._config.reg
+        item = own + content if model.scorer == "amr" else own
+        by_user = 2 * reg * rows.users.counts(user) * user
+        by_item = 2 * reg * model.reg_items * rows.items.counts(item) * item
+        penalty = (by_user * user).sum() + (by_item * item).sum()
+        return penalty / 2, by_user, by_item
+
+    def _move_table(self, place: int, grad: Tensor, ids: Tensor | None) -> None:
+        """The optimiser's steps on a table, and on the second one whose columns are behind it."""
+        parts = torch.split(grad, self._vbpr.dim, 1) if grad.shape[1] > self._vbpr.dim else [grad]
+        for index, part in zip(self._tables[place], parts, strict=True):
+            self._move(index, part.contiguous(), ids)

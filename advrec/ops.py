@@ -74,6 +74,22 @@ def triplet_margin(
     return _tensor(_ops().triplet_margin(*tables, triplets.contiguous()))
 
 
+def triplet_margin_backward(
+    grad: Tensor,  # [B]
+    user_table: Tensor,  # [U, d]
+    item_table: Tensor,  # [I, d]
+    triplets: Tensor,  # [3, B] int32: u, i, j
+) -> tuple[Tensor, Tensor]:  # [U, d], [I, d]
+    """What autograd makes of `triplet_margin`, for who has no need of autograd otherwise."""
+    if not _native(user_table):
+        return reference.triplet_margin_backward(grad, user_table, item_table, triplets)
+    tables = (user_table.contiguous(), item_table.contiguous())
+    by_user, by_item = _ops().triplet_margin_backward(
+        grad.contiguous(), *tables, triplets.contiguous()
+    )
+    return _tensor(by_user), _tensor(by_item)
+
+
 def normalize_rows(
     x: Tensor,  # [R, d]
     eps: float,

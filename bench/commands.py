@@ -21,7 +21,7 @@ LIMIT = 1.15
 
 def run(lab: Lab) -> list[Part]:
     parts: list[Part] = []
-    for model in ("mf", "lightgcn"):
+    for model in lab.few(("mf", "lightgcn"), ("lightgcn",)):
         parts += _pretrain(lab, model)
     return [*parts, _eval(lab)]
 
@@ -90,7 +90,7 @@ def _eval(lab: Lab) -> Table:
 
 
 def _table(title: str, n_threads: int) -> Table:
-    name = title.split(" --epochs")[0]
+    name = title.split(" --epochs", maxsplit=1)[0]
     return Table(
         title,
         Unit("s", 1.0),

@@ -18,6 +18,7 @@ import torch
 from advrec.data import Dataset, Pairs
 from bench import child, threads
 from bench.objective import Setting
+from bench.ours import configured
 from bench.peers.samplers import vectorised
 from bench.peers.torch_lightgcn import Savvy
 from bench.workload import Workload
@@ -27,15 +28,13 @@ DIM, LAYERS, BATCH = 64, 3, 2048
 
 def advrec(folder: Path) -> Callable[[], dict[str, Any]]:
     from advrec.build import build_model
-    from advrec.config import TrainConfig, resolve
     from advrec.data import load_dataset
-    from advrec.models import model_class
     from advrec.sampling import Positives
     from advrec.train import make_stepper
 
     def work() -> dict[str, Any]:
         dataset = load_dataset(folder, valid="none")
-        config = resolve(TrainConfig(model="lightgcn"), model_class("lightgcn"))
+        config = configured(model="lightgcn")
         model = build_model(config, dataset, "cpu")
         make_stepper(model, Positives.from_pairs(dataset.train), config).run(0, 0, 1)
         return {"users": dataset.n_users, "items": dataset.n_items, "train": len(dataset.train)}
@@ -87,8 +86,8 @@ def pandas(folder: Path) -> Callable[[], dict[str, Any]]:
 def _torch_step(users: Any, items: Any, n_users: int, n_items: int) -> dict[str, Any]:
     train = Pairs.from_coo(users, items, n_users, n_items)
     none = Pairs.empty(n_users, n_items)
-    ids = (range(n_users), range(n_items))
-    dataset = Dataset("bench", "files", n_users, n_items, train, none, none, *ids)  # type: ignore[arg-type]
+    ids = ([""] * n_users, [""] * n_items)  # nobody asks for names here
+    dataset = Dataset("bench", "files", n_users, n_items, train, none, none, *ids)
     batch = torch.from_numpy(vectorised(train, BATCH, np.random.default_rng(0)))
     Savvy(Workload(dataset, Path(), "", DIM, LAYERS), Setting()).step(batch)
     return {"users": n_users, "items": n_items, "train": len(train)}

@@ -12,13 +12,12 @@ import time
 import numpy as np
 
 from advrec.build import build_model
-from advrec.config import TrainConfig, resolve
 from advrec.data import load_dataset
-from advrec.models import model_class
 from advrec.sampling import Positives
 from advrec.scorer import ByVectors, merged_rows, rows_of
 from advrec.train import make_stepper
 from bench import child, threads
+from bench.ours import configured
 
 K = 20
 
@@ -27,7 +26,7 @@ def main() -> None:
     what, name, folder, epochs = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
     threads.use(threads.from_environment())
     dataset = load_dataset(folder)
-    config = resolve(TrainConfig(model=name), model_class(name))
+    config = configured(model=name)
     model = build_model(config, dataset, "cpu")
     stepper = make_stepper(model, Positives.from_pairs(dataset.train), config)
     part = dataset.valid if what == "pretrain" else dataset.test
@@ -43,7 +42,9 @@ def main() -> None:
 
     started = time.perf_counter()
     vectors = model.vectors()
-    ByVectors(*(table.detach().contiguous() for table in vectors)).rank(users, mask, wanted, K)
+    assert vectors is not None
+    tables = (table.detach().contiguous() for table in vectors)
+    ByVectors(*tables).rank(users, mask, wanted, K)
     ranking = time.perf_counter() - started
     child.report({"steps": steps, "ranking": ranking, "seconds": steps + ranking})
 

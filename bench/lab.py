@@ -40,8 +40,8 @@ class Lab:
     def most_threads(self) -> int:
         return max(self.threads)
 
-    def few(self, many: int, tiny: int) -> int:
-        """A number for measuring, and one for a quick run."""
+    def few(self, many: T, tiny: T) -> T:
+        """What is for measuring, or what is for a quick run."""
         return tiny if self.quick else many
 
     def race(self, contenders: list[Contender], threads: tuple[int, ...] = ()) -> list[Timing]:

@@ -49,9 +49,7 @@ def measure(program: Path, threads: int, tables_mib: list[float]) -> Limits:
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     rows = {float(size): rate for size, rate in found["rows"].items()}
-    return Limits(
-        threads, found["flops"], found["read"], found["update"], found["cache"], rows
-    )
+    return Limits(threads, found["flops"], found["read"], found["update"], found["cache"], rows)
 
 
 def better(a: Limits, b: Limits) -> Limits:

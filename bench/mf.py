@@ -12,7 +12,7 @@ from advrec import ops
 from bench.lab import Lab, same
 from bench.measure import Contender
 from bench.objective import Setting, compare
-from bench.ours import Ours
+from bench.ours import Ours, embedding_of
 from bench.peers.torch_mf import ByHand, Plain
 from bench.results import OURS, Check, Facts, Part, Table, Target, Unit
 
@@ -185,7 +185,7 @@ class _LockFree:
         )
         for epoch in range(epochs):
             ours.stepper.run(epoch, 0, ours.stepper.total_steps)
-        table = ours.model.embedding.detach()
+        table = embedding_of(ours.model)
         users, items = table[: work.n_users], table[work.n_users :]
         margins = (users[triplets[0]] * (items[triplets[1]] - items[triplets[2]])).sum(1)
         rows.append((OURS, epochs, float((margins > 0).float().mean())))

@@ -1,4 +1,4 @@
-"""What a step computes, so that everybody is asked for the same: losses, gradient, and how far off."""
+"""What a training step is asked for, the same of everybody, and how far off someone is."""
 
 from __future__ import annotations
 

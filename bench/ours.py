@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import cycle
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from advrec.config import TrainConfig, resolve
-from advrec.models import ModelSpec, create, model_class
+from advrec.config import ResolvedConfig, TrainConfig, parse, resolve
+from advrec.models import ModelSpec, Recommender, create, model_class
+from advrec.stepper import Stepper
 from advrec.train import make_stepper
 from bench.objective import Setting, Step
 from bench.workload import Workload
@@ -17,6 +19,17 @@ from bench.workload import Workload
 PROBE = 2.0**14
 """Learning rate of the step from which a gradient is read: a power of two, so that it is exact, and
 so large that the weights' own rounding does not hide it."""
+
+
+def configured(**options: Any) -> ResolvedConfig:
+    """The options of a training as `advrec pretrain` or `adv-train` resolves them."""
+    config = parse(TrainConfig, options, "a benchmark")
+    return resolve(config, model_class(config.model))
+
+
+def embedding_of(model: Recommender) -> Tensor:  # [N, d], users first
+    """The one table of MF and LightGCN, as it is now."""
+    return model.get_parameter("embedding").detach()
 
 
 class Ours:
@@ -40,28 +53,26 @@ class Ours:
         self.model, self.stepper = self._made(setting.lr, optimizer)
         self.calls = self._parts()
 
-    def _made(self, lr: float, optimizer: str):
+    def _made(self, lr: float, optimizer: str) -> tuple[Recommender, Stepper]:
         work, setting = self._work, self._setting
-        adversarial = setting.adv_weight > 0
-        options = {"eps": setting.eps, "adv_weight": setting.adv_weight} if adversarial else {}
-        config = resolve(
-            TrainConfig(
-                phase="adversarial" if adversarial else "pretrain",
-                model=self._name,
-                dim=work.dim,
-                layers=work.layers if self._name == "lightgcn" else None,
-                batch_size=self._batch_size,
-                lr=lr,
-                optimizer=optimizer,
-                reg=setting.reg,
-                sampling=self._sampling,
-                reduction="mean" if setting.mean else "sum",
-                site=setting.site,
-                precision=self._precision,
-                **options,
-            ),
-            model_class(self._name),
-        )
+        options: dict[str, Any] = {
+            "model": self._name,
+            "dim": work.dim,
+            "batch_size": self._batch_size,
+            "lr": lr,
+            "optimizer": optimizer,
+            "reg": setting.reg,
+            "sampling": self._sampling,
+            "reduction": "mean" if setting.mean else "sum",
+            "site": setting.site,
+            "precision": self._precision,
+        }
+        if self._name == "lightgcn":
+            options["layers"] = work.layers
+        if setting.adv_weight > 0:
+            options |= {"phase": "adversarial", "eps": setting.eps}
+            options["adv_weight"] = setting.adv_weight
+        config = configured(**options)
         spec = ModelSpec(
             n_users=work.n_users,
             n_items=work.n_items,
@@ -73,7 +84,7 @@ class Ours:
         )
         model = create(self._name, spec)
         with torch.no_grad():
-            model.embedding.copy_(work.embedding)
+            embedding_of(model).copy_(work.embedding)
         return model, make_stepper(model, work.positives, config)
 
     @property
@@ -96,7 +107,7 @@ class Ours:
         """The first step of epoch 0, at the start embedding."""
         model, stepper = self._made(PROBE, "sgd")
         stats = stepper.run(0, 0, 1)
-        gradient = (self._work.embedding.double() - model.embedding.detach().double()) / PROBE
+        gradient = (self._work.embedding.double() - embedding_of(model).double()) / PROBE
         share = stats.triplets if self._setting.mean else 1
         return Step(stats.loss / share, stats.adv_loss / share, gradient)
 
@@ -104,7 +115,7 @@ class Ours:
         """The embedding after the first steps of an epoch, from the start."""
         model, stepper = self._made(self._setting.lr, self._optimizer)
         stepper.run(epoch, 0, steps)
-        return model.embedding.detach()
+        return embedding_of(model)
 
     def first_batch(self) -> Tensor:  # [3, B] int64
         """The triplets of that step."""

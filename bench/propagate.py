@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -46,7 +47,7 @@ def _product(lab: Lab) -> Table:
         note="advrec has no bare product: its call makes (x + Âx) / 2, which is a little more. "
         "scipy uses one thread.",
     )
-    results = {
+    results: dict[str, Callable[[], Tensor]] = {
         OURS: lambda: ops.propagate(x, work.graph, 1),
         "torch CSR (32-bit ids)": lambda: csr @ x,
         "torch CSR (64-bit ids)": lambda: csr64 @ x,
@@ -91,7 +92,7 @@ def _propagation(lab: Lab) -> Table:
         total = total + hop
     truth = total / (layers + 1)
     table = Table(f"Propagation, mean over K = {layers} layers", UNIT)
-    results = {
+    results: dict[str, Callable[[], Tensor]] = {
         OURS: lambda: ops.propagate(x, work.graph, layers),
         "torch CSR (running sum)": partial(running_sum, csr),
         "torch COO (stacked)": stacked,

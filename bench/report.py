@@ -14,7 +14,7 @@ def markdown(document: dict[str, Any], plot: str | None) -> str:
     if document["quick"]:
         lines += ["**A quick run, to see that everything works: the figures mean nothing.**", ""]
     lines += [f"Made by `{document['command']}`.", "", *_machine(document["machine"]), ""]
-    lines += [f"Data: {document['data']}.", "", *_how(document), ""]
+    lines += [f"Data: {document['data']}.", "", *_how(), ""]
     verdicts = [
         (section["title"], verdict)
         for section in document["sections"]
@@ -49,12 +49,12 @@ def _machine(machine: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _how(document: dict[str, Any]) -> list[str]:
+def _how() -> list[str]:
     return [
         "Project and peers take turns within one process, block by block. *min* and *median* are "
-        "over the rounds, *spread* is how far the slowest round lies above the fastest. *× ours* is "
-        "how many times as long as advrec it takes (of the minima; in brackets the least and the "
-        "most within one round). Ratios below 1.3 are unresolved.",
+        "over the rounds, *spread* is how far the slowest round lies above the fastest. *× ours* "
+        "is how many times as long as advrec it takes (of the minima; in brackets the least and "
+        "the most within one round). Ratios below 1.3 are unresolved.",
     ]
 
 

@@ -116,7 +116,7 @@ class Facts:
 
     title: str
     columns: Sequence[str]
-    rows: list[Sequence[Any]]
+    rows: Sequence[Sequence[Any]]
     checks: list[Check] = field(default_factory=list)
     note: str = ""
 

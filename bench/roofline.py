@@ -65,8 +65,8 @@ def _row(kernel: Kernel, found: limits.Limits, seconds: float) -> tuple[object, 
     gather = kernel.gathered / found.rows[size] if kernel.gathered else 0.0
     stream = kernel.streamed / found.update
     limit = max(arithmetic, gather + stream)
-    parts = {"arithmetic": arithmetic, "gathers": gather, "streams": stream}
-    bound = "arithmetic" if limit == arithmetic else max(("gathers", "streams"), key=parts.get)
+    memory = "gathers" if gather > stream else "streams"
+    bound = "arithmetic" if limit == arithmetic else memory
     share = limit / seconds
     return (
         kernel.name,
@@ -131,7 +131,9 @@ def _graph_kernels(lab: Lab, work: Workload) -> list[Kernel]:
     row, table = work.dim * FLOAT, nodes * work.dim * FLOAT
     batches = work.batches(min(2048, len(work.positives)), lab.few(8, 1), mode="users")
     degree = torch.diff(work.graph.indptr)
-    touched = [torch.cat([b[0], b[1] + work.n_users, b[2] + work.n_users]).unique() for b in batches]
+    touched = [
+        torch.cat([b[0], b[1] + work.n_users, b[2] + work.n_users]).unique() for b in batches
+    ]
     near = float(np.mean([int(degree[rows].sum()) for rows in touched]))  # edges at the batch
     full = layers - 1  # of the K layers each way; the one at the batch needs its edges only
     pass_edges = full * edges + near

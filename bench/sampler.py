@@ -58,7 +58,7 @@ def run(lab: Lab) -> list[Part]:
     if peer is not None:
         contenders.append(Contender("RecBole", peer.sample, count, threads=(1,)))
 
-    def lightgcn_pytorch():  # noqa: ANN202
+    def lightgcn_pytorch():
         from bench.peers.checkout import LightGcnPytorch
 
         return LightGcnPytorch(work, Setting(), lab.checkouts["lightgcn-pytorch"])

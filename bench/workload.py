@@ -15,14 +15,14 @@ from scipy import sparse
 from torch import Tensor
 
 from advrec import ops
-from advrec.data import Dataset, load_dataset
+from advrec.data import Dataset, Pairs, load_dataset
 from advrec.data.catalog import data_home
 from advrec.data.synth import synthesize
 from advrec.graph import Graph
 from advrec.sampling import Positives
 
-GOWALLA = {"users": 29_858, "items": 40_981, "pairs": 1_027_370}
-SMALL = {"users": 600, "items": 500, "pairs": 12_000}
+GOWALLA = (29_858, 40_981, 1_027_370)  # users, items, pairs
+SMALL = (600, 500, 12_000)
 
 
 @dataclass(eq=False)
@@ -131,9 +131,9 @@ def open_workload(data: str | None, *, quick: bool, scratch: Path) -> Workload:
     if found is not None:
         dataset = load_dataset(found, valid="none")
         return Workload(dataset, found, f"{dataset.name}{_counts(dataset)}")
-    shape = SMALL if quick else GOWALLA
+    users, items, pairs = SMALL if quick else GOWALLA
     folder = scratch / "synthetic"
-    synthesize(folder, **shape, seed=1)
+    synthesize(folder, users=users, items=items, pairs=pairs, seed=1)
     dataset = load_dataset(folder, valid="none")
     why = "tiny and made up" if quick else "made up with the shape of Gowalla, which is not here"
     return Workload(dataset, folder, f"{why}{_counts(dataset)}")
@@ -162,10 +162,7 @@ def _counts(dataset: Dataset) -> str:
     )
 
 
-def _matrix(pairs: object) -> sparse.csr_matrix:
-    from advrec.data import Pairs
-
-    assert isinstance(pairs, Pairs)
+def _matrix(pairs: Pairs) -> sparse.csr_matrix:
     shape = (pairs.n_users, pairs.n_items)
     ones = np.ones(len(pairs), dtype=np.float32)
     return sparse.csr_matrix((ones, pairs.items, pairs.indptr.astype(np.int32)), shape=shape)

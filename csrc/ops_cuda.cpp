@@ -47,10 +47,10 @@ class Device {
     require(t.is_cuda() && t.get_device_index() == index_,
             std::string(name) + " must be on cuda:" + std::to_string(index_));
     require(t.is_contiguous(), std::string(name) + " must be contiguous");
-    require(t.scalar_type() == type, std::string(name) + " has the wrong type" +
-                                         (t.scalar_type() == ScalarType::Double
-                                              ? ": the CUDA kernels are float32 only"
-                                              : ""));
+    require(
+        t.scalar_type() == type,
+        std::string(name) + " has the wrong type" +
+            (t.scalar_type() == ScalarType::Double ? ": the CUDA kernels are float32 only" : ""));
     require(t.dim() == dims, std::string(name) + " is " + shape(t) + ", wanted " +
                                  std::to_string(dims) + " dimension(s)");
   }
@@ -138,8 +138,7 @@ Tensor sample_triplets(const Tensor& pair_users, const Tensor& pair_items,
               ") are not all in an epoch of " + std::to_string(pos.pairs * negatives));
   Tensor out = torch::stable::new_empty(pair_users, {3, count});
   auto* data = static_cast<int32_t*>(out.mutable_data_ptr());
-  cuda::sample_triplets(pos, spec, first, count, data, data + count, data + 2 * count,
-                        on.stream());
+  cuda::sample_triplets(pos, spec, first, count, data, data + count, data + 2 * count, on.stream());
   return out;
 }
 
@@ -302,14 +301,12 @@ Plan plan(const advrec::Positives& pos, const advrec::SampleSpec& spec, int64_t 
           optim(kind, lr, beta1, beta2, opt_eps, updates)};
 }
 
-advrec::Table<float> table(const Device& on, Tensor& embedding,
-                           const std::optional<Tensor>& state1,
+advrec::Table<float> table(const Device& on, Tensor& embedding, const std::optional<Tensor>& state1,
                            const std::optional<Tensor>& state2, int64_t n_users, int64_t n_items,
                            int64_t kind) {
   on.values(embedding, "embedding", 2);
-  require(embedding.size(0) == n_users + n_items,
-          "embedding is " + shape(embedding) + ", wanted " + std::to_string(n_users + n_items) +
-              " rows");
+  require(embedding.size(0) == n_users + n_items, "embedding is " + shape(embedding) + ", wanted " +
+                                                      std::to_string(n_users + n_items) + " rows");
   return {writable(embedding),
           on.state(state1, embedding, "state1", kind >= 1),
           on.state(state2, embedding, "state2", kind >= 2),
@@ -358,8 +355,8 @@ Tensor lightgcn_steps(Tensor embedding, std::optional<Tensor> state1, std::optio
           "norm sample perturbs a triplet's own vectors: it needs site final");
   const auto t = table(on, embedding, state1, state2, indptr.size(0) - 1, n_items, kind);
   const auto graph = adjacency(on, graph_indptr, graph_indices, graph_scale, embedding.size(0));
-  Tensor scratch = on.scratch(
-      embedding, cuda::lightgcn_steps_workspace(t, layers, p.schedule, p.adversary));
+  Tensor scratch =
+      on.scratch(embedding, cuda::lightgcn_steps_workspace(t, layers, p.schedule, p.adversary));
   Tensor stats = torch::stable::new_empty(embedding, {2}, ScalarType::Double);
   cuda::lightgcn_steps(t, graph, layers, pos, spec, p.schedule, p.adversary, p.optim,
                        scratch.mutable_data_ptr(), static_cast<double*>(stats.mutable_data_ptr()),
@@ -384,7 +381,7 @@ STABLE_TORCH_LIBRARY_IMPL(advrec, CUDA, m) {
 
 // An importable module with nothing in it: importing it registers the operators above.
 PyMODINIT_FUNC PyInit__C_cuda() {
-  static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C_cuda", nullptr, -1, nullptr,
-                               nullptr, nullptr, nullptr, nullptr};
+  static PyModuleDef module = {
+      PyModuleDef_HEAD_INIT, "_C_cuda", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};
   return PyModule_Create(&module);
 }

@@ -44,13 +44,14 @@ def main() -> int:
     if torch.version.cuda is None:
         print(f"cuda-check: torch {torch.__version__} is not a CUDA build", file=sys.stderr)
         return 1
+    build, csrc = native_build(), ROOT / "csrc"
+    toolkit = build.cuda_home()
+    os.environ["CUDA_HOME"] = str(toolkit)  # read when cpp_extension is imported
     os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0+PTX")
     import ninja
     from torch.utils import cpp_extension
 
     os.environ["PATH"] = ninja.BIN_DIR + os.pathsep + os.environ["PATH"]
-    build, csrc = native_build(), ROOT / "csrc"
-    toolkit = cpp_extension.CUDA_HOME
     print(f"torch {torch.__version__}, CUDA {torch.version.cuda}, nvcc in {toolkit}")
     modules = {
         "_C": (build.core_sources(csrc), build.core_flags(), [], build.link_flags()),

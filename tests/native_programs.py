@@ -63,7 +63,7 @@ def emulator(test: str) -> list[Unit]:
 def link(units: Sequence[Unit], flags: Sequence[str] = SANITIZE) -> Path:
     """The program made of the units. Fails the test with the compiler's words if it cannot be."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        objects = list(pool.map(_compile, units))
+        objects = list(pool.map(compile_unit, units))
     program = FOLDER / digest([str(path) for path in objects], [*flags])
     if not program.exists():
         _run([compiler(), *COMMON, *flags, *map(str, objects), "-o"], program)
@@ -82,7 +82,8 @@ def run(program: Path, *arguments: str, seed: int = 0) -> subprocess.CompletedPr
     )
 
 
-def _compile(unit: Unit) -> Path:
+def compile_unit(unit: Unit) -> Path:
+    """The object of a unit, made if it is not there."""
     headers = sorted(
         path
         for folder in unit.include

@@ -1,7 +1,9 @@
 """nvcc, where there is one, compiles every kernel for real cards, and none of them spills.
 
 A kernel spills when it has more live values than registers: they then go through memory, where
-the kernel's data already queues. ptxas reports it for each kernel and architecture.
+the kernel's data already queues. ptxas reports it for each kernel and architecture. The objects are
+then linked to the module of operators and loaded, whatever torch is installed: a build of torch
+without CUDA lacks one function that they call, which nobody misses before the first call.
 """
 
 from __future__ import annotations
@@ -10,11 +12,17 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import native_programs as programs
 import pytest
+import torch
+from cuda_check import OPERATORS
+
+from advrec import native, native_build
 
 pytestmark = pytest.mark.slow
 
@@ -23,39 +31,42 @@ HOT = ("row_sum", "score_kernel", "rank_kernel", "apply_kernel", "scatter", "dra
 
 
 def nvcc() -> str:
-    home = os.environ.get("CUDA_HOME")
-    found = shutil.which(f"{home}/bin/nvcc") if home else shutil.which("nvcc")
+    found = shutil.which("nvcc")
     if found is None:
         pytest.skip("no nvcc on this machine")
     return found
 
 
-def compiled(source: Path) -> str:
-    """What ptxas says of the kernels of one .cu, kept until an input changes."""
-    command = [nvcc(), "-std=c++20", "-O3", "-Xptxas", "-v"]
+def compiled(source: Path) -> tuple[Path, str]:
+    """The object of one .cu, kept until an input changes, and what ptxas said of its kernels."""
+    command = [nvcc(), *native_build.nvcc_flags(), "-Xptxas", "-v", "-Xcompiler", "-fPIC"]
     for name in ARCHITECTURES:
         command += ["-gencode", f"arch=compute_{name},code=sm_{name}"]
     newest = ARCHITECTURES[-1]
     command += ["-gencode", f"arch=compute_{newest},code=compute_{newest}"]
-    headers = [*sorted(source.parent.glob("*.cuh")), *sorted(source.parent.parent.glob("*.h"))]
+    headers = native_build.cuda_headers(programs.CSRC)
     folder = programs.FOLDER / f"nvcc-{programs.digest(command, [source, *headers])}"
-    report = folder / f"{source.stem}.ptxas"
+    made, report = folder / f"{source.stem}.o", folder / f"{source.stem}.ptxas"
     if not report.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        command += ["-c", str(source), "-o", str(folder / f"{source.stem}.o")]
+        command += ["-c", str(source), "-o", str(made)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[:4000]
         assert "warning" not in done.stderr, done.stderr[:4000]
         report.write_text(done.stderr)
-    return report.read_text()
+    return made, report.read_text()
+
+
+def all_compiled() -> list[tuple[Path, str]]:
+    sources = [path for path in native_build.cuda_sources(programs.CSRC) if path.suffix == ".cu"]
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        return list(pool.map(compiled, sources))
 
 
 @pytest.fixture(scope="module")
 def kernels() -> dict[str, dict[str, int]]:
     """Spilled bytes and registers of every kernel on every architecture."""
-    sources = sorted((programs.CSRC / "cuda").glob("*.cu"))
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        text = "\n".join(pool.map(compiled, sources))
+    text = "\n".join(report for _, report in all_compiled())
     found = {}
     pattern = (
         r"Compiling entry function '(\S+)' for '(\S+)'.*?"
@@ -89,3 +100,51 @@ def test_rows_of_up_to_128_values_leave_room_for_three_blocks(
     assert narrow
     # 65,536 registers, 256 threads a block
     assert max(k["registers"] for k in narrow) <= 65536 // (3 * 256)
+
+
+LOAD = """
+import importlib.util, os, sys
+import torch
+from advrec import native
+native.core(required=True)
+sys.setdlopenflags(os.RTLD_LAZY)
+spec = importlib.util.spec_from_file_location("_C_cuda", sys.argv[1])
+importlib.util.module_from_spec(spec)
+has = torch._C._dispatch_has_kernel_for_dispatch_key
+for name in sys.argv[2:]:
+    print(name, has(f"advrec::{name}", "CPU"), has(f"advrec::{name}", "CUDA"))
+"""
+
+
+@pytest.mark.skipif(not native.core(), reason="the compiled core is missing")
+def test_the_operators_for_cuda_link_and_load(tmp_path: Path) -> None:
+    torch_home = Path(torch.__file__).parent
+    include = [torch_home / "include", Path(sysconfig.get_paths()["include"])]
+    face = programs.Unit(
+        programs.CSRC / "ops_cuda.cpp",
+        ["-O1", "-fPIC", "-Wno-unused-parameter", *native_build.cuda_flags()],
+        [programs.CSRC, *include],
+    )
+    objects = [programs.compile_unit(face), *(made for made, _ in all_compiled())]
+    link = [
+        "-shared",
+        *native_build.cuda_link_flags(native_build.cuda_home()),
+        f"-L{torch_home / 'lib'}",
+    ]
+    libraries = ["-lcudart", "-ltorch_cpu", "-lc10"]
+    module = tmp_path / "_C_cuda.abi3.so"
+    command = [programs.compiler(), *map(str, objects), *link, *libraries, "-o", str(module)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[:4000]
+
+    runtime = [flag[2:] for flag in link if flag.startswith("-L")]
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(module), *OPERATORS],
+        env={**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(runtime)},
+        cwd=programs.ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines() == [f"{name} True True" for name in OPERATORS]

@@ -86,7 +86,8 @@ def image_features(
 
     Called again after an interruption it does only what is left, and what has changed since.
     Raises DataError naming the first file that is no image (`skip_unreadable`: it is left out and
-    listed), RunError for the remains of another encoder's extraction, UsageError for a batch_size below 1.
+    listed), RunError for the remains of another encoder's extraction, UsageError for a batch_size
+    below 1.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size is {batch_size}; wanted at least 1.")

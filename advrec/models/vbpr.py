@@ -30,6 +30,11 @@ class Distinct(NamedTuple):
         """Of ids of any shape."""
         return cls(*torch.unique(ids.long(), return_inverse=True))
 
+    def counts(self, like: Tensor) -> Tensor:  # [R, 1]
+        """How often each of the different ones was named, as numbers like another tensor's."""
+        times = torch.bincount(self.place.flatten(), minlength=len(self.ids))
+        return times.to(like).unsqueeze(1)
+
 
 class Rows(NamedTuple):
     """The rows that a batch names, each once, and the batch's triplets in numbers of these rows."""
@@ -125,7 +130,7 @@ class VBPR(Recommender):
         given = check_noise(noise, ("features", *self.tables("ego")))
         content = self._moved("features", None, given) @ self.weights()
         user, own = self.user_rows(None, given), self.own_rows(None, given)
-        return self._widened(user), self._joined(own, content)
+        return self.widened(user), self.joined(own, content)
 
     def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
         """BPR of each triplet [B]; noise of whole tables, or of the batch's own rows.
@@ -137,7 +142,8 @@ class VBPR(Recommender):
         rows = Rows.of(batch)
         content = self._moved("features", rows.items.ids, given) @ self.weights()
         user, own = self.user_rows(rows.users.ids, given), self.own_rows(rows.items.ids, given)
-        return self.bpr(user, own, content, rows)
+        vectors = (self.widened(user), self.joined(own, content))
+        return -functional.logsigmoid(ops.triplet_margin(*vectors, rows.triplets))
 
     def penalty(self, batch: Tensor) -> Tensor:
         """Σ ‖p_u‖² + reg_items·(‖v_i‖² + ‖v_j‖²) over the triplets, as AMR's code has it: no ½.
@@ -197,34 +203,32 @@ class VBPR(Recommender):
             return self.projection
         return torch.cat([self.projection, self.projection_bias], 1)
 
-    def bpr(
-        self,
-        user: Tensor,  # [Ru, …], of user_rows
-        own: Tensor,  # [Ri, …], of own_rows
-        content: Tensor,  # [Ri, w], features @ weights
-        rows: Rows,
-    ) -> Tensor:  # [B]
-        """softplus(−(ŷ_ui − ŷ_uj)) of each triplet, from the rows of its batch."""
-        vectors = (self._widened(user), self._joined(own, content))
-        return -functional.logsigmoid(ops.triplet_margin(*vectors, rows.triplets))
-
     def squares(self, user: Tensor, own: Tensor, content: Tensor, rows: Rows) -> Tensor:
         """`penalty` from the rows of a batch."""
         item = own + content if self.scorer == "amr" else own
-        by_user = user.square().sum(1).index_select(0, rows.users.place)
-        by_item = item.square().sum(1).index_select(0, rows.items.place.flatten())
+        by_user = rows.users.counts(user) * user.square()
+        by_item = rows.items.counts(item) * item.square()
         return by_user.sum() + self.reg_items * by_item.sum()
 
-    def _widened(self, user: Tensor) -> Tensor:  # p; or (p, θ, 1)
+    def widened(self, user: Tensor) -> Tensor:
+        """User vectors from user rows: p; or (p, θ, 1)."""
         if self.scorer == "amr":
             return user
         return torch.cat([user, user.new_ones(len(user), 1)], 1)
 
-    def _joined(self, own: Tensor, content: Tensor) -> Tensor:  # q + E c; or (q, E c, b + b'·c)
+    def joined(self, own: Tensor, content: Tensor) -> Tensor:
+        """Item vectors from what an item has: q + E c; or (q, E c, b + b'·c)."""
         if self.scorer == "amr":
             return own + content
         item, bias = own[:, : self.dim], own[:, self.dim :]
         return torch.cat([item, content[:, : self.dim], bias + content[:, self.dim :]], 1)
+
+    def parts(self, slopes: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a gradient in item vectors, that in an item's own rows and that in its content."""
+        if self.scorer == "amr":
+            return slopes, slopes
+        item, bias = slopes[:, : self.dim], slopes[:, 2 * self.dim :]
+        return torch.cat([item, bias], 1), slopes[:, self.dim :]
 
     def _moved(self, key: str, ids: Tensor | None, noise: Noise) -> Tensor:
         """The rows `ids` of a table (None: all) with its noise added, if it has any.

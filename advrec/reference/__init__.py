@@ -8,7 +8,7 @@ from advrec.reference.philox import philox4x32
 from advrec.reference.propagate import propagate
 from advrec.reference.rank import Ranking, rank_scores, rank_topk
 from advrec.reference.sample import sample_triplets
-from advrec.reference.triplet import normalize_rows, triplet_margin
+from advrec.reference.triplet import normalize_rows, triplet_margin, triplet_margin_backward
 
 __all__ = [
     "KINDS",
@@ -21,4 +21,5 @@ __all__ = [
     "rank_topk",
     "sample_triplets",
     "triplet_margin",
+    "triplet_margin_backward",
 ]

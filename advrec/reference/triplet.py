@@ -20,6 +20,24 @@ def triplet_margin(
     return (users * positive).sum(1) - (users * negative).sum(1)
 
 
+def triplet_margin_backward(
+    grad: Tensor,  # [B]
+    user_table: Tensor,  # [U, d]
+    item_table: Tensor,  # [I, d]
+    triplets: Tensor,  # [3, B] int32: u, i, j
+) -> tuple[Tensor, Tensor]:  # [U, d], [I, d]
+    """The gradient of Σ_b grad[b]·margin[b] in both tables; that of a row is summed."""
+    users = user_table.index_select(0, triplets[0])
+    positive = item_table.index_select(0, triplets[1])
+    negative = item_table.index_select(0, triplets[2])
+    by_item = grad.unsqueeze(1) * users
+    d_user = torch.zeros_like(user_table)
+    d_item = torch.zeros_like(item_table)
+    d_user.index_add_(0, triplets[0], grad.unsqueeze(1) * (positive - negative))
+    d_item.index_add_(0, triplets[1], by_item).index_add_(0, triplets[2], by_item, alpha=-1)
+    return d_user, d_item
+
+
 def normalize_rows(
     x: Tensor,  # [R, d]
     eps: float,

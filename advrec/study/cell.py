@@ -133,9 +133,11 @@ def _trained(
         name: options[name] for name in ("threads", "kernels") if name in options
     }
     trained_by_parent = -1
+    parent = None if cell.parent is None else Run.open(runs / cell.parent)
+    if parent is not None and not parent.progress.finished:
+        raise RunError(f"The pretraining {parent.path} is not finished.")
     if cell.kind == "continued":
-        assert cell.parent is not None
-        parent = Run.open(runs / cell.parent)
+        assert parent is not None
         before, trained_by_parent = dict(parent.progress.seconds), parent.progress.epoch
         if not path.exists():
             _copy(parent.path, path)
@@ -147,12 +149,10 @@ def _trained(
         if run.progress.finished and run.progress.epoch > trained_by_parent:
             return run, load_model(run, dataset, options.get("device", "auto")), before
         result = advrec.resume(run, dataset, on_event=_teller(tell), **changes)
-    elif cell.parent is None:
+    elif parent is None:
         result = advrec.pretrain(dataset, out=path, on_event=_teller(tell), **options)
     else:
-        result = advrec.adv_train(
-            dataset, runs / cell.parent, out=path, on_event=_teller(tell), **options
-        )
+        result = advrec.adv_train(dataset, parent, out=path, on_event=_teller(tell), **options)
     return result.run, result.model, before
 
 
@@ -223,8 +223,8 @@ def main() -> int:
         if task["threads"]:
             native.set_threads(task["threads"])
         say({"done": make_cell(cell, Path(task["out"]), lambda news: say({"progress": news}))})
-    except Interrupted:
-        say({"stopped": True})
+    except Interrupted as error:
+        say({"stopped": str(error)})
     except AdvrecError as error:
         say({"failed": str(error), "hint": error.hint})
     answers.close()

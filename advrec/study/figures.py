@@ -12,6 +12,9 @@ from advrec.report import Curve
 from advrec.study.results import Line, Noise
 from advrec.study.spec import PRETRAINED
 
+FEW = 3
+"""Seeds below which no interval is drawn: that of two would hide everything else."""
+
 
 def draw(lines: Sequence[Line], metric: str, out: Path) -> Iterator[tuple[str, Path]]:
     """Draw all figures into `out`; yields what each shows and where it is.
@@ -38,9 +41,11 @@ def _curves(line: Line, metric: str) -> Iterator[Curve]:
         for kind in line.measures.noise:
             noises = [Noise(site, kind, eps) for eps in line.measures.eps]
             figures = [line.summary(metric, noise) for noise in noises]
-            intervals = clean.n > 1
+            intervals = clean.n >= FEW
             yield Curve(
-                model=line.model if len(line.measures.sites) == 1 else f"{line.model}, {site}",
+                model=line.model
+                if len(line.measures.sites) == 1
+                else f"{line.model}, noise at {site}",
                 training=line.training,
                 noise="random" if kind == "random" else "adversarial",
                 clean=clean.mean,

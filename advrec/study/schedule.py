@@ -121,6 +121,8 @@ class Schedule:
             self._tell("done", cell=cell, result=answer["done"])
         elif "failed" in answer:
             self._fail(cell, answer["failed"], answer["hint"])
+        elif "stopped" in answer:  # and not by this study, which would not be listening any more
+            self._fail(cell, answer["stopped"], "all of it is saved; the same command goes on")
         elif "ended" in answer:
             self._running.pop(key).close()
             if answer["code"] is not None:

@@ -107,9 +107,10 @@ def cost_table(lines: Sequence[Line]) -> Table:
     """Epochs, time and memory of every line, means over its seeds."""
     columns = (
         *map(Column, ("data", "model", "training")),
+        Column("seeds"),
         Column("epochs"),
         Column("best epoch"),
-        Column("ms an epoch", ".3g"),
+        Column("s an epoch", ".3f"),
         Column("training s", ".1f"),
         Column("validation s", ".1f"),
         Column("measuring s", ".1f"),
@@ -127,9 +128,10 @@ def cost_table(lines: Sequence[Line]) -> Table:
                 line.data,
                 line.model,
                 line.training,
+                len(line.results),
                 _epochs(line),
                 _range([result["best_epoch"] for result in line.results.values()]),
-                1000 * train / own if own else math.nan,
+                train / own if own else math.nan,
                 train,
                 line.mean("seconds", "evaluate"),
                 line.mean("seconds", "measure"),

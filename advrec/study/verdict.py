@@ -66,10 +66,9 @@ def difference(found: Comparison) -> str:
 
 def _tally(tests: Sequence[Test]) -> str:
     """`it helps in 2 of 3. **It does not help**: …`"""
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[Test]] = {}
     for test in tests:
-        at = "" if test.noise is None else f" (ε {test.noise.eps:g} at {test.noise.site})"
-        groups.setdefault(test.verdict, []).append(test.line.label + at)
+        groups.setdefault(test.verdict, []).append(test)
     if set(groups) == {"untested"}:
         return "one seed alone tests nothing."
     text = f"adversarial training helps in {len(groups.get('helps', []))} of {len(tests)} cases."
@@ -78,9 +77,23 @@ def _tally(tests: Sequence[Test]) -> str:
         ("no difference", "**It does not help**, no difference can be told"),
         ("untested", "One seed alone tests nothing"),
     ):
-        if labels := groups.get(verdict):
-            text += f" {words}: {'; '.join(labels)}."
+        if found := groups.get(verdict):
+            text += f" {words}: {'; '.join(_named(found))}."
     return text
+
+
+def _named(tests: Sequence[Test]) -> list[str]:
+    """`debian / MF / APR (ego ε 0.5/1)`: each line once, with its sites and their ε."""
+    lines: dict[str, dict[str, list[str]]] = {}
+    for test in tests:
+        sites = lines.setdefault(test.line.label, {})
+        if test.noise is not None:
+            sites.setdefault(test.noise.site, []).append(f"{test.noise.eps:g}")
+    named = []
+    for label, sites in lines.items():
+        at = ", ".join(f"{site} ε {'/'.join(eps)}" for site, eps in sites.items())
+        named.append(f"{label} ({at})" if at else label)
+    return named
 
 
 def _clean(tests: Sequence[Test]) -> str:

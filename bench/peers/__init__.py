@@ -1,4 +1,4 @@
-"""The alternatives, each behind the same small face. None is vendored; each says if it is missing."""
+"""The alternatives, each behind a small face. None is vendored; each says if it is missing."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.objective import Setting, Step
 from bench.workload import Workload
@@ -57,8 +57,8 @@ class _TwoTables:
         total, clean, adversarial = self.losses(batch)
         self.optimizer.zero_grad()
         total.backward()
-        tables: tuple[nn.Embedding, ...] = (self.model.embedding_user, self.model.embedding_item)
-        gradient = torch.cat([table.weight.grad.clone() for table in tables])
+        weights = (self.model.embedding_user.weight, self.model.embedding_item.weight)
+        gradient = torch.cat([weight.grad for weight in weights])
         return Step(float(clean.detach()), float(adversarial.detach()), gradient)
 
     def step(self, batch: Tensor) -> None:

@@ -190,7 +190,8 @@ int64_t window_steps(int64_t batch_size, int64_t n_rows) {
   constexpr int64_t kMostSteps = 32, kMostTriplets = 1 << 17;
   int64_t steps = kMostSteps;
   // A sort key holds the batch above the row in 32 bits.
-  while (steps > 1 && (steps * batch_size > kMostTriplets || bits_for(steps) + bits_for(n_rows) > 32))
+  while (steps > 1 &&
+         (steps * batch_size > kMostTriplets || bits_for(steps) + bits_for(n_rows) > 32))
     steps /= 2;
   return steps;
 }

@@ -67,8 +67,14 @@ struct Window {
 
   int64_t max_entries() const { return 3 * batches * capacity; }
   Batch batch(int64_t w) const {
-    return {triplets + 3 * w * capacity, slots + 3 * w * capacity, rows, begin, places,
-            slot_base + w, info + w, capacity};
+    return {triplets + 3 * w * capacity,
+            slots + 3 * w * capacity,
+            rows,
+            begin,
+            places,
+            slot_base + w,
+            info + w,
+            capacity};
   }
 };
 

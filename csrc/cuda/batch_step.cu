@@ -9,8 +9,8 @@ struct Margins {
 
 // p.(q - r) and, for norm = sample, |p|^2 and |q - r|^2, by a group of lanes.
 template <int VEC, bool SAMPLE>
-__device__ inline Margins margins(const Vectors& x, int64_t b, int64_t capacity,
-                                  const Lanes& lanes, int dim) {
+__device__ inline Margins margins(const Vectors& x, int64_t b, int64_t capacity, const Lanes& lanes,
+                                  int dim) {
   const float* const p = x.users + int64_t(x.index(kUser, b, capacity)) * dim;
   const float* const q = x.items + int64_t(x.index(kPositive, b, capacity)) * dim;
   const float* const r = x.items + int64_t(x.index(kNegative, b, capacity)) * dim;
@@ -36,9 +36,8 @@ __device__ inline Margins margins(const Vectors& x, int64_t b, int64_t capacity,
 }
 
 template <class Row>
-__global__ void __launch_bounds__(kThreads)
-    score_kernel(Batch batch, Vectors x, int dim, int width, float factor, float* slope,
-                 float* loss) {
+__global__ void __launch_bounds__(kThreads) score_kernel(Batch batch, Vectors x, int dim, int width,
+                                                         float factor, float* slope, float* loss) {
   const Lanes lanes(width);
   const int64_t mine = (int64_t(blockIdx.x) * kWarps + lanes.warp) * lanes.groups + lanes.group;
   const int64_t n = batch.info->count, b = mine < n ? mine : n - 1;
@@ -67,35 +66,11 @@ __global__ void __launch_bounds__(kThreads)
   const float a = flat || m.squares_items == 0 ? 0.0f : eps / sqrtf(m.squares_items);
   const float c = flat || m.squares_user == 0 ? 0.0f : eps / sqrtf(m.squares_user);
   // (p - a D).(D - 2c p)
-  const float margin =
-      m.clean - 2 * c * m.squares_user - a * m.squares_items + 2 * a * c * m.clean;
+  const float margin = m.clean - 2 * c * m.squares_user - a * m.squares_items + 2 * a * c * m.clean;
   losses.perturbed[b] = bpr_loss(margin, &s);
   slopes.perturbed[b] = adv_weight * weight * s;
   slopes.item_scale[b] = a;
   slopes.user_scale[b] = c;
-}
-
-// Adds the penalty's gradient, gamma * weight * places * x, of the row as it was before the step.
-template <class Row>
-__device__ inline void update_row(const Batch& batch, const RowUpdate& u, int64_t s, int64_t r,
-                                  Row& grad, const Lanes& lanes, int dim) {
-  const Table<float>& t = u.table;
-  float penalty = 0;
-  if (s >= 0 && u.reg != 0) {
-    const Span span = batch.span(s);
-    penalty = u.reg * batch.info->weight * float(span.end - span.begin);
-  }
-  const OptimStep step = batch.info->optim;
-  Row::each(lanes, dim, [&](int b, int column) {
-    Pack<Row::kVec> g = grad.block[b];
-    const int64_t at = r * dim + column;
-    if (penalty != 0) {
-      const Pack<Row::kVec> x = load<Row::kVec>(t.value + at);
-#pragma unroll
-      for (int i = 0; i < Row::kVec; ++i) g.v[i] = fmaf(penalty, x.v[i], g.v[i]);
-    }
-    update<Row::kVec>(u.kind, step, t.value, t.state1, t.state2, at, g);
-  });
 }
 
 struct FinishGradient {
@@ -110,8 +85,8 @@ struct FinishGradient {
     if (out.moved || out.squares) {
       const float squares = row.squares(lanes, dim);
       if (out.squares && lanes.lane == 0) out.squares[s] = squares;
-      if (out.moved) write_moved(row, squares, out.eps, own_vector(s, dim), out.moved + s * dim,
-                                 lanes, dim);
+      if (out.moved)
+        write_moved(row, squares, out.eps, own_vector(s, dim), out.moved + s * dim, lanes, dim);
     }
     if (lanes.group != 0) return;
     if (out.update.table.value)
@@ -179,23 +154,12 @@ __global__ void __launch_bounds__(kThreads)
     if (s >= batch.n_slots()) return;
     r = batch.row(s);
   }
-  float penalty = 0;
-  if (s >= 0 && update.reg != 0) {
-    const Span span = batch.span(s);
-    penalty = update.reg * batch.info->weight * float(span.end - span.begin);
-  }
-  const Table<float>& t = update.table;
   const OptimStep step = batch.info->optim;
+  const float penalty = penalty_of(batch, update.reg, s);
   for (int column = int(threadIdx.x) % kWarp * VEC; column < dim; column += kWarp * VEC) {
-    const int64_t at = r * dim + column;
     Pack<VEC> g{};
     if (s >= 0) g = load<VEC>(grad + s * dim + column);
-    if (penalty != 0) {
-      const Pack<VEC> x = load<VEC>(t.value + at);
-#pragma unroll
-      for (int i = 0; i < VEC; ++i) g.v[i] = fmaf(penalty, x.v[i], g.v[i]);
-    }
-    advrec::cuda::update<VEC>(update.kind, step, t.value, t.state1, t.state2, at, g);
+    update_values<VEC>(update, step, penalty, r * dim + column, g);
   }
 }
 
@@ -212,8 +176,7 @@ void launch_score(const Kernel& kernel, const Batch& batch, const Vectors& x, in
 
 }  // namespace
 
-StepSpace take_step_space(Arena& arena, int64_t capacity, int64_t dim,
-                          const Adversary& adversary) {
+StepSpace take_step_space(Arena& arena, int64_t capacity, int64_t dim, const Adversary& adversary) {
   StepSpace space{};
   const bool adversarial = adversary.weight != 0, sample = adversary.norm == Norm::kSample;
   space.slopes.clean = arena.take<float>(capacity);
@@ -235,8 +198,8 @@ StepSpace take_step_space(Arena& arena, int64_t capacity, int64_t dim,
 
 void score(const Batch& batch, const Vectors& x, int64_t dim, float factor, float* slope,
            float* loss, void* stream) {
-  launch_score([](auto row) { return &score_kernel<decltype(row)>; }, batch, x, dim, stream,
-               factor, slope, loss);
+  launch_score([](auto row) { return &score_kernel<decltype(row)>; }, batch, x, dim, stream, factor,
+               slope, loss);
 }
 
 void gradient(const Batch& batch, const Vectors& x, const Slopes& slopes, const GradientOut& out,
@@ -245,8 +208,8 @@ void gradient(const Batch& batch, const Vectors& x, const Slopes& slopes, const 
            vec, stream);
 }
 
-void joint_scale(const float* squares, const int32_t* range, int64_t rows, double eps,
-                 float* scale, void* stream) {
+void joint_scale(const float* squares, const int32_t* range, int64_t rows, double eps, float* scale,
+                 void* stream) {
   launch(&joint_scale_kernel, 1, kJointThreads, stream, squares, range, rows, eps, scale);
 }
 
@@ -294,9 +257,8 @@ void apply(const Batch& batch, const float* grad, const RowUpdate& update, const
   const Table<float>& t = update.table;
   const int64_t n_rows = t.n_users + t.n_items;
   with_vec(t.dim, aligned(t.value, t.state1, t.state2), [&](auto row) {
-    launch(&apply_kernel<decltype(row)>,
-           ceil_div(slot_of ? n_rows : 3 * batch.capacity, kWarps), kThreads, stream, batch, grad,
-           update, slot_of, n_rows, int(t.dim));
+    launch(&apply_kernel<decltype(row)>, ceil_div(slot_of ? n_rows : 3 * batch.capacity, kWarps),
+           kThreads, stream, batch, grad, update, slot_of, n_rows, int(t.dim));
   });
 }
 

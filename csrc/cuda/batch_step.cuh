@@ -16,49 +16,77 @@ struct StepSpace {
 
 StepSpace take_step_space(Arena& arena, int64_t capacity, int64_t dim, const Adversary& adversary);
 
-// The row update of MF, or null pointers: then gradients only go to StepSpace.grad.
+// How a table's row follows its gradient.
 struct RowUpdate {
   Table<float> table;
   OptimKind kind;
   float reg;  // gamma
 };
 
-// slopes.clean[b] = factor * weight * dL/d margin at x, loss[b] unweighted.
+// The penalty's gradient is this times the row: gamma * weight * places of slot s (negative: none).
+__device__ inline float penalty_of(const Batch& batch, float reg, int64_t s) {
+  if (s < 0 || reg == 0) return 0;
+  const Span span = batch.span(s);
+  return reg * batch.info->weight * float(span.end - span.begin);
+}
+
+// Moves VEC values of the table at `at`, after adding the penalty of the values as they were.
+template <int VEC>
+__device__ inline void update_values(const RowUpdate& u, const OptimStep& step, float penalty,
+                                     int64_t at, Pack<VEC> grad) {
+  const Table<float>& t = u.table;
+  if (penalty != 0) {
+    const Pack<VEC> x = load<VEC>(t.value + at);
+#pragma unroll
+    for (int i = 0; i < VEC; ++i) grad.v[i] = fmaf(penalty, x.v[i], grad.v[i]);
+  }
+  update<VEC>(u.kind, step, t.value, t.state1, t.state2, at, grad);
+}
+
+template <class Row>
+__device__ inline void update_row(const Batch& batch, const RowUpdate& u, int64_t s, int64_t r,
+                                  const Row& grad, const Lanes& lanes, int dim) {
+  const OptimStep step = batch.info->optim;
+  const float penalty = penalty_of(batch, u.reg, s);
+  Row::each(lanes, dim, [&](int b, int column) {
+    update_values<Row::kVec>(u, step, penalty, r * dim + column, grad.block[b]);
+  });
+}
+
+// slope[b] = factor * weight * dL/d margin at x; loss[b] is unweighted.
 void score(const Batch& batch, const Vectors& x, int64_t dim, float factor, float* slope,
            float* loss, void* stream);
 
-// grad = clean gradient at x. With `moved`: x + eps * unit gradient of every slot; with `squares`:
-// its |gradient|^2. With slot_of: notes every row's slot. Norm sample (slopes.perturbed set) adds
-// the adversarial gradient.
+// What becomes of every slot's gradient at x.
 struct GradientOut {
-  float* grad;
-  const float* add_to = nullptr;  // [slots, dim] added first
-  float* moved = nullptr;
+  float* grad;                    // [slots, dim] where it goes,
+  const float* add_to = nullptr;  // [slots, dim] after this was added;
+  RowUpdate update{};             // with a table: it moves the row instead
+  float* moved = nullptr;         // [slots, dim] x + eps * gradient / |gradient|
   float eps = 0;
-  float* squares = nullptr;
-  int32_t* slot_of = nullptr;
-  // With value set, the row is updated with the gradient instead of storing it.
-  RowUpdate update{};
+  float* squares = nullptr;    // [slots] |gradient|^2
+  int32_t* slot_of = nullptr;  // [N] the slot of each row of the batch is noted here
 };
 void gradient(const Batch& batch, const Vectors& x, const Slopes& slopes, const GradientOut& out,
               int64_t dim, bool aligned, void* stream);
 
 // *scale = eps / sqrt(sum of squares[0, n)), zero if that is zero; n = range[1] - range[0], or
 // `rows` without a range.
-void joint_scale(const float* squares, const int32_t* range, int64_t rows, double eps,
-                 float* scale, void* stream);
+void joint_scale(const float* squares, const int32_t* range, int64_t rows, double eps, float* scale,
+                 void* stream);
 
-// Clean score, perturbation, score again, at x; the clean slopes, and whatever `last` asks for at
-// the end. `plain` vectors: space.grad has the result when last.update is not set.
 struct Losses {
   float* clean;
   float* perturbed;
 };
+
+// Scores, gradient, perturbation, scores and gradient there. space.grad has the whole gradient of
+// every slot, unless `update` has a table and norm is row or joint: then the rows have been moved.
 void batch_step(const Batch& batch, const Vectors& x, const StepSpace& space,
                 const Adversary& adversary, const Losses& losses, const RowUpdate& update,
                 int32_t* slot_of, int64_t dim, void* stream);
 
-// Adds grad's penalty and moves the table's rows: those of the batch, or with slot_of all of them.
+// Moves the table's rows against grad: those of the batch, or with slot_of all of them.
 void apply(const Batch& batch, const float* grad, const RowUpdate& update, const int32_t* slot_of,
            void* stream);
 

@@ -42,8 +42,12 @@ void launch(void (*kernel)(P...), int64_t blocks, int threads, void* stream, con
 // row, and 32 / width groups work on different rows or terms at the same time.
 struct Lanes {
   __device__ explicit Lanes(int width)
-      : lane(int(threadIdx.x) % kWarp), warp(int(threadIdx.x) / kWarp), width(width),
-        column(lane & (width - 1)), group(lane / width), groups(kWarp / width) {}
+      : lane(int(threadIdx.x) % kWarp),
+        warp(int(threadIdx.x) / kWarp),
+        width(width),
+        column(lane & (width - 1)),
+        group(lane / width),
+        groups(kWarp / width) {}
   int lane, warp, width, column, group, groups;
 };
 

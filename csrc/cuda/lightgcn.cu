@@ -32,8 +32,8 @@ Adversary final_adversary(Adversary adversary) {
   return adversary;
 }
 
-Space take_space(Arena& arena, const Table<float>& table, int64_t layers,
-                 const Schedule& schedule, const Adversary& adversary) {
+Space take_space(Arena& arena, const Table<float>& table, int64_t layers, const Schedule& schedule,
+                 const Adversary& adversary) {
   const int64_t n = table.n_users + table.n_items, dim = table.dim, batch = schedule.batch_size;
   Space space{};
   space.window = take_window(arena, window_steps(batch, n), batch, true);
@@ -75,25 +75,7 @@ struct FinishBackward {
       if (lanes.lane == 0) squares[r] = sum;
       return;
     }
-    if (lanes.group != 0) return;
-    float penalty = 0;
-    if (update.reg != 0) {
-      if (const int64_t s = base.index(r); s >= 0) {
-        const Span span = batch.span(s);
-        penalty = update.reg * batch.info->weight * float(span.end - span.begin);
-      }
-    }
-    const OptimStep step = batch.info->optim;
-    Row::each(lanes, dim, [&](int b, int column) {
-      Pack<Row::kVec> g = row.block[b];
-      const int64_t at = r * dim + column;
-      if (penalty != 0) {
-        const Pack<Row::kVec> x = load<Row::kVec>(t.value + at);
-#pragma unroll
-        for (int i = 0; i < Row::kVec; ++i) g.v[i] = fmaf(penalty, x.v[i], g.v[i]);
-      }
-      advrec::cuda::update<Row::kVec>(update.kind, step, t.value, t.state1, t.state2, at, g);
-    });
+    if (lanes.group == 0) update_row(batch, update, base.index(r), r, row, lanes, dim);
   }
 };
 
@@ -107,10 +89,14 @@ __global__ void __launch_bounds__(kThreads)
 class Step {
  public:
   Step(const Table<float>& table, const Adjacency<float>& graph, int64_t layers,
-       const Schedule& schedule, const Adversary& adversary, const Optim& optim,
-       const Space& space)
-      : table_(table), graph_(graph), layers_(layers), adversary_(adversary), space_(space),
-        update_{table, optim.kind, float(schedule.reg)}, beta_(1.0f / float(layers + 1)) {}
+       const Schedule& schedule, const Adversary& adversary, const Optim& optim, const Space& space)
+      : table_(table),
+        graph_(graph),
+        layers_(layers),
+        adversary_(adversary),
+        space_(space),
+        update_{table, optim.kind, float(schedule.reg)},
+        beta_(1.0f / float(layers + 1)) {}
 
   void run(const Batch& batch, const Losses& losses, void* stream) const {
     const Vectors x = slot_vectors(batch, space_.final);
@@ -121,8 +107,8 @@ class Step {
     if (perturbs_ego(adversary_)) {
       perturb(batch, stream);
       forward(batch, space_.moved, stream);
-      score(batch, x, table_.dim, float(adversary_.weight), step.slopes.perturbed,
-            losses.perturbed, stream);
+      score(batch, x, table_.dim, float(adversary_.weight), step.slopes.perturbed, losses.perturbed,
+            stream);
       GradientOut total{step.grad};
       total.add_to = step.grad;
       gradient(batch, x, Slopes{step.slopes.perturbed}, total, table_.dim, true, stream);
@@ -203,8 +189,8 @@ int64_t lightgcn_steps_workspace(const Table<float>& table, int64_t layers,
 
 void lightgcn_steps(const Table<float>& table, const Adjacency<float>& graph, int64_t layers,
                     const Positives& pos, const SampleSpec& sample, const Schedule& schedule,
-                    const Adversary& adversary, const Optim& optim, void* workspace,
-                    double* stats, void* stream) {
+                    const Adversary& adversary, const Optim& optim, void* workspace, double* stats,
+                    void* stream) {
   Arena arena(workspace);
   const Space space = take_space(arena, table, layers, schedule, adversary);
   const Window& window = space.window;

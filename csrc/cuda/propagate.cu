@@ -12,10 +12,9 @@ void propagate_layer(const Adjacency<float>& graph, const Rows& x, const Rows& b
     sum_rows(GraphTerms<false>{graph, x, true}, finish, graph.rows, dim, vec, stream);
 }
 
-void propagate_to_list(const Adjacency<float>& graph, const float* x, const float* base,
-                       float beta, int64_t dim, bool gather, const int32_t* list,
-                       const int32_t* range, int64_t max_list, int32_t* slot_of, float* out,
-                       void* stream) {
+void propagate_to_list(const Adjacency<float>& graph, const float* x, const float* base, float beta,
+                       int64_t dim, bool gather, const int32_t* list, const int32_t* range,
+                       int64_t max_list, int32_t* slot_of, float* out, void* stream) {
   sum_rows(GraphTerms<false>{graph, Rows{x}, gather, list, range},
            StoreLayer{out, Rows{base}, beta, list, range, slot_of}, max_list, dim,
            aligned(x, base, out), stream);

@@ -86,9 +86,8 @@ void propagate_layer(const Adjacency<float>& graph, const Rows& x, const Rows& b
                      int64_t dim, float* out, void* stream);
 
 // The same on the nodes of `list` only, from dense x and base; notes their slots.
-void propagate_to_list(const Adjacency<float>& graph, const float* x, const float* base,
-                       float beta, int64_t dim, bool gather, const int32_t* list,
-                       const int32_t* range, int64_t max_list, int32_t* slot_of, float* out,
-                       void* stream);
+void propagate_to_list(const Adjacency<float>& graph, const float* x, const float* base, float beta,
+                       int64_t dim, bool gather, const int32_t* list, const int32_t* range,
+                       int64_t max_list, int32_t* slot_of, float* out, void* stream);
 
 }  // namespace advrec::cuda

@@ -3,8 +3,8 @@
 //
 // A block ranks 32 users, eight a warp, against tiles of 128 items, four a lane. Vectors are staged
 // in shared memory 32 values at a time. Every score is one chain of fused multiply-adds over the
-// dimension, in order, so it has the same bits wherever it is computed. A warp then scans its users'
-// scores of the tile against each user's threshold; what passes is appended to a list of the
+// dimension, in order, so it has the same bits wherever it is computed. A warp then scans its
+// users' scores of the tile against each user's threshold; what passes is appended to a list of the
 // user's in the workspace, which is sorted and cut when it is full. Memory does not grow with the
 // catalogue. Relevant items are kept out of the scan and merged in at the end behind their equals,
 // so that ties count against the hit.
@@ -163,10 +163,10 @@ __device__ inline void cut(const Ranking& r, Candidate* list, float& threshold, 
 __device__ inline void take(const Ranking& r, int64_t u, int64_t first_item, float* scores,
                             Progress& progress, Candidate* list, int lane) {
   const int64_t n = r.n_items - first_item < kItems ? r.n_items - first_item : kItems;
-  const int64_t mask_at = strike_out(r.mask, progress.mask_at, r.mask.indptr[u + 1], first_item, n,
-                                     scores, lane);
-  const int64_t relevant_at = strike_out(r.relevant, progress.relevant_at,
-                                         r.relevant.indptr[u + 1], first_item, n, scores, lane);
+  const int64_t mask_at =
+      strike_out(r.mask, progress.mask_at, r.mask.indptr[u + 1], first_item, n, scores, lane);
+  const int64_t relevant_at = strike_out(r.relevant, progress.relevant_at, r.relevant.indptr[u + 1],
+                                         first_item, n, scores, lane);
   __syncwarp();
   if (r.above) {
     for (int64_t at = r.relevant.indptr[u]; at < r.relevant.indptr[u + 1]; ++at) {
@@ -251,9 +251,7 @@ __global__ void __launch_bounds__(kRankThreads) rank_kernel(const Ranking r) {
   const int64_t left = r.last_user - block_user - warp * kUsersEach;
   const int members = int(left < 0 ? 0 : left < kUsersEach ? left : kUsersEach);
   const int64_t first = block_user + warp * kUsersEach;
-  const auto list_of = [&](int m) {
-    return r.lists + (first + m - r.first_user) * r.capacity;
-  };
+  const auto list_of = [&](int m) { return r.lists + (first + m - r.first_user) * r.capacity; };
 
   for (int m = 0; m < members; ++m) {
     const int64_t u = first + m;
@@ -298,19 +296,19 @@ int64_t rank_workspace(int64_t n_users, int64_t n_items, int64_t k, int64_t n_re
   return arena.used();
 }
 
-void rank(const float* users_or_scores, const float* item_vectors, int64_t n_users,
-          int64_t n_items, int64_t dim, const Lists& mask, const Lists& relevant,
-          int64_t n_relevant, int64_t k, int32_t* ids, float* scores, uint8_t* hits,
-          int64_t* above, void* workspace, int64_t workspace_bytes, void* stream) {
-  Ranking r{users_or_scores, item_vectors, n_users, n_items, int(dim), mask, relevant, k,
-            ids,             scores,       hits,    above,   nullptr,  nullptr, 0, 0, 0};
+void rank(const float* users_or_scores, const float* item_vectors, int64_t n_users, int64_t n_items,
+          int64_t dim, const Lists& mask, const Lists& relevant, int64_t n_relevant, int64_t k,
+          int32_t* ids, float* scores, uint8_t* hits, int64_t* above, void* workspace,
+          int64_t workspace_bytes, void* stream) {
+  Ranking r{users_or_scores, item_vectors, n_users, n_items, int(dim), mask, relevant, k, ids,
+            scores,          hits,         above,   nullptr, nullptr,  0,    0,        0};
   Arena arena(workspace);
   r.relevant_score = arena.take<float>(n_relevant);
   r.lists = arena.take<Candidate>(0);
   r.capacity = list_capacity(n_items, k);
   const int64_t list = r.capacity * int64_t(sizeof(Candidate));
-  const int64_t room = workspace_bytes - (reinterpret_cast<char*>(r.lists) -
-                                          static_cast<char*>(workspace));
+  const int64_t room =
+      workspace_bytes - (reinterpret_cast<char*>(r.lists) - static_cast<char*>(workspace));
   const int64_t round = room / (kUsers * list) * kUsers;
   if (round < 1) throw std::runtime_error("The workspace of rank is too small");
   for (int64_t u = 0; u < n_users; u += round) {

@@ -38,8 +38,8 @@ __device__ inline Term hand_round(const Term& mine, int from) {
 }
 
 template <class Source, class Row>
-__device__ inline void add_term(const Source& source, const Term& term, const Lanes& lanes,
-                                int dim, Row& sum) {
+__device__ inline void add_term(const Source& source, const Term& term, const Lanes& lanes, int dim,
+                                Row& sum) {
   constexpr int VEC = Row::kVec;
   if (term.single >= 0) {
     const float* const x = source.singles() + int64_t(term.single) * dim;
@@ -127,8 +127,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(typename Shape::Row) <= 32 ? 
     if (lanes.group == 0) sum.write(partial[lanes.warp], lanes, dim);
     __syncthreads();
     if (lanes.warp == 0) {
-      for (int other = 1; other < kWarps; ++other)
-        sum.scale_add(1, partial[other], lanes, dim);
+      for (int other = 1; other < kWarps; ++other) sum.scale_add(1, partial[other], lanes, dim);
       sum.scale(source.scale(hub), lanes, dim);
       finish(hub, sum, lanes, dim);
     }

@@ -25,9 +25,9 @@ __device__ inline Triplet draw_triplet(const Positives& pos, uint64_t seed, uint
     const int64_t begin = pos.indptr[out.user], degree = pos.indptr[out.user + 1] - begin;
     out.positive = pos.items[begin + sampler::below(words.w[1], degree)];
   }
-  out.negative = sampler::negative(pos.items + pos.indptr[out.user],
-                                   pos.items + pos.indptr[out.user + 1], pos.n_items, seed, epoch,
-                                   uint64_t(t));
+  out.negative =
+      sampler::negative(pos.items + pos.indptr[out.user], pos.items + pos.indptr[out.user + 1],
+                        pos.n_items, seed, epoch, uint64_t(t));
   return out;
 }
 

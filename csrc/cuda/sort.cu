@@ -20,7 +20,8 @@ __global__ void __launch_bounds__(kSortThreads)
     if (at < *n) atomicAdd(&found[digit_of(keys[at], shift)], 1);
   }
   __syncthreads();
-  if (threadIdx.x < kDigits) counts[int(threadIdx.x) * tiles + int(blockIdx.x)] = found[threadIdx.x];
+  if (threadIdx.x < kDigits)
+    counts[int(threadIdx.x) * tiles + int(blockIdx.x)] = found[threadIdx.x];
 }
 
 // origins_in is null in the first pass: a key's origin is then its place.

@@ -12,8 +12,7 @@ __global__ void __launch_bounds__(kThreads)
                   float* margin) {
   constexpr int VEC = Row::kVec;
   const Lanes lanes(width);
-  const int64_t mine =
-      (int64_t(blockIdx.x) * kWarps + lanes.warp) * lanes.groups + lanes.group;
+  const int64_t mine = (int64_t(blockIdx.x) * kWarps + lanes.warp) * lanes.groups + lanes.group;
   const int64_t b = mine < count ? mine : count - 1;
   const int32_t u = triplets[b], i = triplets[count + b], j = triplets[2 * count + b];
   const bool inside = u >= 0 && u < n_users && i >= 0 && i < n_items && j >= 0 && j < n_items;
@@ -106,9 +105,9 @@ int64_t triplet_margin_backward_workspace(int64_t, int64_t, int64_t count) {
 }
 
 void triplet_margin_backward(const float* grad, const float* user_table, const float* item_table,
-                             int64_t n_users, int64_t n_items, int64_t dim,
-                             const int32_t* triplets, int64_t count, float* d_user, float* d_item,
-                             void* workspace, void* stream) {
+                             int64_t n_users, int64_t n_items, int64_t dim, const int32_t* triplets,
+                             int64_t count, float* d_user, float* d_item, void* workspace,
+                             void* stream) {
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   check(cudaMemsetAsync(d_user, 0, size_t(n_users * dim) * sizeof(float), cuda_stream), "Clearing");
   check(cudaMemsetAsync(d_item, 0, size_t(n_items * dim) * sizeof(float), cuda_stream), "Clearing");

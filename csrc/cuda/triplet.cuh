@@ -116,8 +116,7 @@ __device__ inline void write_moved(const Row& row, float squares, float eps, con
   Row::each(lanes, dim, [&](int b, int column) {
     Pack<Row::kVec> v = load<Row::kVec>(base + column);
 #pragma unroll
-    for (int i = 0; i < Row::kVec; ++i)
-      v.v[i] = fmaf(scale, row.block[b].v[i] / divisor, v.v[i]);
+    for (int i = 0; i < Row::kVec; ++i) v.v[i] = fmaf(scale, row.block[b].v[i] / divisor, v.v[i]);
     store<Row::kVec>(out + column, v);
   });
 }

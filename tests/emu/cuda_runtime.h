@@ -89,10 +89,14 @@ enum cudaError_t {
 };
 inline const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
-    case cudaSuccess: return "no error";
-    case cudaErrorInvalidConfiguration: return "invalid configuration argument";
-    case cudaErrorLaunchFailure: return emu::problem().c_str();
-    default: return "invalid argument";
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorInvalidConfiguration:
+      return "invalid configuration argument";
+    case cudaErrorLaunchFailure:
+      return emu::problem().c_str();
+    default:
+      return "invalid argument";
   }
 }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
@@ -139,8 +143,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   // Arguments are copied at the launch, as on the device.
   auto copies = std::make_tuple(P(std::forward<A>(args))...);
   return emu_queue(config->stream, [=] {
-    const bool ok = emu::run({g.x, g.y, g.z}, {b.x, b.y, b.z},
-                             [&] { std::apply(kernel, copies); });
+    const bool ok = emu::run({g.x, g.y, g.z}, {b.x, b.y, b.z}, [&] { std::apply(kernel, copies); });
     return ok ? cudaSuccess : cudaErrorLaunchFailure;
   });
 }
@@ -183,8 +186,8 @@ inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
 inline cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  *status = stream && stream->capturing ? cudaStreamCaptureStatusActive
-                                        : cudaStreamCaptureStatusNone;
+  *status =
+      stream && stream->capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {

@@ -300,8 +300,7 @@ void meet_block(Where where) {
   wait(State::kAtBlock);
 }
 
-void meet_warp(unsigned mask, const void* value, size_t size, int from, void* result,
-               Where where) {
+void meet_warp(unsigned mask, const void* value, size_t size, int from, void* result, Where where) {
   Machine& m = machine();
   Fiber& me = *m.current;
   Slot* const slots = m.warps[me.number / kWarp].slots[me.meetings++ % 2];

@@ -15,8 +15,8 @@ namespace {
 
 using namespace advrec;
 
-const std::vector<int64_t> kDims = {1, 2, 3, 4, 5, 8, 12, 31, 32, 33, 63, 64, 65, 96, 100,
-                                    127, 128, 132, 200, 256, 257, 260, 511, 512};
+const std::vector<int64_t> kDims = {1,  2,  3,   4,   5,   8,   12,  31,  32,  33,  63,  64,
+                                    65, 96, 100, 127, 128, 132, 200, 256, 257, 260, 511, 512};
 constexpr double kEps = 1.0 / (1 << 24);
 
 std::string text(std::initializer_list<std::pair<const char*, double>> values) {
@@ -76,8 +76,8 @@ TEST(sampler_draws_the_same_triplets) {
       for (const uint32_t epoch : {0u, 5u, 0x7fffffffu}) {
         const SampleSpec spec{0x123456789abcdefull, epoch, negatives, mode};
         const int64_t total = p.positives().pairs * negatives;
-        for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, total},
-                                          {total - 1, 1}, {total / 3, 70}, {0, 0}}) {
+        for (const auto& [first, count] :
+             {std::pair<int64_t, int64_t>{0, total}, {total - 1, 1}, {total / 3, 70}, {0, 0}}) {
           std::vector<int32_t> a(3 * count), b(3 * count);
           cpu::sample_triplets(p.positives(), spec, first, count, a.data(), a.data() + count,
                                a.data() + 2 * count);
@@ -108,9 +108,9 @@ TEST(propagate_over_all_depths) {
 }
 
 TEST(propagate_over_odd_graphs) {
-  compare_propagation(Problem(1, 1, {{0}}), 7, 3);                // one pair
-  compare_propagation(Problem(2, 3, {{}, {}}), 4, 2);             // no pairs
-  compare_propagation(random_problem(700, 6, 0.05, 4), 16, 2);    // a hub that a block shares
+  compare_propagation(Problem(1, 1, {{0}}), 7, 3);              // one pair
+  compare_propagation(Problem(2, 3, {{}, {}}), 4, 2);           // no pairs
+  compare_propagation(random_problem(700, 6, 0.05, 4), 16, 2);  // a hub that a block shares
   compare_propagation(random_problem(3, 1100, 0.9, 5), 65, 2);
   compare_propagation(random_problem(300, 2, 1.0, 5), 260, 1);
 }
@@ -168,7 +168,7 @@ TEST(margin_gradient_over_all_widths) {
 TEST(margin_gradient_sums_duplicates) {
   compare_gradients(5, 4, 8, 0);
   compare_gradients(5, 4, 8, 1);
-  compare_gradients(1, 1, 3, 9);      // i equals j
+  compare_gradients(1, 1, 3, 9);       // i equals j
   compare_gradients(2, 300, 33, 900);  // a user's row is shared by the block
   compare_gradients(500, 3, 4, 1500);
 }
@@ -180,8 +180,7 @@ TEST(triplets_outside_their_table_are_left_out) {
   std::vector<float> margin(30);
   cuda::triplet_margin(users.data(), items.data(), 9, 7, 8, triplets.data(), 30, margin.data(),
                        nullptr);
-  for (int b = 0; b < 30; ++b)
-    CHECK(std::isnan(margin[b]) == (b == 4 || b == 11 || b == 20));
+  for (int b = 0; b < 30; ++b) CHECK(std::isnan(margin[b]) == (b == 4 || b == 11 || b == 20));
   const Gradients found = margin_gradients(9, 7, 8, triplets, true);
   for (const float v : found.users) CHECK(std::isfinite(v));
   for (const float v : found.items) CHECK(std::isfinite(v));
@@ -250,10 +249,10 @@ struct RankCase {
 };
 Ranked ranked(const RankCase& c, bool emulated, int64_t workspace = 0) {
   const int64_t width = c.given ? c.n_items : c.dim;
-  const auto users = c.exact ? whole_values(c.n_users * width, 1)
-                             : random_values(c.n_users * width, 1);
-  const auto items = c.exact ? whole_values(c.n_items * c.dim, 2)
-                             : random_values(c.n_items * c.dim, 2);
+  const auto users =
+      c.exact ? whole_values(c.n_users * width, 1) : random_values(c.n_users * width, 1);
+  const auto items =
+      c.exact ? whole_values(c.n_items * c.dim, 2) : random_values(c.n_items * c.dim, 2);
   const RandomLists mask(c.n_users, c.n_items, 0.2, 3), relevant(c.n_users, c.n_items, 0.1, 4);
   const int64_t n_relevant = relevant.indptr.back();
   Ranked out{std::vector<int32_t>(c.n_users * c.k, -7), std::vector<float>(c.n_users * c.k, NAN),
@@ -276,8 +275,10 @@ Ranked ranked(const RankCase& c, bool emulated, int64_t workspace = 0) {
 }
 void compare_ranking(const RankCase& c, int64_t workspace = 0) {
   const Ranked wanted = ranked(c, false), found = ranked(c, true, workspace);
-  const std::string what = text({{"users", double(c.n_users)}, {"items", double(c.n_items)},
-                                 {"dim", double(c.dim)}, {"k", double(c.k)}});
+  const std::string what = text({{"users", double(c.n_users)},
+                                 {"items", double(c.n_items)},
+                                 {"dim", double(c.dim)},
+                                 {"k", double(c.k)}});
   CHECK_SAME(found.ids, wanted.ids, what);
   CHECK_SAME(found.hits, wanted.hits, what);
   CHECK_SAME(found.above, wanted.above, what);
@@ -288,7 +289,7 @@ TEST(rank_breaks_ties_as_the_cpu_does) {
   for (const bool given : {false, true}) {
     compare_ranking({37, 150, 5, 7, given, true});
     compare_ranking({5, 300, 33, 20, given, true});
-    compare_ranking({9, 11, 4, 40, given, true});    // k larger than the catalogue
+    compare_ranking({9, 11, 4, 40, given, true});  // k larger than the catalogue
     compare_ranking({1, 1, 1, 1, given, true});
     compare_ranking({3, 129, 64, 129, given, true, false});
   }

@@ -58,7 +58,7 @@ State start(const Problem& p, const Setting& s) {
 void run(const Problem& p, const Setting& s, State& state, int64_t first, int64_t steps,
          bool emulated) {
   const Table<float> table{state.value.data(), state.state1.data(), state.state2.data(),
-                           p.n_users, p.n_items, s.dim};
+                           p.n_users,          p.n_items,           s.dim};
   const SampleSpec sample{42, 3, s.negatives, s.mode};
   const Schedule schedule{first, steps, s.batch_size, s.mean, s.reg};
   const Adversary adversary{s.eps, s.weight, s.norm, s.site};

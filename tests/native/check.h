@@ -70,27 +70,27 @@ double worst_error(const std::vector<A>& found, const std::vector<B>& wanted, do
 
 }  // namespace testing
 
-#define TEST(name)                                                                \
-  static void name();                                                             \
-  [[maybe_unused]] static const bool name##_added = testing::add(#name, &name);   \
+#define TEST(name)                                                              \
+  static void name();                                                           \
+  [[maybe_unused]] static const bool name##_added = testing::add(#name, &name); \
   static void name()
 
-#define CHECK(condition)                                                          \
-  do {                                                                            \
-    if (!(condition)) testing::fail(__FILE__, __LINE__, #condition);              \
+#define CHECK(condition)                                             \
+  do {                                                               \
+    if (!(condition)) testing::fail(__FILE__, __LINE__, #condition); \
   } while (0)
 
-#define CHECK_SAME(found, wanted, what)                                           \
-  do {                                                                            \
-    if ((found) != (wanted))                                                      \
+#define CHECK_SAME(found, wanted, what)                                              \
+  do {                                                                               \
+    if ((found) != (wanted))                                                         \
       testing::fail(__FILE__, __LINE__, std::string(what) + ": " #found " differs"); \
   } while (0)
 
-#define CHECK_CLOSE(found, wanted, relative, absolute, what)                      \
-  do {                                                                            \
-    const double worst = testing::worst_error(found, wanted, relative, absolute); \
-    if (!(worst <= 1))                                                            \
-      testing::fail(__FILE__, __LINE__,                                           \
-                    std::string(what) + ": " #found " is off by " +               \
-                        std::to_string(worst) + " times the tolerance");          \
+#define CHECK_CLOSE(found, wanted, relative, absolute, what)                                \
+  do {                                                                                      \
+    const double worst = testing::worst_error(found, wanted, relative, absolute);           \
+    if (!(worst <= 1))                                                                      \
+      testing::fail(__FILE__, __LINE__,                                                     \
+                    std::string(what) + ": " #found " is off by " + std::to_string(worst) + \
+                        " times the tolerance");                                            \
   } while (0)

@@ -1,4 +1,5 @@
-// Small random data sets for the tests of the C++ core: pairs, their graph, and what a sampler needs.
+// Small random data sets for the tests of the C++ core: pairs, their graph, and what a sampler
+// needs.
 #pragma once
 
 #include <algorithm>
@@ -12,10 +13,10 @@
 
 struct Problem {
   int64_t n_users, n_items;
-  std::vector<int64_t> indptr;               // [U + 1]
-  std::vector<int32_t> items;                // ascending within a user
+  std::vector<int64_t> indptr;  // [U + 1]
+  std::vector<int32_t> items;   // ascending within a user
   std::vector<int32_t> pair_users, pair_items, active_users;
-  std::vector<int64_t> graph_indptr;         // [N + 1]
+  std::vector<int64_t> graph_indptr;  // [N + 1]
   std::vector<int32_t> graph_indices;
   std::vector<float> scale;
   std::vector<double> scale64;
@@ -34,8 +35,7 @@ struct Problem {
         pair_items.push_back(i);
       }
       indptr.push_back(int64_t(items.size()));
-      if (!seen[u].empty() && int64_t(seen[u].size()) < n_items)
-        active_users.push_back(int32_t(u));
+      if (!seen[u].empty() && int64_t(seen[u].size()) < n_items) active_users.push_back(int32_t(u));
     }
     graph_indptr.push_back(0);
     for (const auto& row : neighbours) {
@@ -54,8 +54,13 @@ struct Problem {
     return {graph_indptr.data(), graph_indices.data(), scale64.data(), rows()};
   }
   advrec::Positives positives() const {
-    return {pair_users.data(), pair_items.data(), int64_t(pair_users.size()),
-            active_users.data(), int64_t(active_users.size()), indptr.data(), items.data(),
+    return {pair_users.data(),
+            pair_items.data(),
+            int64_t(pair_users.size()),
+            active_users.data(),
+            int64_t(active_users.size()),
+            indptr.data(),
+            items.data(),
             n_items};
   }
 };

@@ -26,12 +26,12 @@ TEST(philox_gives_the_published_words) {
     const auto w = sampler::philox(c, c, c, c, seed);
     return std::vector<uint32_t>(w.w, w.w + 4);
   };
-  CHECK_SAME(words(0, 0),
-             (std::vector<uint32_t>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}), "zeros");
+  CHECK_SAME(words(0, 0), (std::vector<uint32_t>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}),
+             "zeros");
   CHECK_SAME(words(~0u, ~0ull),
              (std::vector<uint32_t>{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}), "ones");
-  const auto pi = sampler::philox(0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344,
-                                  0x299f31d0a4093822ull);
+  const auto pi =
+      sampler::philox(0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0x299f31d0a4093822ull);
   CHECK_SAME(std::vector<uint32_t>(pi.w, pi.w + 4),
              (std::vector<uint32_t>{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}), "pi");
 }
@@ -56,8 +56,8 @@ TEST(two_epochs_have_different_orders) {
 
 std::vector<int32_t> draw(const Problem& p, Sampling mode, int64_t first, int64_t count) {
   std::vector<int32_t> out(3 * count);
-  cpu::sample_triplets(p.positives(), {5, 2, 2, mode}, first, count, out.data(),
-                       out.data() + count, out.data() + 2 * count);
+  cpu::sample_triplets(p.positives(), {5, 2, 2, mode}, first, count, out.data(), out.data() + count,
+                       out.data() + 2 * count);
   return out;
 }
 
@@ -104,8 +104,8 @@ std::vector<double> naive_propagation(const Problem& p, std::vector<double> x, i
     for (int64_t r = 0; r < p.rows(); ++r)
       for (int64_t e = p.graph_indptr[r]; e < p.graph_indptr[r + 1]; ++e)
         for (int64_t c = 0; c < dim; ++c)
-          next[r * dim + c] += p.scale64[r] * p.scale64[p.graph_indices[e]] *
-                               x[p.graph_indices[e] * dim + c];
+          next[r * dim + c] +=
+              p.scale64[r] * p.scale64[p.graph_indices[e]] * x[p.graph_indices[e] * dim + c];
     x = next;
     for (size_t n = 0; n < x.size(); ++n) total[n] += x[n];
   }
@@ -119,8 +119,7 @@ void compare_propagation(const Problem& p, const Adjacency<T>& graph, int64_t di
   const auto x = random_values<T>(p.rows() * dim, unsigned(dim));
   std::vector<T> scratch(x.size()), found(x.size(), T(NAN));
   cpu::propagate<T>(graph, x.data(), dim, layers, scratch.data(), found.data());
-  const auto wanted =
-      naive_propagation(p, std::vector<double>(x.begin(), x.end()), dim, layers);
+  const auto wanted = naive_propagation(p, std::vector<double>(x.begin(), x.end()), dim, layers);
   CHECK_CLOSE(found, wanted, tolerance, tolerance, name + " dim " + std::to_string(dim));
 }
 
@@ -216,16 +215,16 @@ Trained train(const Problem& p, int64_t layers, Norm norm, Site site, OptimKind 
               int64_t batch, int64_t steps) {
   const int64_t n = p.rows() * dim;
   Trained t{random_values(n, 1, 0.3), std::vector<float>(n, 0.1f), std::vector<float>(n), {}};
-  const Table<float> table{t.value.data(), t.state1.data(), t.state2.data(), p.n_users, p.n_items,
-                           dim};
+  const Table<float> table{t.value.data(), t.state1.data(), t.state2.data(),
+                           p.n_users,      p.n_items,       dim};
   const SampleSpec sample{9, 1, 1, Sampling::kPairs};
   const Schedule schedule{0, steps, batch, true, 0.01};
   const Adversary adversary{0.5, 0.7, norm, site};
   const Optim optim{kind, 0.05, 0.9, 0.999, 1e-8, 0};
-  t.stats = layers < 0 ? cpu::mf_steps<float>(table, p.positives(), sample, schedule, adversary,
-                                              optim)
-                       : cpu::lightgcn_steps<float>(table, p.graph(), layers, p.positives(),
-                                                    sample, schedule, adversary, optim);
+  t.stats = layers < 0
+                ? cpu::mf_steps<float>(table, p.positives(), sample, schedule, adversary, optim)
+                : cpu::lightgcn_steps<float>(table, p.graph(), layers, p.positives(), sample,
+                                             schedule, adversary, optim);
   return t;
 }
 
