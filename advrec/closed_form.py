@@ -1,25 +1,23 @@
-"""Steps of VBPR and AMR with the way through the features written out: what autograd finds, in half
-the operations, and with no more of the features than the batch's rows.
+"""Steps of VBPR and AMR with their gradients written out: what autograd finds, in half the time.
 
 With G the gradient of the item vectors v = q + W c, the gradient of the features is Γ = G Wᵀ. Of
-Δ = ε·Γ/‖Γ‖ the losses see Δ W alone, so that the small matrix M = WᵀW is enough:
+Δ = ε·Γ/‖Γ‖ the losses see Δ W alone, so that of many features the small matrix M = WᵀW is enough:
 
     ‖Γ_row‖² = g M gᵀ,   (Δ W)_row = ε·g M/‖Γ_row‖,   Δᵀ G' = W·Σ_row ε·gᵀ g'/‖Γ_row‖
 
-and the adversary costs the same however many features there are. M and the lengths are float64:
-g may lie where W hardly stretches, and then g M gᵀ is a small difference of large numbers.
+and the adversary costs the same however many there are. M and the lengths are float64: g may lie
+where W hardly stretches, and then g M gᵀ is a small difference of large numbers.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from advrec import ops
-
 from advrec.models.vbpr import VBPR, Rows
 from advrec.objective import Terms
 from advrec.stepper import ComposableStepper
@@ -28,6 +26,9 @@ if TYPE_CHECKING:
     from advrec.config import ResolvedConfig
     from advrec.models.base import Recommender
     from advrec.sampling import Positives
+
+NARROW: Final = 4
+"""With up to so many features a column of W, Γ itself is made: that is less work than float64."""
 
 
 def supports(model: Recommender, config: ResolvedConfig) -> bool:
@@ -54,19 +55,28 @@ class Slopes(NamedTuple):
 
 
 class Push(NamedTuple):
-    """A perturbation of features as far as the losses see it."""
+    """A perturbation of a batch's features, as far as the losses see it."""
 
     content: Tensor  # Δ W, [R, w]
-    toward: Tensor  # g·ε/‖Γ_row‖, [R, w]: Δ = toward Wᵀ
+    delta: Tensor  # Δ, [R, F]; or what Δ is `weights`ᵀ times, [R, w]
+    weights: Tensor | None  # W, [F, w]
 
     @classmethod
     def of(cls, slopes: Tensor, weights: Tensor, eps: float) -> Push:
         """The fast gradient method; `slopes`, [R, w], is the gradient of the items' content."""
+        if len(weights) <= NARROW * weights.shape[1]:
+            delta = ops.normalize_rows(slopes @ weights.T, eps)
+            return cls(delta @ weights, delta, None)
         g, wide = slopes.double(), weights.double()  # the square of a tiny float is no 0 there
         moved = g @ (wide.T @ wide)
         lengths = torch.linalg.vecdot(moved, g).clamp_min_(0).sqrt_().unsqueeze(1)
         reach = torch.where(lengths > 0, eps / lengths, 0.0)
-        return cls((moved.mul_(reach)).to(slopes), (g * reach).to(slopes))
+        return cls(moved.mul_(reach).to(slopes), (g * reach).to(slopes), weights)
+
+    def by_weights(self, slopes: Tensor) -> Tensor:  # [F, w]
+        """Δᵀ G': the gradient in W through Δ, from that in the perturbed content."""
+        inner = self.delta.T @ slopes
+        return inner if self.weights is None else self.weights @ inner
 
 
 class ClosedFormStepper(ComposableStepper):
@@ -98,8 +108,7 @@ class ClosedFormStepper(ComposableStepper):
             adversarial = worst.loss
             by_user = torch.add(by_user, worst.users, alpha=config.adv_weight)
             by_item = torch.add(by_item, worst.items, alpha=config.adv_weight)
-            by_weights = weights @ (push.toward.T @ model.parts(worst.items)[1])
-            by_weights *= config.adv_weight
+            by_weights = config.adv_weight * push.by_weights(model.parts(worst.items)[1])
         by_user, (by_own, by_content) = by_user[:, : user.shape[1]], model.parts(by_item)
         penalty = torch.zeros_like(clean.loss)
         if config.reg > 0:

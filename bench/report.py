@@ -115,8 +115,7 @@ def _tail(part: dict[str, Any]) -> list[str]:
     lines = []
     for what in dict.fromkeys(check["what"] for check in part["checks"]):
         found = [
-            f"{check['who']} {check['found']}".strip()
-            + ("" if check["ok"] else " **NOT THE SAME**")
+            f"{check['who']} {check['found']}".strip() + ("" if check["ok"] else " **FAILED**")
             for check in part["checks"]
             if check["what"] == what
         ]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from advrec.data.synth import synthesize
+from advrec.data.synth import write_synthetic
 from bench import child, threads
 from bench.lab import Lab
 from bench.ours import configured
@@ -48,7 +48,7 @@ def run(lab: Lab) -> list[Part]:
         users = max(1, pairs // PAIRS_A_USER)
         lab.say(f"{pairs:,} pairs: making them")
         started = time.perf_counter()
-        synthesize(folder, users=users, items=items, pairs=pairs, seed=1)
+        write_synthetic(folder, users=users, items=items, pairs=pairs, seed=1)
         made = time.perf_counter() - started
         lab.say(f"{pairs:,} pairs: measuring")
         found = child.python("bench.scale", folder, n_threads=count).found

@@ -17,7 +17,7 @@ from torch import Tensor
 from advrec import ops
 from advrec.data import Dataset, Pairs, load_dataset
 from advrec.data.catalog import data_home
-from advrec.data.synth import synthesize
+from advrec.data.synth import write_synthetic
 from advrec.graph import Graph
 from advrec.sampling import Positives
 
@@ -133,7 +133,7 @@ def open_workload(data: str | None, *, quick: bool, scratch: Path) -> Workload:
         return Workload(dataset, found, f"{dataset.name}{_counts(dataset)}")
     users, items, pairs = SMALL if quick else GOWALLA
     folder = scratch / "synthetic"
-    synthesize(folder, users=users, items=items, pairs=pairs, seed=1)
+    write_synthetic(folder, users=users, items=items, pairs=pairs, seed=1)
     dataset = load_dataset(folder, valid="none")
     why = "tiny and made up" if quick else "made up with the shape of Gowalla, which is not here"
     return Workload(dataset, folder, f"{why}{_counts(dataset)}")

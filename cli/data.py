@@ -251,10 +251,12 @@ def synth(
     Users and items are as unequal as in real data (power laws). Written as it is drawn, so that
     memory does not grow with the number of pairs.
     """
-    from advrec.data.synth import synthesize
+    from advrec.data.synth import write_synthetic
 
     with CountProgress("pairs", quiet=quiet) as progress:
-        files = synthesize(out, users=users, items=items, pairs=pairs, seed=seed, progress=progress)
+        files = write_synthetic(
+            out, users=users, items=items, pairs=pairs, seed=seed, progress=progress
+        )
     if json:
         emit_json({"files": [{"path": str(f), "bytes": f.stat().st_size} for f in files]})
         return

@@ -134,12 +134,12 @@ def study(
 
 
 def _present(result: StudyResult) -> None:
-    """The tables but for the tests, which the sentences below them say, and what they show."""
+    """The tables, and where adversarial training helps; the sentences on each are in the file."""
     for place, made in enumerate(result.tables):
         if place:
             show("")
         show_report(made)
-    for sentence in (*result.conclusion, *result.sentences):
+    for sentence in result.conclusion:
         show("")
         show(sentence.replace("**", ""))
     if result.missing:

@@ -132,7 +132,7 @@ def test_a_difference_is_shouted_in_the_report_and_is_not_in_order():
         "machine": _machine(),
         "sections": [{**section.to_json(), "machine": _machine()}],
     }
-    assert "me **NOT THE SAME**" in report.markdown(document, None)
+    assert "me **FAILED**" in report.markdown(document, None)
 
 
 def _machine():

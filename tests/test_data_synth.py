@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advrec.data import load_dataset
-from advrec.data.synth import MOST_SHARE, synthesize, user_degrees
+from advrec.data.synth import MOST_SHARE, synthesize, user_degrees, write_synthetic
 from advrec.errors import UsageError
 
 
@@ -30,7 +30,7 @@ def test_a_file_has_exactly_the_pairs_that_were_asked_for(
     most = users * int(items * MOST_SHARE)
     pairs = users + int(fill * (most - users))
     out = tmp_path_factory.mktemp("synth") / "one.txt"
-    synthesize(out, users=users, items=items, pairs=pairs, seed=seed)
+    write_synthetic(out, users=users, items=items, pairs=pairs, seed=seed)
     rows = read(out)
     assert sorted(rows) == list(range(users))
     assert sum(len(row) for row in rows.values()) == pairs
@@ -41,7 +41,7 @@ def test_a_file_has_exactly_the_pairs_that_were_asked_for(
 
 def test_a_folder_is_a_given_split_without_a_user_who_cannot_be_trained(tmp_path):
     reports = []
-    paths = synthesize(
+    paths = write_synthetic(
         tmp_path / "made",
         users=300,
         items=200,
@@ -57,16 +57,25 @@ def test_a_folder_is_a_given_split_without_a_user_who_cannot_be_trained(tmp_path
     assert (dataset.train.user_degrees() > 0).all()
 
 
+def test_in_memory_it_is_the_same_data(tmp_path):
+    made = synthesize(60, 50, 400, seed=3)
+    write_synthetic(tmp_path / "made", users=60, items=50, pairs=400, seed=3)
+    for name, pairs in (("train", made.train), ("test", made.test)):
+        rows = read(tmp_path / "made" / f"{name}.txt")
+        assert all(rows.get(user, []) == pairs.of(user).tolist() for user in range(60))
+    assert len(made.train) + len(made.test) == 400
+
+
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):
     for name, seed in (("a.txt", 1), ("b.txt", 1), ("c.txt", 2)):
-        synthesize(tmp_path / name, users=40, items=50, pairs=300, seed=seed)
+        write_synthetic(tmp_path / name, users=40, items=50, pairs=300, seed=seed)
     first, second, third = ((tmp_path / f"{name}.txt").read_bytes() for name in "abc")
     assert first == second
     assert first != third
 
 
 def test_users_and_items_are_as_unequal_as_in_real_data(tmp_path):
-    synthesize(tmp_path / "made.txt", users=2000, items=1500, pairs=40_000)
+    write_synthetic(tmp_path / "made.txt", users=2000, items=1500, pairs=40_000)
     rows = read(tmp_path / "made.txt")
     degrees = np.array([len(row) for row in rows.values()])
     counts = np.bincount(np.concatenate(list(rows.values())), minlength=1500)
@@ -94,13 +103,13 @@ def test_degrees_of_a_million_users_sum_to_the_pairs():
 )
 def test_numbers_that_cannot_be_met_are_refused(tmp_path, numbers, word):
     with pytest.raises(UsageError, match=word):
-        synthesize(tmp_path / "made", **numbers)
+        write_synthetic(tmp_path / "made", **numbers)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_is_there_is_not_overwritten(tmp_path):
     (tmp_path / "made").mkdir()
     with pytest.raises(UsageError, match="already there"):
-        synthesize(tmp_path / "made", users=10, items=8, pairs=15)
+        write_synthetic(tmp_path / "made", users=10, items=8, pairs=15)
     with pytest.raises(UsageError, match=r"\.csv"):
-        synthesize(tmp_path / "made.csv", users=10, items=8, pairs=15)
+        write_synthetic(tmp_path / "made.csv", users=10, items=8, pairs=15)

@@ -330,7 +330,7 @@ def calls_of(pairs: Pairs) -> dict[str, Callable[[], object]]:
     positives = Positives.from_pairs(pairs, CUDA)
     drawing = dict(seed=1, epoch=0, first=0, count=500)
     triplets = ops.sample_triplets(positives, **drawing)
-    config = setting("lightgcn", batch_size=40)
+    config = setting("lightgcn", batch_size=20)
     state = stepper(pairs, config, CUDA)
 
     def steps() -> object:
@@ -338,7 +338,7 @@ def calls_of(pairs: Pairs) -> dict[str, Callable[[], object]]:
         embedding = state._model.embedding.detach()
         return torch.ops.advrec.lightgcn_steps(
             embedding, None, None, graph.indptr, graph.indices, graph.scale, 3,
-            *ops.positives_arguments(positives), 1, 0, 1, 0, 0, 70, 40, True, 0.01, 0.5, 0.7, 0, 1,
+            *ops.positives_arguments(positives), 1, 0, 1, 0, 0, 100, 20, True, 0.01, 0.5, 0.7, 0, 1,
             0, 0.01, 0.9, 0.999, 0.0, 0,
         )  # fmt: skip
 

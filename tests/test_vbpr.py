@@ -11,7 +11,7 @@ import torch
 from training_data import FAST, bits, tiny_dataset
 
 import advrec
-from advrec import closed_form, launch, perturb
+from advrec import closed_form, launch, ops, perturb, reference
 from advrec.attack import noise_for
 from advrec.build import build_model
 from advrec.config import TrainConfig, resolve
@@ -197,8 +197,12 @@ WAYS = [
 
 
 @pytest.mark.parametrize(("scorer", "optimizer", "reduction", "adversarial"), WAYS)
-def test_the_closed_form_is_what_autograd_finds(scorer, optimizer, reduction, adversarial):
+@pytest.mark.parametrize("narrow", [0, 4], ids=["many features", "few features"])
+def test_the_closed_form_is_what_autograd_finds(
+    scorer, optimizer, reduction, adversarial, narrow, monkeypatch
+):
     """In float64, to a thousand ulps: 5 steps of sums in another order."""
+    monkeypatch.setattr(closed_form, "NARROW", narrow)
     phase = {"phase": "adversarial", "eps": 0.3, "adv_weight": 0.7} if adversarial else {}
     config = config_of(
         precision="float64", optimizer=optimizer, reduction=reduction, reg=0.02,
@@ -218,9 +222,10 @@ def test_the_closed_form_is_what_autograd_finds(scorer, optimizer, reduction, ad
         torch.testing.assert_close(states[1][name], value, rtol=1e-12, atol=1e-12)
 
 
-def test_the_closed_form_keeps_the_length_of_noise_where_the_weights_hardly_stretch():
+def test_many_features_keep_the_length_of_noise_where_the_weights_hardly_stretch(monkeypatch):
     """Weights of rank 1 but for 1e-3: g M gᵀ is 1e-6 of what it is a difference of. In float32 a
     sum of numbers 1e3 times as large as itself has an error of 1e3·6e-8."""
+    monkeypatch.setattr(closed_form, "NARROW", 0)
     generator = torch.Generator().manual_seed(0)
     weights = torch.outer(torch.randn(WIDTH, generator=generator), torch.ones(DIM))
     weights += 1e-3 * torch.randn(WIDTH, DIM, generator=generator)
@@ -228,19 +233,34 @@ def test_the_closed_form_keeps_the_length_of_noise_where_the_weights_hardly_stre
     slopes -= slopes.mean(1, keepdim=True)
     push = closed_form.Push.of(slopes, weights, 0.5)
     exact = perturb.fgm({"x": slopes.double() @ weights.double().T}, eps=0.5, norm="row")["x"]
-    lengths = (push.toward.double() @ weights.double().T).norm(dim=1)
+    lengths = (push.delta.double() @ weights.double().T).norm(dim=1)
     torch.testing.assert_close(lengths, torch.full_like(lengths, 0.5), rtol=3e-4, atol=0)
     expected = exact @ weights.double()
     torch.testing.assert_close(push.content.double(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_closed_form_follows_a_gradient_however_small():
+@pytest.mark.parametrize("narrow", [0, 4])
+def test_the_closed_form_follows_a_gradient_however_small(narrow, monkeypatch):
+    monkeypatch.setattr(closed_form, "NARROW", narrow)
     generator = torch.Generator().manual_seed(0)
     weights, slopes = torch.randn(WIDTH, DIM, generator=generator), torch.ones(1, DIM)
     push = closed_form.Push.of(slopes, weights, 0.5)
     tiny = closed_form.Push.of(1e-30 * slopes, weights, 0.5)  # its square is 0 in float32
     torch.testing.assert_close(tiny.content, push.content)
     assert not closed_form.Push.of(torch.zeros(1, DIM), weights, 0.5).content.any()
+
+
+def test_the_slopes_of_margins_are_autograds():
+    generator = torch.Generator().manual_seed(0)
+    users = torch.randn(7, DIM, generator=generator, requires_grad=True)
+    items = torch.randn(9, DIM, generator=generator, requires_grad=True)
+    grad = torch.randn(4, generator=generator)
+    expected = torch.autograd.grad(reference.triplet_margin(users, items, BATCH) @ grad,
+                                   (users, items))  # fmt: skip
+    for module in (ops, reference):
+        found = module.triplet_margin_backward(grad, users.detach(), items.detach(), BATCH)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other)
 
 
 def test_the_closed_form_takes_what_it_has_and_nothing_else():

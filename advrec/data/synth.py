@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from advrec.data.dataset import Dataset, Pairs
 from advrec.errors import DataError, UsageError
 
 USER_HEAD, USER_EXPONENT = 20, 0.6  # the user of rank r has pairs in proportion to (r+20)^-0.6
@@ -25,9 +26,11 @@ BLOCK_PAIRS = 1 << 18  # of whole users, drawn and written at once: the memory i
 REDRAWS = 16  # of items that the user has already, before unseen ones are chosen directly
 
 OnPairs = Callable[[int, int], None]
+Part = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Of a block of users: how many items each has, and the items, a user's in a row and ascending."""
 
 
-def synthesize(
+def write_synthetic(
     out: str | Path,
     *,
     users: int,
@@ -73,6 +76,36 @@ def synthesize(
         raise DataError(f"cannot be written ({error.strerror or error})", path=target) from None
 
 
+def synthesize(
+    users: int, items: int, pairs: int, *, seed: int = 0, test_ratio: float = 0.2
+) -> Dataset:
+    """The same pairs as `write_synthetic` puts into a folder, in memory, without validation part.
+
+    Raises UsageError for numbers that cannot be met.
+    """
+    _check(users, items, pairs, seed, test_ratio)
+    blocks = list(_blocks(users, items, pairs, seed, test_ratio))
+
+    def joined(which: int) -> Pairs:
+        degrees = np.concatenate([parts[which][0] for _, parts in blocks])
+        drawn = np.concatenate([parts[which][1] for _, parts in blocks])
+        indptr = np.concatenate(([0], np.cumsum(degrees)))
+        return Pairs(indptr, drawn.astype(np.int32), items)
+
+    return Dataset(
+        name="synthetic",
+        source="memory",
+        n_users=users,
+        n_items=items,
+        train=joined(0),
+        valid=Pairs.empty(users, items),
+        test=joined(1),
+        user_ids=[str(user) for user in range(users)],
+        item_ids=[str(item) for item in range(items)],
+        notes=(f"made up: {pairs:,} pairs with popularity like that of real data, seed {seed}",),
+    )
+
+
 def user_degrees(
     users: int, items: int, pairs: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:  # [users], at least 1 each, their sum is `pairs`
@@ -112,8 +145,8 @@ def _check(users: int, items: int, pairs: int, seed: int, test_ratio: float) -> 
 
 def _blocks(
     users: int, items: int, pairs: int, seed: int, test_ratio: float | None
-) -> Iterator[list[list[str]]]:
-    """The lines of each file, for so many users at a time: train and test, or all in one."""
+) -> Iterator[tuple[int, list[Part]]]:
+    """So many users at a time: the first of them, and train and test, or all of it in one part."""
     rng = np.random.default_rng(seed)
     degrees = user_degrees(users, items, pairs, rng)
     popularity = np.cumsum((np.arange(items) + ITEM_HEAD) ** -ITEM_EXPONENT)
@@ -125,17 +158,14 @@ def _blocks(
         before = ends[first - 1] if first else 0
         last = max(first + 1, int(np.searchsorted(ends, before + BLOCK_PAIRS, side="right")))
         block = degrees[first:last]
-        drawn = names[_draw(block, popularity, rng)]
-        rows = range(first, last)
+        owners = np.repeat(np.arange(len(block)), block)
+        drawn = np.sort(owners * items + names[_draw(block, popularity, rng)]) % items
         if test_ratio is None:
-            yield [_lines(rows, block, drawn)]
+            yield first, [(block, drawn)]
         else:
             n_test = np.floor(test_ratio * block).astype(np.int64)
             held = _held_out(block, n_test, rng)
-            yield [
-                _lines(rows, block - n_test, drawn[~held]),
-                _lines(rows, n_test, drawn[held]),
-            ]
+            yield first, [(block - n_test, drawn[~held]), (n_test, drawn[held])]
         first = last
 
 
@@ -177,13 +207,14 @@ def _held_out(
     return held
 
 
-def _lines(users: range, counts: NDArray[np.int64], items: NDArray[np.int64]) -> list[str]:
+def _lines(first: int, part: Part) -> list[str]:
     """A line for each user that has items."""
+    counts, items = part
     lines = []
     start = 0
-    for user, end in zip(users, np.cumsum(counts).tolist(), strict=True):
+    for user, end in enumerate(np.cumsum(counts).tolist(), start=first):
         if end > start:
-            lines.append(" ".join(map(str, [user, *np.sort(items[start:end]).tolist()])))
+            lines.append(" ".join(map(str, [user, *items[start:end].tolist()])) + "\n")
         start = end
     return lines
 
@@ -191,7 +222,7 @@ def _lines(users: range, counts: NDArray[np.int64], items: NDArray[np.int64]) ->
 def _write(
     folder: Path,
     names: list[str],
-    blocks: Iterator[list[list[str]]],
+    blocks: Iterator[tuple[int, list[Part]]],
     progress: OnPairs | None,
     pairs: int,
 ) -> None:
@@ -201,9 +232,9 @@ def _write(
             stack.enter_context((folder / name).open("w", encoding="ascii", newline="\n"))
             for name in names
         ]
-        for parts in blocks:
-            for file, lines in zip(files, parts, strict=True):
-                file.writelines(line + "\n" for line in lines)
+        for first, parts in blocks:
+            for file, part in zip(files, parts, strict=True):
+                file.writelines(_lines(first, part))
+                done += len(part[1])
             if progress is not None:
-                done += sum(line.count(" ") for lines in parts for line in lines)
                 progress(done, pairs)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from advrec.errors import UsageError
 from advrec.models.base import (
     ModelSpec,
     Noise,
@@ -26,7 +27,7 @@ from advrec.models.cross_entropy import (
 from advrec.models.initial import draws, initial, zeros
 
 LOSSES = {"sigmoid": sigmoid_cross_entropy, "multinomial": softmax_cross_entropy}
-SITES = ("decoder", "encoder", "user", "hidden_concat", "user_concat")
+SITES = ("encoder", "decoder", "user", "hidden_concat", "user_concat")
 
 
 class History(NamedTuple):
@@ -70,8 +71,8 @@ class CDAE(Recommender):
         Site("user_concat", "a vector appended to the user's", ("tensor", "row")),
     )
     combinations: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "acae": ("encoder", "decoder"),
-        "acnn": ("encoder", "decoder", "user", "hidden_concat", "user_concat"),
+        "acae": SITES[:2],
+        "acnn": SITES,
     }
     defaults: ClassVar[Mapping[str, object]] = {
         "dim": 200,
@@ -96,7 +97,8 @@ class CDAE(Recommender):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
-        assert spec.positives is not None
+        if spec.positives is None:
+            raise UsageError("The model 'cdae' needs the training pairs.")
         self.loss = chosen(spec, CDAE, "loss", tuple(LOSSES))
         self.corruption = share(spec, CDAE, "corruption", most=0.99)
         self.register_buffer("indptr", spec.positives.indptr.long(), persistent=False)

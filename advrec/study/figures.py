@@ -19,19 +19,18 @@ FEW = 3
 def draw(lines: Sequence[Line], metric: str, out: Path) -> Iterator[tuple[str, Path]]:
     """Draw all figures into `out`; yields what each shows and where it is.
 
-    For every data set one figure of robustness, a panel for each model and site; for every model on
-    it one of the validation figure over all epochs. Raises UsageError without matplotlib.
+    For every model on every data set one of robustness, a panel for each site, and one of the
+    validation figure over all epochs; a training has the same colour in both. Raises UsageError
+    without matplotlib.
     """
-    for data in dict.fromkeys(line.data for line in lines):
-        here = [line for line in lines if line.data == data]
-        path = out / f"robustness-{_slug(data)}.png"
-        curves = [curve for line in here for curve in _curves(line, metric)]
-        yield f"{data}: {metric} under noise", robustness_plot(curves, metric, path)
-        for model in dict.fromkeys(line.model for line in here):
-            own = [line for line in here if line.model == model]
-            path = out / f"training-{_slug(data)}-{_slug(model)}.png"
-            if drawn := _draw_training(own, path):
-                yield f"{data}, {model}: validation while training", drawn
+    for data, model in dict.fromkeys((line.data, line.model) for line in lines):
+        own = [line for line in lines if (line.data, line.model) == (data, model)]
+        name = f"{_slug(data)}-{_slug(model)}.png"
+        curves = [curve for line in own for curve in _curves(line, metric)]
+        drawn = robustness_plot(curves, metric, out / f"robustness-{name}")
+        yield f"{data}, {model}: {metric} under noise", drawn
+        if trained := _draw_training(own, out / f"training-{name}"):
+            yield f"{data}, {model}: validation while training", trained
 
 
 def _curves(line: Line, metric: str) -> Iterator[Curve]:

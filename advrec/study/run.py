@@ -47,7 +47,8 @@ class StudyResult:
     conclusion: list[str]  # sentences: where it helps and where it does not
     sentences: list[str]  # a few for each model and data set
     figures: list[Path]
-    missing: list[Cell]  # not made yet
+    cells: int  # in all
+    missing: list[Cell]  # those that are not made yet
     failures: list[Failure]
     document: dict[str, Any]  # results.json
 
@@ -133,7 +134,8 @@ def report(
 ) -> StudyResult:
     """Tables, sentences and figures of all cells that are made, written into `out`."""
     lines = gather(cells, out)
-    missing = [cell for cell in cells if load_result(out, cell) is None]
+    distinct = {cell.key: cell for cell in cells}  # labels may share a cell
+    missing = [cell for cell in distinct.values() if load_result(out, cell) is None]
     _same_data(lines, facts)
     by_metric = {metric: make_tests(lines, metric) for metric in spec.metrics}
     main, first = spec.metrics[0], by_metric[spec.metrics[0]]
@@ -153,6 +155,7 @@ def report(
         conclusion=conclusion(first),
         sentences=sentences(first),
         figures=list(figures.values()),
+        cells=len(distinct),
         missing=missing,
         failures=list(failures),
         document={},
@@ -232,8 +235,8 @@ def _markdown(
         parts.append(f"    {head['command']}")
     parts += [f"{text} ({count} cells)." for text, count in head["made_by"].items()]
     if result.missing:
-        total = len(result.missing) + sum(len(line.results) for line in result.lines)
-        parts.append(f"**Not complete: {len(result.missing)} of {total} cells are not made yet.**")
+        count = f"{len(result.missing)} of {result.cells}"
+        parts.append(f"**Not complete: {count} cells are not made yet.**")
     parts += [f"**Failed:** {f.cell.label}: {f.message}" for f in result.failures]
     if result.sentences:
         parts += ["## What the numbers say", *result.conclusion]

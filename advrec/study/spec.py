@@ -14,6 +14,7 @@ from advrec.config import parse, read_toml
 from advrec.data import DataConfig
 from advrec.data.catalog import CATALOG, data_home
 from advrec.data.embedded import EMBEDDED
+from advrec.data.item_text import FROM_TEXT
 from advrec.errors import ConfigError
 from advrec.metrics import metric_specs
 
@@ -187,7 +188,7 @@ def data_config(section: Mapping[str, Any], folder: Path, where: str) -> DataCon
         data = str(_below(folder, data))
     home = data_home() / data if data in CATALOG else Path(data)
     for name in ("features", "item_names"):
-        if name in section:
+        if name in section and section[name] != FROM_TEXT:
             section[name] = str(_below(home if not home.is_file() else home.parent, section[name]))
     try:
         return DataConfig.of(**{**section, "data": data})

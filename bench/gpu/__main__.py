@@ -13,7 +13,7 @@ REPORT = Path(__file__).resolve().parent.parent / "GPU.md"
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
-    parser.add_argument("--data", help="a data set of advrec's (default: made, Gowalla's size)")
+    parser.add_argument("--data", help="a folder (default: Gowalla if it is here, or its likeness)")
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7, help="times that everything is measured")
     parser.add_argument("--out", type=Path, default=REPORT)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from advrec import native, ops
-from advrec.data import Dataset, load_dataset
-from advrec.data.synth import synthesize
+from advrec.data import Dataset
 from advrec.graph import Graph
 from advrec.sampling import Positives
 from bench.gpu import baseline
 from bench.gpu.clock import Timing, copy_rate, in_turn
+from bench.workload import open_workload, scratch_folder
 
 CUDA = torch.device("cuda")
-GOWALLA = (29_858, 40_981, 1_027_370)
 LAYERS, SEED = 3, 1
 OURS, TORCH = "advrec", "plain torch"
 BETAS = (0.9, 0.999)
@@ -41,6 +41,7 @@ class Bench:
     """A data set on the device, and the lines measured so far."""
 
     dataset: Dataset
+    about: str
     dim: int
     rounds: int
     lines: list[Line] = field(default_factory=list)
@@ -55,7 +56,11 @@ class Bench:
         values = torch.repeat_interleave(self.here.scale, self.here.indptr.diff())
         values = values * self.here.scale[self.here.indices.long()]
         self.adjacency = torch.sparse_csr_tensor(
-            self.here.indptr, self.here.indices.long(), values, (nodes, nodes)
+            self.here.indptr,
+            self.here.indices.long(),
+            values,
+            (nodes, nodes),
+            check_invariants=False,
         ).to(CUDA)
 
     def add(
@@ -70,6 +75,10 @@ class Bench:
         calls = {OURS: ours, **({TORCH: theirs} if theirs else {})}
         times = in_turn(calls, self.rounds)
         self.lines.append(Line(what, times[OURS], times.get(TORCH), note(times[OURS]), error))
+
+    def steps(self, batch: int, wanted: int) -> int:
+        """Not more than an epoch has."""
+        return min(wanted, -(-len(self.positives) // batch))
 
     def draw(self, batch: int, mode: str) -> Callable[[int], Tensor]:
         total = len(self.positives)
@@ -87,8 +96,9 @@ class Bench:
 def measure(data: str | None, dim: int, rounds: int) -> str:
     """Everything, as Markdown. NativeError if the CUDA core cannot be had."""
     native.cuda(required=True)
-    dataset = load_dataset(data) if data else synthesize(*GOWALLA, seed=0)
-    bench = Bench(dataset, dim, rounds)
+    with scratch_folder() as folder:
+        workload = open_workload(data, quick=False, scratch=Path(folder))
+        bench = Bench(workload.dataset, workload.about, dim, rounds)
     rate = copy_rate(1024, rounds)
     near = copy_rate(8, rounds)
     _propagation(bench, rate)
@@ -174,7 +184,8 @@ def _states(bench: Bench, kind: str, device: torch.device | str) -> list[Tensor 
 
 
 def _lightgcn(bench: Bench, adv_weight: float, site: str) -> None:
-    batch, steps = 2048, 64
+    batch = 2048
+    steps = bench.steps(batch, 64)
     graphs = {"cpu": bench.here, "cuda": bench.graph}
 
     def ours(device: str, count: int) -> tuple[Callable[[], object], Tensor]:
@@ -220,7 +231,7 @@ def _lightgcn(bench: Bench, adv_weight: float, site: str) -> None:
 
 
 def _mf(bench: Bench, kind: str, batch: int, adv_weight: float) -> None:
-    steps = 320
+    steps = bench.steps(batch, 320)
 
     def ours(device: str, count: int) -> tuple[Callable[[], object], Tensor]:
         table = bench.table.clone().to(device)
@@ -285,7 +296,6 @@ def _add_steps(
 
 def _page(bench: Bench, rate: float, near: float) -> str:
     card = torch.cuda.get_device_properties(0)
-    data = bench.dataset
     rows = [
         f"| {line.what} | {line.ours.least:.3f} ({line.ours.median:.3f}) | "
         + (
@@ -306,8 +316,7 @@ def _page(bench: Bench, rate: float, near: float) -> str:
             f"compute capability {card.major}.{card.minor}), torch {torch.__version__}, "
             f"CUDA {torch.version.cuda}.",
             "",
-            f"Data: {data.name}, {data.n_users:,} users × {data.n_items:,} items, "
-            f"{len(data.train):,} training pairs, d = {bench.dim}. A copy within the card moves "
+            f"Data: {bench.about}; d = {bench.dim}. A copy within the card moves "
             f"{rate / 1e9:,.0f} GB/s (1 GiB) and {near / 1e9:,.0f} GB/s (8 MiB, from its cache).",
             "",
             "Milliseconds, the least of the rounds and the median; steps are single steps. Plain "
