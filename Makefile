@@ -52,7 +52,7 @@ gpu-test: $(VENV)/ready-dev ## every op and model on the GPU against the CPU
 	@$(BIN)/python -m pytest -m gpu
 
 gpu-bench: $(VENV)/ready-dev ## times and bandwidths on this machine's GPU; writes bench/GPU.md
-	@$(BIN)/python bench/gpu/bench_gpu.py
+	@$(BIN)/python -m bench.gpu
 
 clean: ## remove what was built (not the runs)
 	@rm -rf build dist *.egg-info $(VENV) advrec/*.so

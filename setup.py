@@ -29,6 +29,38 @@ def why_not() -> str | None:
     return None
 
 
+def cuda_extensions() -> list[object]:
+    """The CUDA core, where torch is a CUDA build and nvcc is there. ADVREC_CUDA=0 leaves it out."""
+    import torch
+
+    home = native_build.cuda_home()
+    if torch.version.cuda is None or home is None or os.environ.get("ADVREC_CUDA") == "0":
+        return []
+    os.environ["CUDA_HOME"] = home
+    os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0+PTX")
+    from torch.utils import cpp_extension
+
+    cpp_extension.CUDA_HOME = home  # it was looked up at import
+
+    def relative(paths: list[Path]) -> list[str]:
+        return [str(path.relative_to(ROOT)) for path in paths]
+
+    csrc = ROOT / "csrc"
+    return [
+        cpp_extension.CUDAExtension(
+            "advrec._C_cuda",
+            relative(native_build.cuda_sources(csrc)),
+            depends=relative(native_build.cuda_headers(csrc)),
+            extra_compile_args={
+                "cxx": native_build.cuda_flags(),
+                "nvcc": native_build.nvcc_flags(),
+            },
+            extra_link_args=native_build.cuda_link_flags(home),
+            py_limited_api=True,
+        )
+    ]
+
+
 def extensions() -> dict[str, object]:
     reason = why_not()
     if reason:
@@ -60,6 +92,7 @@ def extensions() -> dict[str, object]:
                 extra_link_args=native_build.link_flags(),
             )
         )
+    modules += cuda_extensions()
     return {
         "ext_modules": modules,
         "cmdclass": {"build_ext": BuildExtension.with_options(use_ninja=True)},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from advrec import cuda
 from advrec.errors import ConfigError, RunError
 from advrec.graph import Graph
 from advrec.models import ModelSpec, Recommender, create, model_class
@@ -28,7 +29,10 @@ def device_of(name: str) -> str:
     """The device that `auto`, `cpu`, `cuda` or `cuda:N` means here; ConfigError if not there."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return "cpu"
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    reason = cuda.why_not()
+    if reason is not None:
+        raise ConfigError(f"The device is {name!r}, but {reason}", hint=reason.hint)
+    count = torch.cuda.device_count()
     index = 0 if ":" not in name else int(name.split(":")[1])
     if index >= count:
         raise ConfigError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from advrec import native
+from advrec import cuda, native
 from advrec.build import build_model, device_of, put_weights, weights_of
 from advrec.config import ResolvedConfig, TrainConfig, parse, resolve
 from advrec.errors import ConfigError, RunError, UsageError
@@ -236,6 +236,7 @@ def _released(run: Run) -> Iterator[None]:
 def _settings(config: ResolvedConfig) -> Iterator[None]:
     """Kernels and threads as the configuration wants them; afterwards as they were."""
     with ExitStack() as stack:
+        stack.enter_context(cuda.errors())
         if config.kernels != "auto":
             stack.callback(native.use, native.choice())
             native.use(config.kernels)

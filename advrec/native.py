@@ -25,12 +25,19 @@ from types import ModuleType
 
 import torch
 
+from advrec import cuda as gpu
 from advrec import native_build
 from advrec.errors import ConfigError, NativeError
 
 KERNELS = ("auto", "native", "reference")
 NEWEST_OPS = ("lightgcn_steps_bf16",)
 """Operators that an older build of the core lacks."""
+
+FALLBACKS = {
+    "_C": "its slow reference kernels",
+    "_C_cuda": "plain torch on the GPU, which is slower",
+}
+"""What takes the place of a module that cannot be had."""
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -98,6 +105,20 @@ def host() -> ModuleType | None:
     return found.module if found else None
 
 
+def cuda(*, required: bool = False) -> Loaded | None:
+    """The module `_C_cuda`, the operators for CUDA tensors; None if it cannot be had.
+
+    Then plain torch runs on the GPU. NativeError if `required`. Looks for a device first, and never
+    builds without one.
+    """
+    reason = gpu.why_not()
+    if reason is not None:
+        if required:
+            raise reason
+        return None
+    return _obtain("_C_cuda", required=required) if core(required=required) else None
+
+
 def prebuilt() -> bool:
     """Is there a core that was compiled ahead of time? Looks, and neither loads nor compiles."""
     return "_C" in _loaded or importlib.util.find_spec("advrec._C") is not None
@@ -124,13 +145,14 @@ def _obtain(name: str, *, required: bool) -> Loaded | None:
     with _lock:
         if name not in _loaded and name not in _failed:
             try:
-                _loaded[name] = _prebuilt(name) or _compile(name)
+                found = _prebuilt(name) or _compile(name)
+                if name == "_C_cuda":
+                    gpu.probe()
+                _loaded[name] = found
             except NativeError as error:
                 _failed[name] = str(error) + (f" hint: {error.hint}" if error.hint else "")
-                if name == "_C" and not required:
-                    warnings.warn(
-                        f"advrec runs on its slow reference kernels: {error}", stacklevel=3
-                    )
+                if name in FALLBACKS and not required:
+                    warnings.warn(f"advrec runs on {FALLBACKS[name]}: {error}", stacklevel=3)
     if name in _loaded:
         return _loaded[name]
     if required:
@@ -171,17 +193,26 @@ def _compile(name: str) -> Loaded:
             "There is no C++ compiler.",
             hint="install g++ or clang++ (Debian: apt install g++; macOS: xcode-select --install)",
         )
+    nvcc: list[str] = []
+    includes: list[str] = []
+    depends: list[Path] = []
+    link = native_build.link_flags()
     if name == "_C":
         sources, flags = native_build.core_sources(csrc), native_build.core_flags()
-        depends, includes = native_build.core_headers(csrc), []
+        depends = native_build.core_headers(csrc)
+    elif name == "_C_cuda":
+        sources, flags = native_build.cuda_sources(csrc), native_build.cuda_flags()
+        depends, nvcc = native_build.cuda_headers(csrc), native_build.nvcc_flags()
+        link = native_build.cuda_link_flags(_cuda_home())
     else:
         import pybind11
 
         sources, flags = [csrc / "host.cpp"], native_build.host_flags()
-        depends, includes = [], [pybind11.get_include()]
+        includes = [pybind11.get_include()]
     if not all(path.is_file() for path in sources):
         raise NativeError(f"The sources of {name} are not complete in {csrc}.", hint="reinstall")
-    folder = build_folder(name, [*sources, *depends], [compiler, *flags])
+    card = [torch.cuda.get_device_name()] if nvcc else []  # torch compiles for the card it sees
+    folder = build_folder(name, [*sources, *depends], [compiler, *flags, *nvcc, *card])
     if not folder.is_dir():
         _log.warning("compiling advrec's %s, this once (half a minute) …", name.strip("_"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -193,9 +224,11 @@ def _compile(name: str) -> Loaded:
                 name=name,
                 sources=[str(path) for path in sources],
                 extra_cflags=flags,
+                extra_cuda_cflags=nvcc,
                 extra_include_paths=includes,
-                extra_ldflags=native_build.link_flags(),
+                extra_ldflags=link,
                 build_directory=str(folder),
+                with_cuda=bool(nvcc),
             )
         except (RuntimeError, OSError, ImportError) as error:
             first = next((line for line in str(error).splitlines() if "error" in line), str(error))
@@ -204,6 +237,20 @@ def _compile(name: str) -> Loaded:
                 hint=f"the build folder is {folder}; `advrec doctor` lists what is needed",
             ) from error
     return Loaded("compiled on first use", str(module.__file__), module)
+
+
+def _cuda_home() -> str:
+    """The CUDA toolkit, told to torch as well. NativeError if there is none."""
+    home = native_build.cuda_home()
+    if home is None:
+        raise NativeError(
+            "There is no nvcc to compile the CUDA core with.",
+            hint=f"install the CUDA {torch.version.cuda} toolkit and set CUDA_HOME",
+        )
+    from torch.utils import cpp_extension
+
+    os.environ["CUDA_HOME"] = cpp_extension.CUDA_HOME = home  # it was looked up at import
+    return home
 
 
 def compiler_path() -> str | None:
@@ -275,8 +322,23 @@ def diagnose() -> list[Check]:
             found = _obtain(name, required=False)
             text = f"{found.how}: {found.path}" if found else _failed[name]
             checks.append(Check(about, found is not None, text, "slower twins in Python are used"))
+        checks += _diagnose_cuda()
     if "_C" in _loaded:
         checks.append(Check("instruction set", True, isa()))
         checks.append(Check("threads", True, str(set_threads(None))))
     checks.append(Check("ops run on", True, kernels()))
     return checks
+
+
+def _diagnose_cuda() -> list[Check]:
+    """A machine without a GPU is well; one whose GPU cannot be used is not."""
+    reason = gpu.why_not()
+    if reason is not None:
+        return [Check("GPU", torch.version.cuda is None, str(reason), reason.hint)]
+    names = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    found = cuda()
+    text = f"{found.how}: {found.path}" if found else _failed["_C_cuda"]
+    return [
+        Check("GPU", True, ", ".join(names)),
+        Check("CUDA core", found is not None, text, "plain torch runs on the GPU, slower"),
+    ]

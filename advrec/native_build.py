@@ -6,6 +6,7 @@ Imports nothing but the standard library, because `setup.py` runs it before anyt
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -57,3 +58,44 @@ def host_flags() -> list[str]:
 def link_flags() -> list[str]:
     """Linker flags of both modules."""
     return [] if sys.platform == "darwin" else ["-pthread"]
+
+
+def cuda_sources(csrc: Path) -> list[Path]:
+    """Of the module `_C_cuda`: the same operators for CUDA tensors."""
+    return [csrc / "ops_cuda.cpp", *sorted((csrc / "cuda").glob("*.cu"))]
+
+
+def cuda_headers(csrc: Path) -> list[Path]:
+    """What those include."""
+    return sorted([*csrc.glob("*.h"), *(csrc / "cuda").glob("*.cuh")])
+
+
+def cuda_flags() -> list[str]:
+    """Compiler flags of ops_cuda.cpp. USE_CUDA declares torch's access to the current stream."""
+    return [
+        *host_flags(),
+        "-DUSE_CUDA",
+        f"-DTORCH_TARGET_VERSION={TORCH_TARGET}",
+        "-DPy_LIMITED_API=0x030A0000",
+    ]
+
+
+def nvcc_flags() -> list[str]:
+    """Flags of the .cu files, which know no torch; architectures are TORCH_CUDA_ARCH_LIST's."""
+    return ["-std=c++20", "-O3"]
+
+
+def cuda_home() -> str | None:
+    """The CUDA toolkit: CUDA_HOME, or where the real nvcc is. Not beside a script that calls it."""
+    for home in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"):
+        if home and (Path(home) / "bin" / "nvcc").is_file():
+            return home
+    nvcc = shutil.which("nvcc")
+    return str(Path(nvcc).resolve().parent.parent) if nvcc else None
+
+
+def cuda_link_flags(home: str | None) -> list[str]:
+    """Linker flags of `_C_cuda`. Toolkits keep the runtime in lib64 or lib; torch looks in one."""
+    folders = [Path(home or "/usr/local/cuda") / name for name in ("lib64", "lib")]
+    found = [folder for folder in folders if (folder / "libcudart.so").exists()]
+    return [*link_flags(), *(f"-L{folder}" for folder in found)]

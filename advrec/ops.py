@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from advrec import native, reference
+from advrec import cuda, native, reference
 from advrec.graph import Graph
 from advrec.reference import Ranking
 from advrec.sampling import Positives
@@ -39,7 +39,7 @@ def sample_triplets(
     mode: str = "pairs",
 ) -> Tensor:  # [3, count] int32: u, i, j
     """Triplets first … first + count − 1 of an epoch; see `advrec.reference.sample_triplets`."""
-    if not _native(pos.items):
+    if not takes(pos.items):
         return reference.sample_triplets(
             pos, seed=seed, epoch=epoch, first=first, count=count, negatives=negatives, mode=mode
         )
@@ -55,7 +55,7 @@ def propagate(
     layers: int,
 ) -> Tensor:  # [N, d]
     """mean over k = 0..K of Â^k x (He et al., SIGIR 2020, equation 8). Differentiable in x."""
-    if not _native(x):
+    if not takes(x):
         return reference.propagate(x, graph, layers)
     graph = graph.to(dtype=x.dtype)
     arguments = (graph.indptr, graph.indices, graph.scale)
@@ -68,7 +68,7 @@ def triplet_margin(
     triplets: Tensor,  # [3, B] int32: u, i, j
 ) -> Tensor:  # [B]
     """p_u·q_i − p_u·q_j. Differentiable in both tables; a row's gradients are summed in order."""
-    if not _native(user_table):
+    if not takes(user_table):
         return reference.triplet_margin(user_table, item_table, triplets)
     tables = (user_table.contiguous(), item_table.contiguous())
     return _tensor(_ops().triplet_margin(*tables, triplets.contiguous()))
@@ -81,7 +81,7 @@ def triplet_margin_backward(
     triplets: Tensor,  # [3, B] int32: u, i, j
 ) -> tuple[Tensor, Tensor]:  # [U, d], [I, d]
     """What autograd makes of `triplet_margin`, for who has no need of autograd otherwise."""
-    if not _native(user_table):
+    if not takes(user_table):
         return reference.triplet_margin_backward(grad, user_table, item_table, triplets)
     tables = (user_table.contiguous(), item_table.contiguous())
     by_user, by_item = _ops().triplet_margin_backward(
@@ -95,7 +95,7 @@ def normalize_rows(
     eps: float,
 ) -> Tensor:  # [R, d]
     """Each row with its direction kept and its L2 norm set to eps; a row of zeros stays."""
-    if not _native(x):
+    if not takes(x):
         return reference.normalize_rows(x, eps)
     return _tensor(_ops().normalize_rows(x.contiguous(), eps))
 
@@ -112,7 +112,7 @@ def rank_topk(
 
     The catalogue is scored tile by tile and never held: memory is B·k, whatever I is.
     """
-    if not _native(user_vectors):
+    if not takes(user_vectors):
         return reference.rank_topk(user_vectors, item_vectors, mask, relevant, k, count_above)
     vectors = (user_vectors.contiguous(), item_vectors.contiguous())
     return Ranking(*_ops().rank_topk(*vectors, *mask, *relevant, k, count_above))
@@ -126,7 +126,7 @@ def rank_scores(
     count_above: bool = False,
 ) -> Ranking:
     """The k best unmasked items of each user by given scores."""
-    if not _native(scores):
+    if not takes(scores, any_width=True):
         return reference.rank_scores(scores, mask, relevant, k, count_above)
     return Ranking(*_ops().rank_scores(scores.contiguous(), *mask, *relevant, k, count_above))
 
@@ -147,7 +147,7 @@ def optimizer_step_(
     rows: Tensor | None = None,
 ) -> None:
     """One step of sgd, adagrad, adam or sparse_adam in place; see the reference's docstring."""
-    if not _native(param) or param.dim() != 2:
+    if not takes(param) or param.dim() != 2:
         reference.optimizer_step_(
             kind, param, grad, state1, state2,
             step=step, lr=lr, beta1=beta1, beta2=beta2, opt_eps=opt_eps, rows=rows,
@@ -164,8 +164,18 @@ def positives_arguments(pos: Positives) -> tuple[Tensor, Tensor, Tensor, Tensor,
     return (pos.pair_users, pos.pair_items, pos.active_users, pos.indptr, pos.items, pos.n_items)
 
 
-def _native(tensor: Tensor) -> bool:
-    return tensor.device.type == "cpu" and native.kernels() == "native"
+def takes(tensor: Tensor, *, any_width: bool = False) -> bool:
+    """Does the core for the tensor's device take it? What it does not, the twin does."""
+    if native.kernels() != "native":
+        return False
+    if tensor.device.type == "cuda":
+        return cuda.takes(tensor, any_width=any_width) and on_cuda()
+    return tensor.device.type == "cpu"
+
+
+def on_cuda() -> bool:
+    """Are there operators for CUDA tensors? NativeError if not and --kernels native was chosen."""
+    return native.cuda(required=native.choice() == "native") is not None
 
 
 def _code(codes: dict[str, int], name: str, what: str) -> int:

@@ -101,7 +101,7 @@ def _scorer(model: Scored, dataset: Dataset, noise: Noise | None) -> Scorer:
             f"{dataset.name!r} has {dataset.n_users} and {dataset.n_items}.",
             hint="use the data set and the split that the model was trained on",
         )
-    user, item = _on_cpu(user, item)
+    user, item = _at_rest(user, item)
     _check_finite(user, "user")
     _check_finite(item, "item")
     _check_range(user, item)
@@ -130,8 +130,10 @@ class ByVectors:
         count_above: bool = False,
     ) -> Ranking:
         """Scored and selected in one pass."""
-        block = self.user[torch.from_numpy(users)]
-        return ops.rank_topk(block, self.item, _tensors(mask), _tensors(relevant), k, count_above)
+        device = self.item.device
+        block = self.user[torch.from_numpy(users).to(device)]
+        lists = _tensors(mask, device), _tensors(relevant, device)
+        return _fetched(ops.rank_topk(block, self.item, *lists, k, count_above))
 
     def scores_of(self, users: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.floating]:
         """Gathered vectors, some rows at a time."""
@@ -140,10 +142,10 @@ class ByVectors:
         step = max(1, BLOCK_BYTES // width)
         for first in range(0, len(users), step):
             rows = slice(first, first + step)
-            chosen = torch.from_numpy(items[rows].astype(np.int64))
-            own = self.user[torch.from_numpy(users[rows])]
+            chosen = torch.from_numpy(items[rows].astype(np.int64)).to(self.item.device)
+            own = self.user[torch.from_numpy(users[rows]).to(self.item.device)]
             # not a batched matmul: its result may depend on the column an item stands in
-            made[rows] = (self.item[chosen] * own[:, None, :]).sum(-1).numpy()
+            made[rows] = (self.item[chosen] * own[:, None, :]).sum(-1).cpu().numpy()
         return made
 
 
@@ -169,9 +171,9 @@ class ByScores:
         count_above: bool = False,
     ) -> Ranking:
         """Scored by the model, then selected."""
-        return ops.rank_scores(
-            self._scores(users), _tensors(mask), _tensors(relevant), k, count_above
-        )
+        scores = self._scores(users)
+        lists = _tensors(mask, scores.device), _tensors(relevant, scores.device)
+        return _fetched(ops.rank_scores(scores, *lists, k, count_above))
 
     def scores_of(self, users: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.floating]:
         """All scores of some users at a time, of which the chosen ones are kept."""
@@ -180,7 +182,7 @@ class ByScores:
         step = self.block_users()
         for first in range(0, len(distinct), step):
             block = distinct[first : first + step]
-            scores = self._scores(block).numpy()
+            scores = self._scores(block).cpu().numpy()
             rows = slice(*np.searchsorted(users, [block[0], block[-1] + 1]))
             places = np.searchsorted(block, users[rows])
             made[rows] = scores[places[:, None], items[rows]]
@@ -195,7 +197,7 @@ class ByScores:
                 hint="use the data set and the split that the model was trained on",
             )
         _check_finite(scores, "score")
-        return _on_cpu(scores)[0]
+        return _at_rest(scores, any_width=True)[0]
 
 
 def rows_of(pairs: Pairs, users: NDArray[np.int64]) -> Rows:
@@ -223,16 +225,22 @@ def merged_rows(several: list[Pairs], users: NDArray[np.int64]) -> Rows:
     return indptr, (merged % n_items).astype(np.int32)
 
 
-def _on_cpu(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Where rankings are made, also for a model that lives elsewhere; float32 or float64 alike."""
+def _at_rest(*tensors: Tensor, any_width: bool = False) -> tuple[Tensor, ...]:
+    """Where they are if a kernel there ranks them, otherwise on the CPU; float32 or 64 alike."""
     single = all(t.is_floating_point() and t.dtype != torch.float64 for t in tensors)
     dtype = torch.float32 if single else torch.float64
-    return tuple(t.detach().to("cpu", dtype).contiguous() for t in tensors)
+    same = tuple(t.detach().to(dtype).contiguous() for t in tensors)
+    stay = all(ops.takes(t, any_width=any_width) for t in same)
+    return same if stay else tuple(t.cpu() for t in same)
 
 
-def _tensors(rows: Rows) -> tuple[Tensor, Tensor]:
+def _tensors(rows: Rows, device: torch.device) -> tuple[Tensor, Tensor]:
     indptr, items = rows
-    return torch.from_numpy(indptr), torch.from_numpy(items)
+    return torch.from_numpy(indptr).to(device), torch.from_numpy(items).to(device)
+
+
+def _fetched(ranking: Ranking) -> Ranking:
+    return Ranking(*(t.cpu() for t in (ranking.ids, ranking.scores, ranking.hits, ranking.above)))
 
 
 def _check_finite(values: Tensor, what: str) -> None:

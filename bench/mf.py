@@ -196,6 +196,6 @@ class _LockFree:
             "Do they learn? Training pairs ranked above a random item",
             ("", "epochs", "share"),
             rows,
-            note="For a sense of what the lock-free rates buy; learning rates are not matched. implicit "
-            "draws its negatives by popularity, which this share, with even ones, does not reward.",
+            note="For a sense of what the lock-free rates buy; learning rates are not matched. "
+            "implicit draws its negatives by popularity, which this share does not reward.",
         )

@@ -68,6 +68,7 @@ def adv_train(
     given is taken from that run; ε, λ, norm and site have the model's own defaults.
     """
     import advrec
+    from advrec import shelf
 
     file = inputs.config_file(config)
     if option:
@@ -83,6 +84,8 @@ def adv_train(
             dataset = data = None
             if wanted or start == "scratch":
                 model = options.get("model")
+                if model is None and start not in (None, "scratch"):
+                    model = shelf.find(start, runs_dir).config.model
                 dataset, data = inputs.open_data(wanted, quiet=quiet, model=model)
             result = advrec.adv_train(
                 dataset, start, data=data, out=out, runs=runs_dir, on_event=watcher, **options

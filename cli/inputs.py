@@ -163,7 +163,7 @@ class Loader:
 @contextmanager
 def computing(given: Given, file: ConfigFile) -> Iterator[str]:
     """Within: the kernels and threads that were asked for. Gives the device's name."""
-    from advrec import native
+    from advrec import cuda, native
     from advrec.config import TrainConfig, parse
 
     wanted = {
@@ -176,4 +176,5 @@ def computing(given: Given, file: ConfigFile) -> Iterator[str]:
         native.use(config.kernels)
     if config.threads > 0:
         native.set_threads(config.threads)
-    yield config.device
+    with cuda.errors():
+        yield config.device
