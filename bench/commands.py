@@ -141,4 +141,5 @@ def _trained(run_folder: Path, epochs: int) -> Check:
     lines = (run_folder / "metrics.jsonl").read_text().splitlines()
     last = json.loads(lines[-1])
     done = last["epoch"] == epochs and last.get("valid")
-    return Check("advrec pretrain", "all epochs trained and validated", bool(done), f"{last}")
+    found = ", ".join(f"{name} {value:.4f}" for name, value in last.get("valid", {}).items())
+    return Check("advrec pretrain", "all epochs trained and validated", bool(done), found)

@@ -101,7 +101,7 @@ def recbole(folder: Path) -> Callable[[], dict[str, Any]]:
     from recbole.model.general_recommender.lightgcn import LightGCN
 
     def work() -> dict[str, Any]:
-        with alone():
+        with alone(folder):
             config = configuration(folder / "inter", dim=DIM, layers=LAYERS, setting=Setting())
             data = create_dataset(config)
             train, _, _ = data_preparation(config, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from bench import child
@@ -78,6 +79,10 @@ def _folder(lab: Lab) -> Path:
         from advrec.data.convert import write_dataset
         from bench.peers.recbole import write_files
 
-        write_dataset(work.dataset, folder, to="lightgcn")
+        # dense ids, so that for everyone the largest id says how many there are
+        users = [str(user) for user in range(work.n_users)]
+        items = [str(item) for item in range(work.n_items)]
+        dense = replace(work.dataset, user_ids=users, item_ids=items)
+        write_dataset(dense, folder, to="lightgcn")
         write_files(folder / "inter", work.dataset.train, work.dataset.test)
     return folder

@@ -96,8 +96,9 @@ def _table(rows: list[tuple[object, ...]], n_threads: int) -> Facts:
         columns,
         rows,
         note="Limit: the longer of arithmetic at the multiply-add peak, and gathers at the rate of "
-        "random rows from a table of that size plus streams at the rate of an update. What lies "
-        f"below {FAR:.0%} is explained in NOTES.md.",
+        "random rows from a table of that size plus streams at the rate of an update from memory; "
+        f"small tables stay in the cache and can be faster. What lies below {FAR:.0%} is explained "
+        "in NOTES.md.",
     )
 
 

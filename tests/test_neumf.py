@@ -14,7 +14,8 @@ from advrec.models.neumf import NeuMF
 def test_scores_of_everything_are_those_of_single_pairs(site):
     model = small("neumf")
     noise = noise_of(model, site) if site else None
-    users, items, weights = model._parts(noise)
+    table, weights = model._parts(noise)
+    users, items = table[:N_USERS], table[N_USERS:]
     scores = model.scores(EVERYONE, noise)
     for u, i in ((0, 0), (3, 7), (11, 14)):
         hidden = torch.cat([users[u, DIM:], items[i, DIM:]])

@@ -14,19 +14,16 @@ from torch import Tensor
 
 from advrec.graph import Graph
 
-CHUNK_NUMBERS = 2**22
-"""Numbers of gathered rows at a time."""
-
 
 class Edges(NamedTuple):
     """The P pairs of a graph, by user, and where the same pairs stand by item."""
 
-    indptr: Tensor  # [N+1] int64 \ Graph's rows: the first P entries are pairs by user,
-    indices: Tensor  # [2P] int64 / the others the same pairs by item
+    indptr: Tensor  # [N+1] int32 \ Graph's rows: the first P entries are pairs by user,
+    indices: Tensor  # [2P] int32 / the others the same pairs by item
     user: Tensor  # [P] int64, node of each pair's user
     item: Tensor  # [P] int64, node of each pair's item
     by_item: Tensor  # [P] int64: the n-th pair by item is pair by_item[n]
-    by_user: Tensor  # [P] int64: its inverse
+    by_user: Tensor  # [U+1] int32: where the pairs of each user begin
 
     @classmethod
     def of(cls, graph: Graph) -> Edges:
@@ -36,9 +33,10 @@ class Edges(NamedTuple):
         nodes = torch.arange(graph.n_nodes, device=degrees.device).repeat_interleave(degrees)
         item = graph.indices[:pairs].long()
         by_item = torch.argsort(item, stable=True)
-        by_user = torch.empty_like(by_item)
-        by_user[by_item] = torch.arange(pairs, device=by_item.device)
-        return cls(graph.indptr, graph.indices.long(), nodes[:pairs], item, by_item, by_user)
+        # 32 bits as the indices have: torch's sparse products would convert them in every call.
+        indptr = graph.indptr.int()
+        by_user = indptr[: graph.n_users + 1]
+        return cls(indptr, graph.indices, nodes[:pairs], item, by_item, by_user)
 
 
 def dots(x: Tensor, edges: Edges) -> Tensor:  # [N, d] -> [P]
@@ -62,22 +60,24 @@ def sums(
 
 def _dots(left: Tensor, right: Tensor, edges: Edges) -> Tensor:
     """left of the user · right of the item, for every pair."""
-    step = max(1, CHUNK_NUMBERS // max(1, left.shape[1]))
-    chunks = zip(torch.split(edges.user, step), torch.split(edges.item, step), strict=True)
-    made = [(left[user] * right[item]).sum(1) for user, item in chunks]
-    return torch.cat(made) if made else left.new_empty(0)
+    pairs, users = len(edges.user), len(edges.by_user) - 1
+    places = _matrix(edges.by_user, edges.indices[:pairs], left.new_zeros(pairs), right)
+    made: Tensor = torch.sparse.sampled_addmm(places, left[:users], right.T, beta=0.0)
+    return made.values()
 
 
 def _sums(to_user: Tensor, to_item: Tensor, x: Tensor, edges: Edges) -> Tensor:
     values = torch.cat([to_user, to_item[edges.by_item]])
-    size = (len(x), len(x))
+    return _matrix(edges.indptr, edges.indices, values, x) @ x
+
+
+def _matrix(indptr: Tensor, indices: Tensor, values: Tensor, columns: Tensor) -> Tensor:
+    """In compressed rows, with a column for each row of `columns`."""
+    size = (len(indptr) - 1, len(columns))
     with warnings.catch_warnings():
         # torch says once a process that its CSR is in beta; there is nothing to do about it.
         warnings.filterwarnings("ignore", message="Sparse")
-        matrix = torch.sparse_csr_tensor(
-            edges.indptr, edges.indices, values, size, check_invariants=False
-        )
-    return matrix @ x
+        return torch.sparse_csr_tensor(indptr, indices, values, size, check_invariants=False)
 
 
 class _Dots(torch.autograd.Function):

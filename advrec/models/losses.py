@@ -46,22 +46,12 @@ def triplet_losses(
     """The loss of dot products, each triplet's vectors moved by their own noise."""
     if loss == "bpr" and not samples:
         return -functional.logsigmoid(ops.triplet_margin(user_table, item_table, triplets))
-    user, positive, negative = moved(user_table, item_table, triplets, samples)
-    return loss_of_scores(loss, (user * positive).sum(1), (user * negative).sum(1))
-
-
-def moved(
-    user_table: Tensor,  # [U, d]
-    item_table: Tensor,  # [I, d]
-    triplets: Tensor,  # [3, B] int32
-    samples: Mapping[str, Tensor],  # all of SAMPLE_KEYS, [B, d] each, or nothing
-) -> tuple[Tensor, Tensor, Tensor]:  # [B, d] each
-    """The vectors of user, positive and negative item of each triplet, with their noise."""
     tables = (user_table, item_table, item_table)
     rows = [table.index_select(0, ids) for table, ids in zip(tables, triplets, strict=True)]
     if samples:
         rows = [row + samples[key] for row, key in zip(rows, SAMPLE_KEYS, strict=True)]
-    return rows[0], rows[1], rows[2]
+    user, positive, negative = rows
+    return loss_of_scores(loss, (user * positive).sum(1), (user * negative).sum(1))
 
 
 def squared_norms(

@@ -20,7 +20,7 @@ from advrec.models.base import (
     split_noise,
 )
 from advrec.models.initial import draws, glorot, initial, zeros
-from advrec.models.losses import LOSSES, loss_of_scores, moved, squared_norms
+from advrec.models.losses import LOSSES, SAMPLE_KEYS, loss_of_scores, squared_norms
 
 CHUNK_NUMBERS = 2**24
 """Numbers in the widest layer when many pairs are scored at once."""
@@ -90,8 +90,15 @@ class NeuMF(Recommender):
     def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
         """Of each triplet [B]; noise of tables, of samples, or both."""
         tables, samples = split_noise(noise)
-        users, items, weights = self._parts(tables)
-        user, positive, negative = moved(users, items, batch, samples)
+        table, weights = self._parts(tables)
+        # All rows at once: the gradient of each gathering is as large as the table.
+        nodes = torch.cat([batch[0], batch[1:].flatten() + self.n_users])
+        user, positive, negative = table.index_select(0, nodes).view(3, batch.shape[1], -1)
+        if samples:
+            user, positive, negative = (
+                row + samples[key]
+                for row, key in zip((user, positive, negative), SAMPLE_KEYS, strict=True)
+            )
         scores = (self._score(user, item, weights) for item in (positive, negative))
         return loss_of_scores(self.loss, *scores)
 
@@ -101,14 +108,15 @@ class NeuMF(Recommender):
 
     def scores(self, users: Tensor, noise: Noise | None = None) -> Tensor:
         """Every item for some users [B, I]; a layer is wider than a score, so a few at a time."""
-        user_table, items, weights = self._parts(noise)
+        table, weights = self._parts(noise)
+        items = table[self.n_users :]
         widest = max((len(weight) for weight in weights), default=1)
         step = max(1, CHUNK_NUMBERS // (widest * self.n_items))
         made = []
         for chunk in torch.split(users, step):
-            user = user_table.index_select(0, chunk)
+            user = table.index_select(0, chunk)
             made.append(self._score(user[:, None], items[None], weights))
-        return torch.cat(made) if made else user_table.new_empty(0, self.n_items)
+        return torch.cat(made) if made else table.new_empty(0, self.n_items)
 
     def tables(self, site: str) -> dict[str, Tensor]:
         """The embeddings, or the weights under `layer1`, …, `output`."""
@@ -120,13 +128,13 @@ class NeuMF(Recommender):
         layers = {f"layer{n}": weight for n, weight in enumerate(self.tower, start=1)}
         return {**layers, "output": self.output}
 
-    def _parts(self, noise: Noise | None) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Users, items and weights with their noise."""
+    def _parts(self, noise: Noise | None) -> tuple[Tensor, list[Tensor]]:
+        """The embeddings and the weights, with their noise."""
         known = self._weights()
         given = check_noise(noise, ("ego", *known))
         table = self.embedding + given["ego"] if "ego" in given else self.embedding
         weights = [w + given[key] if key in given else w for key, w in known.items()]
-        return table[: self.n_users], table[self.n_users :], weights
+        return table, weights
 
     def _score(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import time
 import warnings
@@ -49,10 +50,11 @@ def give_back_names() -> None:
 
 
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """RecBole reads sys.argv, logs and warns; none of it is for us."""
-    arguments = sys.argv
+def alone(folder: Path) -> Iterator[None]:
+    """RecBole reads sys.argv, logs, warns and leaves files where it runs; none of it is for us."""
+    arguments, place = sys.argv, Path.cwd()
     sys.argv = arguments[:1]
+    os.chdir(folder)
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -60,6 +62,7 @@ def alone() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        os.chdir(place)
         sys.argv = arguments
         logging.disable(level)
 
@@ -117,8 +120,9 @@ class RecBole:
     """A data set, a model and a trainer of RecBole's."""
 
     def __init__(self, work: Workload, setting: Setting, folder: Path) -> None:
-        with alone():
-            write_files(folder, work.dataset.train, work.dataset.test)
+        self._folder = folder
+        write_files(folder, work.dataset.train, work.dataset.test)
+        with alone(folder):
             self.config = configuration(folder, dim=work.dim, layers=work.layers, setting=setting)
             from recbole.data import create_dataset, data_preparation
             from recbole.model.general_recommender.lightgcn import LightGCN
@@ -209,7 +213,7 @@ class RecBole:
 
     def evaluate(self) -> dict[str, float]:
         """All its metrics over all test users."""
-        with alone():
+        with alone(self._folder):
             found = self.trainer.evaluate(
                 self.test_data, load_best_model=False, show_progress=False
             )

@@ -83,8 +83,7 @@ ADVREC_INLINE void finish_row(const S* base, T beta, T* out, int64_t dim) {
   constexpr int W = Simd<T>::kWidth;
   int64_t k = 0;
   if (base) {
-    for (; k + W <= dim; k += W)
-      store<T>(out + k, beta * (load_as<T>(base + k) + load(out + k)));
+    for (; k + W <= dim; k += W) store<T>(out + k, beta * (load_as<T>(base + k) + load(out + k)));
     for (; k < dim; ++k) out[k] = beta * (value_of(base[k]) + out[k]);
   } else {
     for (; k + W <= dim; k += W) store<T>(out + k, beta * load(out + k));

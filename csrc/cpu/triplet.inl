@@ -99,7 +99,10 @@ struct BprTerms {
 template <class T>
 struct Slopes {
   explicit Slopes(int64_t capacity)
-      : hinge(capacity), tail(capacity), slope(capacity), item_scale(capacity),
+      : hinge(capacity),
+        tail(capacity),
+        slope(capacity),
+        item_scale(capacity),
         user_scale(capacity) {}
   Buffer<T> hinge, tail, slope;
   Buffer<T> item_scale, user_scale;  // norm = sample only: eps/|q_i - q_j|, eps/|p_u|

@@ -113,9 +113,9 @@ __global__ void increments(int* value) { ++*value; }
 
 TEST(a_captured_graph_runs_when_it_is_launched) {
   int value = 0;
-  cudaStream_t stream;
-  cudaGraph_t graph;
-  cudaGraphExec_t exec;
+  cudaStream_t stream = nullptr;
+  cudaGraph_t graph = nullptr;
+  cudaGraphExec_t exec = nullptr;
   cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
   CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal) == cudaSuccess);
   cudaLaunchConfig_t config{};
