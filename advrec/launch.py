@@ -135,8 +135,10 @@ def inherit(parent: Run, given: Mapping[str, Any]) -> dict[str, Any]:
     own = {k: v for k, v in parent.config.given().items() if k not in INHERITED_NOT}
     if parent.config.phase == "pretrain":
         own |= model_class(parent.config.model).adversarial_defaults
+    if "options" in given:  # those that are not named stay; other weights are noticed when loaded
+        given = {**given, "options": {**own.get("options", {}), **given["options"]}}
     for name in ARCHITECTURE:
-        if name in given and given[name] != own.get(name):
+        if name != "options" and name in given and given[name] != own.get(name):
             raise ConfigError(
                 f"Option {name!r} is {given[name]!r}, but {parent.path} has {own.get(name)!r}.",
                 hint="leave it out, or train --from scratch",

@@ -37,7 +37,7 @@ CLAIMS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure; 0 if everything ran and computed the same, else 1."""
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     warnings.filterwarnings("ignore", message=".*[Ss]parse.*")
     started = time.monotonic()
     document = _document(options, sys.argv[1:] if arguments is None else arguments)
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if bad else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=CLAIMS, help="these claims")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each")
@@ -95,27 +95,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--minutes", type=float, default=20, metavar="N", help="start no claim after so long"
     )
-    parser.set_defaults(out=None)
-    return _Defaults(parser)  # type: ignore[return-value]
-
-
-class _Defaults:
-    """The parser, and where a report goes that was given no place: a quick one is no result."""
-
-    def __init__(self, parser: argparse.ArgumentParser) -> None:
-        self._parser = parser
-
-    def parse_args(self, arguments: Sequence[str] | None) -> argparse.Namespace:
-        options = self._parser.parse_args(arguments)
-        if options.out is None:
-            here = Path(__file__).parent
-            options.out = (
-                here.parent / "build" / "bench" / "QUICK.md"
-                if options.quick
-                else here / "RESULTS.md"
-            )
-        options.largest = int(options.largest)
-        return options
+    options = parser.parse_args(arguments)
+    if options.out is None:  # a quick report is no result
+        quick = Path(__file__).parent.parent / "build" / "bench" / "QUICK.md"
+        options.out = quick if options.quick else Path(__file__).with_name("RESULTS.md")
+    options.largest = int(options.largest)
+    return options
 
 
 def _checkout(text: str) -> tuple[str, Path]:

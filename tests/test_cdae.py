@@ -134,6 +134,14 @@ def test_a_resumed_run_is_corrupted_as_if_it_had_never_stopped(tmp_path):
     assert bits(plain.run) != bits(straight.run)
 
 
+def test_adversarial_training_may_go_on_without_the_corruption_that_it_starts_from(tmp_path):
+    dataset = tiny_dataset()
+    options = {**FAST, "runs": tmp_path, "options": {"loss": "multinomial", "corruption": 0.5}}
+    base = advrec.pretrain(dataset, "cdae", **options)
+    robust = advrec.adv_train(dataset, base.run, options={"corruption": 0.0}, epochs=1)
+    assert robust.run.config.options == {"loss": "multinomial", "corruption": 0.0}
+
+
 # -- options and size ----------------------------------------------------------------------------
 
 

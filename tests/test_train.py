@@ -98,12 +98,13 @@ def test_numbers_that_are_none_stop_training_and_keep_the_last_good_checkpoint(t
 
 
 def test_training_leaves_the_process_as_it_was(tmp_path):
-    before = (torch.get_num_threads(), torch.get_rng_state(), native._choice)
+    before = (torch.get_num_threads(), torch.get_rng_state(), native.choice())
+    interrupt = signal.getsignal(signal.SIGINT)
     advrec.pretrain(DATASET, runs=tmp_path, kernels="reference", **{**FAST, "epochs": 1})
     assert torch.get_num_threads() == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
-    assert native._choice == before[2]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert native.choice() == before[2]
+    assert signal.getsignal(signal.SIGINT) is interrupt
 
 
 def test_the_seed_decides_everything_and_the_global_generator_nothing(tmp_path):

@@ -130,7 +130,8 @@ class GNNGuard(Recommender):
 
     def _remembered(self, before: Tensor, alike: Tensor, node: Tensor) -> Tensor:  # [P]
         """memory·ω + (1 − memory)·α, α the similarities divided by their sum at each node."""
-        whole = alike.new_zeros(self.graph.n_nodes).index_add(0, node, alike)[node]
+        # index_select and not whole[node]: the sums in its backward do not depend on threads.
+        whole = alike.new_zeros(self.graph.n_nodes).index_add(0, node, alike).index_select(0, node)
         pruned = whole <= 0
         shares = alike / whole.masked_fill(pruned, 1)
         return self.memory * before + (1 - self.memory) * shares

@@ -22,8 +22,8 @@ from advrec.models.base import (
 from advrec.models.initial import draws, glorot, initial, zeros
 from advrec.models.losses import LOSSES, SAMPLE_KEYS, loss_of_scores, squared_norms
 
-CHUNK_NUMBERS = 2**24
-"""Numbers in the widest layer when many pairs are scored at once."""
+CHUNK_NUMBERS = 2**20
+"""Numbers in the widest layer when many pairs are scored at once: what a cache holds."""
 
 
 class NeuMF(Recommender):
@@ -36,7 +36,8 @@ class NeuMF(Recommender):
     of the tower and of the output, not their biases.
 
     The paper trains on single pairs with labels; here a triplet is a pair of each label (loss
-    `bce`), so a positive weighs as much as its negatives together. Other defaults are the authors'.
+    `bce`), so a positive weighs as much as its negatives together. Other defaults are the authors',
+    and ε and λ those of RS_Zoos.
     """
 
     name: ClassVar[str] = "neumf"
@@ -59,7 +60,7 @@ class NeuMF(Recommender):
         "sampling": "pairs",
         "reduction": "mean",
         "eps": 0.5,
-        "adv_weight": 1.0,
+        "adv_weight": 0.1,
         "site": "ego",
         "norm": "row",
     }

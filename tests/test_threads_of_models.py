@@ -1,0 +1,22 @@
+"""What a training computes does not depend on the number of threads, whatever the model."""
+
+from __future__ import annotations
+
+import pytest
+from training_data import bits, tiny_dataset
+
+import advrec
+from advrec.models import MODELS
+
+OWN = [name for name, model in MODELS.items() if not model.needs_features]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_one_and_two_threads_give_the_same_bits(name, tmp_path):
+    """Large enough that torch splits the work."""
+    dataset = tiny_dataset(users=1500, items=900)
+    options = {"runs": tmp_path, "epochs": 1, "dim": 32, "batch_size": 1024, "model": name}
+    one, two = (
+        advrec.adv_train(dataset, "scratch", threads=threads, **options) for threads in (1, 2)
+    )
+    assert bits(one.run) == bits(two.run)
