@@ -13,9 +13,9 @@ OWN = [name for name, model in MODELS.items() if not model.needs_features]
 
 @pytest.mark.parametrize("name", OWN)
 def test_one_and_two_threads_give_the_same_bits(name, tmp_path):
-    """Large enough that torch splits the work."""
-    dataset = tiny_dataset(users=1500, items=900)
-    options = {"runs": tmp_path, "epochs": 1, "dim": 32, "batch_size": 1024, "model": name}
+    """40,000 pairs: torch splits work of 32,768 numbers or more."""
+    dataset = tiny_dataset(users=5000, items=300)
+    options = {"runs": tmp_path, "epochs": 1, "dim": 8, "batch_size": 8192, "model": name}
     one, two = (
         advrec.adv_train(dataset, "scratch", threads=threads, **options) for threads in (1, 2)
     )
