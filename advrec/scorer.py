@@ -8,6 +8,7 @@ Evaluation and recommendation see neither: they ask a `Scorer`.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -102,9 +103,8 @@ def _scorer(model: Scored, dataset: Dataset, noise: Noise | None) -> Scorer:
             hint="use the data set and the split that the model was trained on",
         )
     user, item = _at_rest(user, item)
-    _check_finite(user, "user")
-    _check_finite(item, "item")
-    _check_range(user, item)
+    largest = _check_finite(user, "user"), _check_finite(item, "item")
+    _check_range(user.shape[1], *largest, user.dtype)
     return ByVectors(user, item)
 
 
@@ -243,22 +243,26 @@ def _fetched(ranking: Ranking) -> Ranking:
     return Ranking(*(t.cpu() for t in (ranking.ids, ranking.scores, ranking.hits, ranking.above)))
 
 
-def _check_finite(values: Tensor, what: str) -> None:
-    bad = int((~torch.isfinite(values)).any(dim=1).sum())
-    if bad:
+def _check_finite(values: Tensor, what: str) -> float:
+    """The largest absolute value, by a pass that copies nothing; TrainingError if it is none."""
+    if not values.numel():
+        return 0.0
+    low, high = torch.aminmax(values)  # NaN wherever there is one
+    largest = max(-low.item(), high.item())
+    if not (math.isfinite(low.item()) and math.isfinite(high.item())):
+        bad = sum(int((~torch.isfinite(part)).any(dim=1).sum()) for part in torch.split(values, 4096))
         raise TrainingError(
             f"The model cannot rank: {bad} of {len(values)} {what} rows hold NaN or infinity.",
             hint="training diverged; train again with a smaller lr, adv_weight or eps",
         )
+    return largest
 
 
-def _check_range(user: Tensor, item: Tensor) -> None:
-    """Finite vectors may have dot products that are not: a bound, for all pairs at once."""
-    if not (user.numel() and item.numel()):
-        return
-    largest = user.shape[1] * user.abs().max().item() * item.abs().max().item()
-    if largest > torch.finfo(user.dtype).max:
+def _check_range(width: int, user: float, item: float, dtype: torch.dtype) -> None:
+    """Finite vectors may have dot products that are not: a bound from their largest values."""
+    largest = width * user * item
+    if largest > torch.finfo(dtype).max:
         raise TrainingError(
-            f"The model cannot rank: scores may reach {largest:.1e}, too much for {user.dtype}.",
+            f"The model cannot rank: scores may reach {largest:.1e}, too much for {dtype}.",
             hint="training diverged; train again with a smaller lr, adv_weight or eps",
         )

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -287,6 +288,12 @@ class Training:
 
 def peak_bytes() -> int:
     """The largest resident memory this process ever had; 0 where the system does not say."""
+    try:
+        # Linux's own mark first: ru_maxrss starts at what the parent held when it forked.
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return 1024 * int(status.split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError, ValueError):
+        pass
     try:
         import resource
     except ModuleNotFoundError:  # not a POSIX system

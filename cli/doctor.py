@@ -67,5 +67,8 @@ def print_version() -> None:
     show(f"torch {found['torch']}, Python {found['python']}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        core = native.core()
-    show(f"core {core.how}: {core.path}" if core else "core not loaded: 'advrec doctor' says why")
+        core = native.core() if native.prebuilt() else None
+    if core:
+        show(f"core {core.how}: {core.path}")
+    else:
+        show("core not prebuilt: compiled when it is first used; 'advrec doctor' tries it")

@@ -16,23 +16,15 @@
 #include <string>
 #include <tuple>
 
+#include "arguments.h"
 #include "kernels_cuda.h"
 
 namespace {
 
+using namespace advrec::arguments;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 namespace cuda = advrec::cuda;
-
-void require(bool ok, const std::string& message) {
-  if (!ok) throw std::invalid_argument(message);
-}
-
-std::string shape(const Tensor& t) {
-  std::string text = "[";
-  for (int64_t k = 0; k < t.dim(); ++k) text += (k ? ", " : "") + std::to_string(t.size(k));
-  return text + "]";
-}
 
 // The device of a call's first tensor, its current stream, and a check that the others are there.
 class Device {
@@ -119,13 +111,6 @@ advrec::Positives positives(const Device& on, const Tensor& pair_users, const Te
   return pos;
 }
 
-advrec::SampleSpec sample_spec(int64_t seed, int64_t epoch, int64_t negatives, int64_t mode) {
-  require(negatives >= 1, "negatives is " + std::to_string(negatives) + ", wanted at least 1");
-  require(epoch >= 0 && epoch < (int64_t(1) << 32), "epoch must fit in 32 bits");
-  require(mode == 0 || mode == 1, "mode must be 0 (pairs) or 1 (users)");
-  return {uint64_t(seed), uint32_t(epoch), negatives, advrec::Sampling(mode)};
-}
-
 Tensor sample_triplets(const Tensor& pair_users, const Tensor& pair_items,
                        const Tensor& active_users, const Tensor& indptr, const Tensor& items,
                        int64_t n_items, int64_t seed, int64_t epoch, int64_t first, int64_t count,
@@ -133,9 +118,7 @@ Tensor sample_triplets(const Tensor& pair_users, const Tensor& pair_items,
   const Device on(pair_users);
   const auto pos = positives(on, pair_users, pair_items, active_users, indptr, items, n_items);
   const auto spec = sample_spec(seed, epoch, negatives, mode);
-  require(first >= 0 && count >= 0 && first + count <= pos.pairs * negatives,
-          "triplets [" + std::to_string(first) + ", " + std::to_string(first + count) +
-              ") are not all in an epoch of " + std::to_string(pos.pairs * negatives));
+  check_range(pos, negatives, first, count);
   Tensor out = torch::stable::new_empty(pair_users, {3, count});
   auto* data = static_cast<int32_t*>(out.mutable_data_ptr());
   cuda::sample_triplets(pos, spec, first, count, data, data + count, data + 2 * count, on.stream());
@@ -209,11 +192,6 @@ Tensor normalize_rows(const Tensor& x, double eps) {
   return out;
 }
 
-advrec::Optim optim(int64_t kind, double lr, double beta1, double beta2, double eps, int64_t step) {
-  require(kind >= 0 && kind <= 3, "optimiser must be 0 to 3");
-  return {advrec::OptimKind(kind), lr, beta1, beta2, eps, step};
-}
-
 void optimizer_step(Tensor value, const Tensor& grad, std::optional<Tensor> state1,
                     std::optional<Tensor> state2, std::optional<Tensor> rows, int64_t kind,
                     double lr, double beta1, double beta2, double eps, int64_t step) {
@@ -279,26 +257,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rank_scores(
     const Tensor& relevant_indptr, const Tensor& relevant_items, int64_t k, bool count_above) {
   return rank(scores, nullptr, mask_indptr, mask_items, relevant_indptr, relevant_items, k,
               count_above);
-}
-
-struct Plan {
-  advrec::Schedule schedule;
-  advrec::Adversary adversary;
-  advrec::Optim optim;
-};
-Plan plan(const advrec::Positives& pos, const advrec::SampleSpec& spec, int64_t first_step,
-          int64_t steps, int64_t batch_size, bool mean, double reg, double eps, double adv_weight,
-          int64_t norm, int64_t site, int64_t kind, double lr, double beta1, double beta2,
-          double opt_eps, int64_t updates) {
-  require(batch_size >= 1 && batch_size < (int64_t(1) << 29), "batch_size must be in [1, 2^29)");
-  const int64_t total = (pos.pairs * spec.negatives + batch_size - 1) / batch_size;
-  require(first_step >= 0 && steps >= 0 && first_step + steps <= total,
-          "steps [" + std::to_string(first_step) + ", " + std::to_string(first_step + steps) +
-              ") are not all in an epoch of " + std::to_string(total));
-  require(norm >= 0 && norm <= 2 && site >= 0 && site <= 1, "unknown norm or site");
-  return {{first_step, steps, batch_size, mean, reg},
-          {eps, adv_weight, advrec::Norm(norm), advrec::Site(site)},
-          optim(kind, lr, beta1, beta2, opt_eps, updates)};
 }
 
 advrec::Table<float> table(const Device& on, Tensor& embedding, const std::optional<Tensor>& state1,
