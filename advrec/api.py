@@ -14,7 +14,7 @@ from advrec import launch
 from advrec.attack import AttackResult
 from advrec.attack import attack as attack_model
 from advrec.build import load_model
-from advrec.config import TrainConfig, parse
+from advrec.config import TrainConfig
 from advrec.data import DataConfig, Dataset, load_dataset
 from advrec.data.embedded import EMBEDDED
 from advrec.data.item_text import FROM_TEXT
@@ -29,6 +29,7 @@ from advrec.recommend import recommend as recommend_from
 from advrec.runs import Run
 from advrec.shelf import RUNS, find, newest_pretraining
 from advrec.train import Event, OnEvent
+from advrec.validation import parse
 
 Data: TypeAlias = Dataset | DataConfig | str | Path
 AnyRun: TypeAlias = Run | str | Path

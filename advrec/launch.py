@@ -13,13 +13,14 @@ import torch
 
 from advrec import cuda, native
 from advrec.build import build_model, device_of, put_weights, weights_of
-from advrec.config import ResolvedConfig, TrainConfig, parse, resolve
+from advrec.config import ResolvedConfig, TrainConfig, resolve
 from advrec.errors import ConfigError, RunError, UsageError
 from advrec.models import Recommender, model_class
 from advrec.runs import Origin, Run, features_digest
 from advrec.sampling import Positives
 from advrec.shelf import new_path
 from advrec.train import Event, OnEvent, Training, make_stepper
+from advrec.validation import parse
 from advrec.versions import versions
 
 if TYPE_CHECKING:

@@ -26,9 +26,10 @@ import tomli_w
 
 from advrec import atomic, tensors
 from advrec.commits import COMMIT, CommitFolder, damaged, sha256
-from advrec.config import ResolvedConfig, parse, read_toml
+from advrec.config import ResolvedConfig, read_toml
 from advrec.errors import ConfigError, RunError
 from advrec.locks import RunLock
+from advrec.validation import parse
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -250,7 +250,9 @@ def _check_finite(values: Tensor, what: str) -> float:
     low, high = torch.aminmax(values)  # NaN wherever there is one
     largest = max(-low.item(), high.item())
     if not (math.isfinite(low.item()) and math.isfinite(high.item())):
-        bad = sum(int((~torch.isfinite(part)).any(dim=1).sum()) for part in torch.split(values, 4096))
+        bad = sum(
+            int((~torch.isfinite(part)).any(dim=1).sum()) for part in torch.split(values, 4096)
+        )
         raise TrainingError(
             f"The model cannot rank: {bad} of {len(values)} {what} rows hold NaN or infinity.",
             hint="training diverged; train again with a smaller lr, adv_weight or eps",

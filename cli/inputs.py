@@ -49,8 +49,9 @@ def train_options(
 
     `resolve_for`: the model where none is named; with it the options must fit the model, too.
     """
-    from advrec.config import TrainConfig, parse, resolve
+    from advrec.config import TrainConfig, resolve
     from advrec.models import model_class
+    from advrec.validation import parse
 
     options = {name: value for name, value in file.under(given.train).items() if name != "phase"}
     if resolve_for is not None:
@@ -164,7 +165,8 @@ class Loader:
 def computing(given: Given, file: ConfigFile) -> Iterator[str]:
     """Within: the kernels and threads that were asked for. Gives the device's name."""
     from advrec import cuda, native
-    from advrec.config import TrainConfig, parse
+    from advrec.config import TrainConfig
+    from advrec.validation import parse
 
     wanted = {
         name: value

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advrec.config import ConfigFile, ResolvedConfig, TrainConfig, parse, resolve
+from advrec.config import ConfigFile, ResolvedConfig, TrainConfig, resolve
 from advrec.errors import ConfigError, UsageError
 from advrec.models import MODELS
+from advrec.validation import parse
 
 MF, LIGHTGCN = MODELS["mf"], MODELS["lightgcn"]
 

@@ -8,10 +8,11 @@ from small_models import EVERYONE, TRIPLETS, small
 from training_data import FAST, bits, tiny_dataset
 
 import advrec
-from advrec.config import ConfigFile, ResolvedConfig, TrainConfig, parse, resolve
+from advrec.config import ConfigFile, ResolvedConfig, TrainConfig, resolve
 from advrec.errors import ConfigError, UsageError
 from advrec.models import MODELS
 from advrec.objective import adversarial_step_loss, gradient, gradients, perturbation
+from advrec.validation import parse
 
 CDAE = MODELS["cdae"]
 ACNN = ("encoder", "decoder", "user", "hidden_concat", "user_concat")

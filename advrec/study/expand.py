@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from advrec.config import ResolvedConfig, TrainConfig, parse, resolve
+from advrec.config import ResolvedConfig, TrainConfig, resolve
 from advrec.errors import ConfigError
 from advrec.launch import ARCHITECTURE
 from advrec.models import model_class
@@ -22,6 +22,7 @@ from advrec.study.spec import (
     StudySpec,
     parse_section,
 )
+from advrec.validation import parse
 
 FREE = ("threads", "device", "kernels", "checkpoint_seconds")
 """Options that change how fast a cell is made, and not what comes out of it but for rounding."""
