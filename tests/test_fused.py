@@ -162,8 +162,10 @@ def test_no_budget_no_difference_and_more_budget_more_loss(pairs, model, options
 
 def test_the_last_batch_may_be_short_and_no_step_lies_outside_the_epoch(pairs):
     config = setting("mf", batch_size=1000)
-    model, stats, _ = train(pairs, config, FusedStepper, ((0, 1),))
-    assert stats[0].triplets == 1000 or stats[0].triplets == 2 * len(Positives.from_pairs(pairs))
+    model, stats, _ = train(pairs, config, FusedStepper, ((0, 1), (1, 1)))
+    total = 2 * len(Positives.from_pairs(pairs))
+    assert [step.triplets for step in stats] == [1000, total - 1000]
+    assert 0 < stats[1].triplets < 1000
     with pytest.raises(ValueError, match="not all in an epoch"):
         train(pairs, config, FusedStepper, ((0, 9),))
     assert torch.isfinite(model.embedding).all()
