@@ -42,8 +42,8 @@ class Graph:
         indptr = np.concatenate([[0], np.cumsum(degrees)])
         scale = np.where(degrees > 0, np.maximum(degrees, 1) ** -0.5, 0.0)
         graph = cls(
-            torch.from_numpy(indptr.astype(np.int64)),
-            torch.from_numpy(indices.astype(np.int32)),
+            torch.from_numpy(indptr.astype(np.int64, copy=False)),
+            torch.from_numpy(indices.astype(np.int32, copy=False)),
             torch.from_numpy(scale),
             n_users,
             pairs.n_items,

@@ -15,6 +15,7 @@ from advrec import cuda, native
 from advrec.build import build_model, device_of, put_weights, weights_of
 from advrec.config import ResolvedConfig, TrainConfig, resolve
 from advrec.errors import ConfigError, RunError, UsageError
+from advrec.memory import Forecast, forecast
 from advrec.models import Recommender, model_class
 from advrec.runs import Origin, Run, features_digest
 from advrec.sampling import Positives
@@ -71,6 +72,8 @@ def start(
     resolved = resolve(config, kind)
     resolved = resolved.model_copy(update={"device": device_of(resolved.device)})
     with _settings(resolved):
+        memory = forecast(resolved, dataset)
+        memory.check()
         model = build_model(resolved, dataset, resolved.device)
         if parent is not None:
             put_weights(model, parent.weights())
@@ -89,7 +92,7 @@ def start(
         )
         with _released(run):
             training = Training(run, model, stepper, dataset, on_event)
-            _announce(run, dataset, type(stepper).__name__, on_event)
+            _announce(run, dataset, type(stepper).__name__, memory, on_event)
             if parent is not None:
                 training.validate_start()
             training.loop()
@@ -111,6 +114,8 @@ def go_on(run: Run, dataset: Dataset, changes: Mapping[str, Any], on_event: OnEv
     with _settings(config), _released(run):
         run.lock()
         _check_more_to_do(run, config)
+        memory = forecast(config, dataset)
+        memory.check()
         weights, optimizer = run.state()
         model = build_model(config, dataset, config.device)
         put_weights(model, weights)
@@ -120,7 +125,7 @@ def go_on(run: Run, dataset: Dataset, changes: Mapping[str, Any], on_event: OnEv
         if config != run.config:
             run.reconfigure(config)
         training = Training(run, model, stepper, dataset, on_event)
-        _announce(run, dataset, type(stepper).__name__, on_event)
+        _announce(run, dataset, type(stepper).__name__, memory, on_event)
         if run.origin.parent is not None:
             training.validate_start()
         training.loop()
@@ -202,7 +207,9 @@ def _check_more_to_do(run: Run, config: ResolvedConfig) -> None:
         )
 
 
-def _announce(run: Run, dataset: Dataset, stepper: str, on_event: OnEvent) -> None:
+def _announce(
+    run: Run, dataset: Dataset, stepper: str, memory: Forecast, on_event: OnEvent
+) -> None:
     config, progress = run.config, run.progress
     what = "pretraining" if config.phase == "pretrain" else "adversarial training"
     where = f" from epoch {progress.epoch}" if progress.epoch or progress.step else ""
@@ -216,6 +223,7 @@ def _announce(run: Run, dataset: Dataset, stepper: str, on_event: OnEvent) -> No
             epochs=config.epochs,
         )
     )
+    on_event(Event("note", message=memory.sentence()))
     if not len(dataset.valid):
         note = "no validation part: the last epoch is kept, and nothing stops early"
         on_event(Event("note", message=note))

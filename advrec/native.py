@@ -28,6 +28,7 @@ import torch
 from advrec import cuda as gpu
 from advrec import native_build
 from advrec.errors import ConfigError, NativeError
+from advrec.places import cache_home
 
 KERNELS = ("auto", "native", "reference")
 NEWEST_OPS = ("lightgcn_steps_bf16",)
@@ -265,8 +266,7 @@ def build_folder(name: str, sources: list[Path], flags: list[str]) -> Path:
         digest.update(part.encode() + b"\0")
     for path in sources:
         digest.update(path.read_bytes())
-    root = os.environ.get("ADVREC_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "advrec" / f"{name.strip('_')}-{digest.hexdigest()[:16]}"
+    return cache_home() / f"{name.strip('_')}-{digest.hexdigest()[:16]}"
 
 
 @contextlib.contextmanager

@@ -40,13 +40,16 @@ class Positives:
                 f"users and {pairs.n_items} items.",
                 hint="some user needs an item they have seen and one they have not",
             )
-        keep = active[users]
+        items = drawn = torch.from_numpy(pairs.items)  # shared with the data set, not copied
+        if not (active | (degrees == 0)).all():
+            keep = active[users]
+            users, drawn = users[keep], torch.from_numpy(pairs.items[keep])
         return cls(
-            pair_users=torch.tensor(users[keep], dtype=torch.int32),
-            pair_items=torch.tensor(pairs.items[keep], dtype=torch.int32),
-            active_users=torch.tensor(np.flatnonzero(active), dtype=torch.int32),
-            indptr=torch.tensor(pairs.indptr, dtype=torch.int64),
-            items=torch.tensor(pairs.items, dtype=torch.int32),
+            pair_users=torch.from_numpy(users),
+            pair_items=drawn,
+            active_users=torch.from_numpy(np.flatnonzero(active).astype(np.int32)),
+            indptr=torch.from_numpy(pairs.indptr),
+            items=items,
             n_items=pairs.n_items,
         ).to(device)
 

@@ -11,8 +11,10 @@ from bench.measure import Timing
 from bench.results import OURS, Check, Facts, Part, Table, Target, Unit
 
 TITLE = "From files to the first step"
+CACHED = "advrec (from its cache)"
 NAMES = {
     OURS: "advrec",
+    CACHED: "cached",
     "pandas + scipy + torch": "pandas",
     "Python lines + scipy + torch": "lines",
     "RecBole": "recbole",
@@ -26,7 +28,10 @@ def run(lab: Lab) -> list[Part]:
     table = Table(
         f"LightGCN on {len(work.dataset.train):,} pairs of text",
         Unit("s", 1.0),
-        targets=[Target("text files to the first step in ≤ 2 s", 2)],
+        targets=[
+            Target("text files to the first step in ≤ 2 s", 2),
+            Target("from the cache to the first step in ≤ 0.5 s", 0.5, ours=CACHED),
+        ],
         note="Reading, splitting, building the graph and the model, drawing and making one step of "
         "2,048 triplets; files in the page cache, imports left out, "
         "and what torch imports when its first optimiser steps. advrec and the Python lines "
@@ -36,7 +41,7 @@ def run(lab: Lab) -> list[Part]:
     whole: dict[str, list[float]] = {name: [] for name in NAMES}
     counts: dict[str, tuple[int, int, int]] = {}
     for name in list(timings):
-        if name != OURS and lab.peer(NAMES[name], object, table.missing) is None:
+        if name not in (OURS, CACHED) and lab.peer(NAMES[name], object, table.missing) is None:
             del timings[name]
     rounds = min(lab.pace.rounds, 3)
     for number in range(rounds):

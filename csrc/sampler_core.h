@@ -96,16 +96,17 @@ ADVREC_HD int64_t place(const Order& order, int64_t p) {
   return int64_t(x);
 }
 
-// Is `item` in the ascending list [begin, end)?
+// Is `item` in the ascending list [begin, end)? Without branches on what it finds: no guess of the
+// processor's about random items would be any good.
 ADVREC_HD bool contains(const int32_t* begin, const int32_t* end, int32_t item) {
   int64_t n = end - begin;
-  while (n > 0) {
+  if (n == 0) return false;
+  while (n > 1) {
     const int64_t half = n >> 1;
-    const bool right = begin[half] < item;
-    begin = right ? begin + half + 1 : begin;
-    n = right ? n - half - 1 : half;
+    begin += half * int64_t(begin[half] <= item);
+    n -= half;
   }
-  return begin != end && *begin == item;
+  return *begin == item;
 }
 
 // An item that is not in the user's list; the list never holds all items.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from advrec.data import embedded
+from advrec.places import cache_home
 
 GROUPLENS_TERMS = (
     "research use; no commercial use and no redistribution without permission (GroupLens)"
@@ -48,10 +49,8 @@ class Entry:
 
 def data_home() -> Path:
     """Where downloads go: $ADVREC_DATA, else advrec/data in the user's cache folder."""
-    if home := os.environ.get("ADVREC_DATA"):
-        return Path(home).expanduser()
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "advrec" / "data"
+    home = os.environ.get("ADVREC_DATA")
+    return Path(home).expanduser() if home else cache_home() / "data"
 
 
 def _movielens(name: str, sha256: str, users: int, items: int, pairs: int, *members: str) -> Entry:

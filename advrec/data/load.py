@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from advrec.data import embedded
+from advrec.data.cache import Entry
 from advrec.data.catalog import CATALOG, data_home
 from advrec.data.config import DataConfig
 from advrec.data.dataset import Dataset, Pairs
@@ -42,7 +43,13 @@ def load_dataset(data: str | Path | DataConfig = "debian", **options: object) ->
         config = DataConfig.of(**{**data.model_dump(), **options}) if options else data
     else:
         config = DataConfig.of(str(data), **options)
-    return build_dataset(read_interactions(config), config)
+    entry = Entry.of(config, resolve(config.data)[0])
+    dataset = None if entry is None else entry.read()
+    if dataset is None:
+        dataset = divide(read_interactions(config), config)
+        if entry is not None:
+            entry.write(dataset)
+    return _described(dataset, config)
 
 
 def read_interactions(config: DataConfig) -> Interactions:
@@ -88,6 +95,11 @@ def resolve(data: str) -> tuple[Path | None, tuple[str, ...]]:
 
 def build_dataset(rows: Interactions, config: DataConfig) -> Dataset:
     """Filter and split interactions that are already read; add names and features."""
+    return _described(divide(rows, config), config)
+
+
+def divide(rows: Interactions, config: DataConfig) -> Dataset:
+    """Filter and split; names are those that the rows brought along."""
     pairs = unique_pairs(rows, min_rating=config.min_rating, k_core=config.k_core)
     rule = choose_rule(
         config.split,
@@ -99,28 +111,13 @@ def build_dataset(rows: Interactions, config: DataConfig) -> Dataset:
         rule, config.test_ratio, config.valid_ratio, config.valid == "auto", config.split_seed
     )
     parts, split_notes = assign_parts(pairs, options, source=rows.source)
-    notes = [*rows.notes, *pairs.notes, *split_notes]
     n_users, n_items = len(pairs.user_ids), len(pairs.item_ids)
-    names = rows.names
-    if config.item_names is not None:
-        names = load_names(Path(config.item_names))
-        missing = sum(item not in names for item in pairs.item_ids)
-        sentence = f"item names from {config.item_names}"
-        if missing:
-            sentence += f"; none for {missing:,} of {counted(n_items, 'item')}"
-        notes.append(sentence)
-    features = None
-    if config.features == FROM_TEXT:
-        features, sentence = features_of_texts(texts_of(config.data, names), pairs.item_ids)
-        notes.append(sentence)
-    elif config.features is not None:
-        features, sentence = load_features(Path(config.features), pairs.item_ids)
-        notes.append(sentence)
 
     def part(which: int) -> Pairs:
         chosen = np.flatnonzero(parts == which)
         return Pairs.from_coo(pairs.users[chosen], pairs.items[chosen], n_users, n_items)
 
+    names = rows.names
     return Dataset(
         name=rows.name,
         source=rows.source,
@@ -132,9 +129,35 @@ def build_dataset(rows: Interactions, config: DataConfig) -> Dataset:
         user_ids=pairs.user_ids,
         item_ids=pairs.item_ids,
         item_names=None if names is None else [names.get(item, item) for item in pairs.item_ids],
-        item_features=features,
-        notes=tuple(notes),
+        notes=(*rows.notes, *pairs.notes, *split_notes),
     )
+
+
+def _described(dataset: Dataset, config: DataConfig) -> Dataset:
+    """With the names and features that the options ask for."""
+    if config.item_names is None and config.features is None:
+        return dataset
+    item_ids, notes = dataset.item_ids, list(dataset.notes)
+    names: Mapping[str, str] | None = None
+    if config.item_names is not None:
+        names = load_names(Path(config.item_names))
+        missing = sum(item not in names for item in item_ids)
+        sentence = f"item names from {config.item_names}"
+        if missing:
+            sentence += f"; none for {missing:,} of {counted(dataset.n_items, 'item')}"
+        notes.append(sentence)
+        dataset = replace(dataset, item_names=[names.get(item, item) for item in item_ids])
+    elif dataset.item_names is not None:  # an item that is called by its id has no name
+        both = zip(item_ids, dataset.item_names, strict=True)
+        names = {item: name for item, name in both if item != name}
+    features = None
+    if config.features == FROM_TEXT:
+        features, sentence = features_of_texts(texts_of(config.data, names), item_ids)
+        notes.append(sentence)
+    elif config.features is not None:
+        features, sentence = load_features(Path(config.features), item_ids)
+        notes.append(sentence)
+    return replace(dataset, item_features=features, notes=tuple(notes))
 
 
 def _refuse_table_options(config: DataConfig) -> None:

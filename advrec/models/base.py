@@ -176,6 +176,19 @@ class Recommender(nn.Module):
         like = next(self.parameters())
         return {key: like.new_zeros(batch.shape[-1], self.sample_dim) for key in SAMPLE_KEYS}
 
+    @classmethod
+    def weight_numbers(
+        cls,
+        spec: ModelSpec,
+        features: int,  # noqa: ARG003 - the subclasses use it
+    ) -> int:
+        """How many numbers its tables hold, layers of a few thousand left out.
+
+        Asked before there is a model, to foretell the memory it takes. `features`: the columns of
+        the item features, 0 without any.
+        """
+        return (spec.n_users + spec.n_items) * spec.dim
+
     @property
     def sample_dim(self) -> int:
         """Width of the vectors that norm "sample" perturbs."""

@@ -116,6 +116,11 @@ class CDAE(Recommender):
         self.hidden_bias = zeros(spec, spec.dim)  # b1
         self.item_bias = zeros(spec, spec.n_items)  # b2
 
+    @classmethod
+    def weight_numbers(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
+        """Of encoder, decoder and users."""
+        return (spec.n_users + 2 * spec.n_items) * spec.dim
+
     def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
         """Of each user [B], summed over all items."""
         given, users = check_noise(noise, SITES), batch[0]

@@ -83,6 +83,13 @@ class NeuMF(Recommender):
         self.output = glorot(spec, 1, spec.dim * (2 if widths else 1), generator)
         self.output_bias = zeros(spec, 1)
 
+    @classmethod
+    def weight_numbers(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
+        """Of [p, p'] and [q, q']."""
+        layers = 3 if spec.layers is None else spec.layers
+        columns = spec.dim + (spec.dim * 2 ** (layers - 1) if layers else 0)
+        return (spec.n_users + spec.n_items) * columns
+
     @property
     def sample_dim(self) -> int:
         """Width of [p, p']."""

@@ -121,6 +121,12 @@ class VBPR(Recommender):
             self.items_bias = zeros(spec, items, 1)  # b
             self.projection_bias = zeros(spec, width, 1)  # b'
 
+    @classmethod
+    def weight_numbers(cls, spec: ModelSpec, features: int) -> int:
+        """Of users (twice for scorer vbpr), items and projection."""
+        twice = spec.options.get("scorer", cls.options["scorer"]) == "vbpr"
+        return (spec.n_users * (1 + twice) + spec.n_items + features) * spec.dim
+
     def vectors(self, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
         """User and item vectors whose dot products are the scores, with noise of whole tables.
 

@@ -53,7 +53,9 @@ class LightGcnStep {
     });
     forward(team, batch, DenseRows<T>{table_.value, dim_}, DenseRows<S>{gathered(), dim_});
     const DenseRows<T> x{final_.get(), dim_};
-    batch_step_.run(team, batch, x, weight, grad_.get());
+    batch_step_.run(team, batch, x, weight, stats, [&](int64_t s, T* g) {
+      store_row(g, grad_.get() + s * dim_, dim_);
+    });
     if (ego_) {
       perturb(team);
       const DenseRows<S> moved{moved_.get(), dim_};
@@ -65,7 +67,7 @@ class LightGcnStep {
       });
     }
     // Before the last meeting of the step: after it others may already refill the batch.
-    if (team.thread() == 0) add_stats(batch, stats);
+    if (ego_ && team.thread() == 0) stats.adversarial += perturbed_loss_.total(batch.count);
     backward(team, [&](int64_t r, T* g) {
       T* const value = table_.value + r * dim_;
       if (const int32_t s = slot_of_[r]; s >= 0 && reg_ != 0)
@@ -84,13 +86,6 @@ class LightGcnStep {
   static Adversary final_adversary(Adversary adversary) {
     if (adversary.site == Site::kEgo) adversary.weight = 0;
     return adversary;
-  }
-
-  void add_stats(const Batch& batch, StepStats& stats) const {
-    const StepStats sum = batch_step_.stats(batch);
-    stats.clean += sum.clean;
-    stats.adversarial += sum.adversarial;
-    if (ego_) stats.adversarial += perturbed_loss_.total(batch.count);
   }
 
   // The embedding as layers gather it.
@@ -201,6 +196,7 @@ template <class T, class S>
 StepStats lightgcn_steps(const Table<T>& table, const Adjacency<T>& graph, int64_t layers,
                          const Positives& pos, const SampleSpec& sample, const Schedule& schedule,
                          const Adversary& adversary, const Optim& optim) {
+  want_huge_pages(table);
   BatchWindow window(pos, sample, schedule, table.n_users, threads());
   LightGcnStep<T, S> step(table, graph, layers, schedule, adversary);
   StepStats stats;

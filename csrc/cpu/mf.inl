@@ -52,17 +52,64 @@ class BatchWindow {
   Batch* batches_[kBatches] = {};
 };
 
+// What every step reads and writes at random.
+template <class T>
+void want_huge_pages(const Table<T>& table) {
+  const size_t bytes = sizeof(T) * size_t((table.n_users + table.n_items) * table.dim);
+  for (T* part : {table.value, table.state1, table.state2})
+    if (part) cpu::want_huge_pages(part, bytes, true);
+}
+
+// Adam moves every row in every step, those without a gradient too; but nobody looks at such a row
+// until a batch touches it. So its steps wait until then, or until the end of the call, and are
+// made in registers one after the other: the same arithmetic, without a sweep over all rows in
+// every step, which would take longer than the rest of it.
+template <class T>
+class WaitingSteps {
+ public:
+  WaitingSteps(const Table<T>& table, const Optim& optim, int64_t steps)
+      : table_(table),
+        rows_(steps > 0 ? table.n_users + table.n_items : 0),
+        steps_(steps),
+        updates_(steps),
+        done_(rows_) {
+    for (int64_t at = 0; at < steps; ++at) updates_[at] = OptimStep<T>(optim, optim.step + at);
+    for (int64_t r = 0; r < rows_; ++r) done_[r] = 0;
+  }
+
+  // Makes the steps of a row before step `at` of the call; that one is then made by the caller.
+  void catch_up(int64_t row, int64_t at) {
+    const int64_t from = row * table_.dim;
+    decay_row(updates_.get() + done_[row], at - done_[row], table_.value + from,
+              table_.state1 + from, table_.state2 + from, table_.dim);
+    done_[row] = int32_t(at + 1);
+  }
+  void catch_up_all(Team& team) {
+    team.ranges(rows_, 256, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) catch_up(r, steps_);
+    });
+  }
+
+ private:
+  const Table<T> table_;
+  const int64_t rows_, steps_;
+  Buffer<OptimStep<T>> updates_;
+  Buffer<int32_t> done_;  // [rows] steps of the call that are made
+};
+
 template <class T>
 StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec& sample,
                    const Schedule& schedule, const Adversary& adversary, const Optim& optim) {
-  const int64_t dim = table.dim, n = table.n_users + table.n_items, capacity = schedule.batch_size;
+  constexpr int64_t kAhead = 16;
+  const int64_t dim = table.dim, capacity = schedule.batch_size;
+  want_huge_pages(table);
   BatchWindow window(pos, sample, schedule, table.n_users, threads());
   BatchStep<T> step(capacity, dim, adversary);
-  Buffer<T> grad(3 * capacity * dim);
-  // Only Adam's sweep over all rows asks which of them the batch touched.
   const bool dense = OptimStep<T>(optim, 0).dense();
-  Buffer<int32_t> slot_of(dense ? n : 0);
-  for (int64_t r = 0; dense && r < n; ++r) slot_of[r] = -1;
+  WaitingSteps<T> waiting(table, optim, dense ? schedule.steps : 0);
+  // The last pass reads the batch's rows and updates them: it reads a copy, or perturbed rows.
+  const bool copies = adversary.weight == 0 || adversary.norm == Norm::kSample;
+  Buffer<T> copy(copies ? 3 * capacity * dim : 0);
   StepStats stats;
 
   parallel([&](Team& team) {
@@ -76,51 +123,38 @@ StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec
       const Batch& batch = window[in_window];
       const T weight = schedule.mean ? T(1) / T(batch.count) : T(1);
       const OptimStep<T> update(optim, optim.step + at);
-
-      const TableRows<T> x{table.value, dim, batch.rows.get()};
-      step.run(team, batch, x, weight, grad.get());
-      if (dense)
-        team.ranges(batch.n_rows, 1024, [&](int64_t begin, int64_t end) {
-          for (int64_t s = begin; s < end; ++s) slot_of[batch.rows[s]] = int32_t(s);
-        });
-
-      // Before the last meeting of the step: after it others may already refill the batch.
-      if (team.thread() == 0) {
-        const StepStats sum = step.stats(batch);
-        stats.clean += sum.clean;
-        stats.adversarial += sum.adversarial;
-      }
-      const auto apply = [&](int64_t row, T* g) {
-        T* const value = table.value + row * dim;
-        update_row(update, value, table.state1 ? table.state1 + row * dim : nullptr,
-                   table.state2 ? table.state2 + row * dim : nullptr, g, dim);
+      const auto part = [&](T* all, int64_t s) {
+        return all ? all + batch.rows[s] * dim : nullptr;
       };
-      const auto add_penalty = [&](int64_t s) {
-        T* const g = grad.get() + s * dim;
-        if (schedule.reg != 0)
-          axpy(T(schedule.reg) * weight * T(batch.begin[s + 1] - batch.begin[s]), x.row(s), g, dim);
-        return g;
+      // Inlined by force: gcc drops the call of a function that does nothing but prefetch.
+      const auto prefetch = [&](int64_t s) __attribute__((always_inline)) {
+        if (s >= batch.n_rows) return;
+        prefetch_row(part(table.value, s), dim);
+        if (table.state1) prefetch_row(part(table.state1, s), dim);
+        if (table.state2) prefetch_row(part(table.state2, s), dim);
       };
-      if (dense) {
-        Buffer<T> zero(dim);
-        fill_zero(zero.get(), dim);
-        team.ranges(n, 256, [&](int64_t begin, int64_t end) {
-          for (int64_t r = begin; r < end; ++r) {
-            apply(r, slot_of[r] < 0 ? zero.get() : add_penalty(slot_of[r]));
-            slot_of[r] = -1;
-          }
-        });
-      } else {
-        constexpr int64_t kAhead = 6;
+      if (copies || dense)
         team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
           for (int64_t s = begin; s < end; ++s) {
-            if (s + kAhead < end && table.state1)
-              prefetch_row(table.state1 + batch.rows[s + kAhead] * dim, dim);
-            apply(batch.rows[s], add_penalty(s));
+            prefetch(s + kAhead);
+            if (dense) waiting.catch_up(batch.rows[s], at);
+            if (copies) store_row(part(table.value, s), copy.get() + s * dim, dim);
           }
         });
-      }
+      const auto finish = [&](int64_t s, T* g) {
+        prefetch(s + kAhead);
+        T* const value = part(table.value, s);
+        if (schedule.reg != 0)
+          axpy(T(schedule.reg) * weight * T(batch.begin[s + 1] - batch.begin[s]), value, g, dim);
+        update_row(update, value, part(table.state1, s), part(table.state2, s), g, dim);
+      };
+      if (copies)
+        step.run(team, batch, DenseRows<T>{copy.get(), dim}, weight, stats, finish);
+      else
+        step.run(team, batch, TableRows<T>{table.value, dim, batch.rows.get()}, weight, stats,
+                 finish);
     }
+    if (dense) waiting.catch_up_all(team);
   });
   return stats;
 }

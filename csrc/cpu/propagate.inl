@@ -26,25 +26,34 @@ struct SparseRows {  // only the rows with a slot are not zero
   const S* row(int64_t r) const { return slot_of[r] < 0 ? nullptr : x + slot_of[r] * dim; }
 };
 
-// Adds s_c x_c over the neighbours into V vectors that start at column `col`.
+// s_r * sum_c s_c x_c of V vectors that start at column `col`; V is 1, or even. `known` neighbours,
+// those of later rows among them, may be looked at: the next row's are on their way when it comes.
 template <int V, class T, class Rows>
-ADVREC_INLINE void gather_columns(const int32_t* neighbours, int64_t degree, const T* scale,
-                                  const Rows& rows, int64_t col, T s, T* out) {
+ADVREC_INLINE void gather_columns(const int32_t* neighbours, int64_t degree, int64_t known,
+                                  const T* scale, const Rows& rows, int64_t col, T s, T* out) {
   constexpr int W = Simd<T>::kWidth;
-  constexpr int64_t kAhead = 12;  // neighbours: about the latency of the last-level cache
+  constexpr int64_t kAhead = 16;  // neighbours: about the latency of the last-level cache
   constexpr int kBytes = int(V * W * sizeof(*rows.row(0)));
   Vec<T> sum[V] = {};
   for (int64_t e = 0; e < degree; ++e) {
     const auto* x = rows.row(neighbours[e]);
     if constexpr (Rows::kSparse) {
       if (!x) continue;
-    } else if (e + kAhead < degree) {
+    } else if (e + kAhead < known) {
       const char* later = reinterpret_cast<const char*>(rows.row(neighbours[e + kAhead]) + col);
       for (int byte = 0; byte < kBytes; byte += 64) __builtin_prefetch(later + byte);
     }
     const T weight = scale[neighbours[e]];
-#pragma GCC unroll 16
-    for (int v = 0; v < V; ++v) sum[v] += weight * load_as<T>(x + col + v * W);
+    if constexpr (V == 1) {
+      sum[0] += weight * load(x + col);
+    } else {
+#pragma GCC unroll 8
+      for (int v = 0; v < V; v += 2) {
+        Vec<T> low, high;
+        load_pair(x + col + v * W, low, high);
+        sum[v] += weight * low, sum[v + 1] += weight * high;
+      }
+    }
   }
 #pragma GCC unroll 16
   for (int v = 0; v < V; ++v) store<T>(out + v * W, s * sum[v]);
@@ -55,18 +64,23 @@ template <class T, class Rows>
 inline void gather_row(const Adjacency<T>& graph, int64_t r, const Rows& rows, int64_t dim,
                        T* out) {
   constexpr int W = Simd<T>::kWidth;
+  constexpr bool kSame = sizeof(*rows.row(0)) == sizeof(T);
   const int32_t* neighbours = graph.indices + graph.indptr[r];
   const int64_t degree = graph.indptr[r + 1] - graph.indptr[r];
+  const int64_t known = graph.indptr[graph.rows] - graph.indptr[r];
   const T s = graph.scale[r];
   int64_t col = 0;
   for (; col + 8 * W <= dim; col += 8 * W)
-    gather_columns<8>(neighbours, degree, graph.scale, rows, col, s, out + col);
+    gather_columns<8>(neighbours, degree, known, graph.scale, rows, col, s, out + col);
   for (; col + 4 * W <= dim; col += 4 * W)
-    gather_columns<4>(neighbours, degree, graph.scale, rows, col, s, out + col);
-  for (; col + W <= dim; col += W)
-    gather_columns<1>(neighbours, degree, graph.scale, rows, col, s, out + col);
+    gather_columns<4>(neighbours, degree, known, graph.scale, rows, col, s, out + col);
+  for (; col + 2 * W <= dim; col += 2 * W)
+    gather_columns<2>(neighbours, degree, known, graph.scale, rows, col, s, out + col);
+  if constexpr (kSame)
+    for (; col + W <= dim; col += W)
+      gather_columns<1>(neighbours, degree, known, graph.scale, rows, col, s, out + col);
   if (col < dim) {
-    T sum[W] = {};
+    T sum[2 * W] = {};
     for (int64_t e = 0; e < degree; ++e) {
       const auto* x = rows.row(neighbours[e]);
       if (!x) continue;
@@ -83,7 +97,12 @@ ADVREC_INLINE void finish_row(const S* base, T beta, T* out, int64_t dim) {
   constexpr int W = Simd<T>::kWidth;
   int64_t k = 0;
   if (base) {
-    for (; k + W <= dim; k += W) store<T>(out + k, beta * (load_as<T>(base + k) + load(out + k)));
+    for (; k + 2 * W <= dim; k += 2 * W) {
+      Vec<T> low, high;
+      load_pair(base + k, low, high);
+      store<T>(out + k, beta * (low + load(out + k)));
+      store<T>(out + k + W, beta * (high + load(out + k + W)));
+    }
     for (; k < dim; ++k) out[k] = beta * (value_of(base[k]) + out[k]);
   } else {
     for (; k + W <= dim; k += W) store<T>(out + k, beta * load(out + k));

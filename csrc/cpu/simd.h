@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "pages.h"
+
 #define ADVREC_INLINE inline __attribute__((always_inline))
 
 namespace advrec::cpu::ADVREC_ISA {
@@ -32,22 +34,24 @@ ADVREC_INLINE void store(T* p, Vec<T> v) {
   *reinterpret_cast<typename Simd<T>::Loose*>(p) = v;
 }
 // A float's upper half: what rows may be stored as when bytes, not bits of precision, are scarce.
+//
+// Rows of it keep blocks of two vectors together: word k of a block holds element k in its lower
+// half and element W + k in its upper one, so that a shift and a mask make two vectors of floats.
+// What is left of a row behind the last whole block stands in order.
 struct Bf16 {
   uint16_t bits;
 };
-typedef uint16_t Halves __attribute__((vector_size(ADVREC_BYTES / 2), aligned(2), may_alias));
 typedef uint32_t Words __attribute__((vector_size(ADVREC_BYTES)));
+typedef uint32_t LooseWords __attribute__((vector_size(ADVREC_BYTES), aligned(2), may_alias));
 
-// Values of storage type S as vectors of T.
-template <class T, class S>
-ADVREC_INLINE Vec<T> load_as(const S* p) {
-  if constexpr (sizeof(S) == sizeof(T)) {
-    return load(p);
-  } else {
-    const Halves halves = *reinterpret_cast<const Halves*>(p);
-    const Words wide = __builtin_convertvector(halves, Words) << 16;
-    return (Vec<T>)wide;  // the same bits as floats
-  }
+// Two vectors from a block at p.
+template <class T>
+ADVREC_INLINE void load_pair(const T* p, Vec<T>& low, Vec<T>& high) {
+  low = load(p), high = load(p + Simd<T>::kWidth);
+}
+ADVREC_INLINE void load_pair(const Bf16* p, Vec<float>& low, Vec<float>& high) {
+  const Words words = *reinterpret_cast<const LooseWords*>(p);
+  low = (Vec<float>)(words << 16), high = (Vec<float>)(words & 0xFFFF0000u);
 }
 template <class T>
 ADVREC_INLINE T value_of(T x) {
@@ -60,16 +64,28 @@ ADVREC_INLINE float value_of(Bf16 x) {
   return value;
 }
 
-// out = x in storage type S, rounded to the nearest (ties to even).
+// Adds what rounds to the nearest (ties to even) when the lower half is dropped.
+template <class Word>
+ADVREC_INLINE Word rounded(Word bits) {
+  return bits + 0x7FFFu + ((bits >> 16) & 1u);
+}
+
+// out = x in storage type S.
 template <class T>
 ADVREC_INLINE void store_row(const T* x, T* out, int64_t n) {
   for (int64_t k = 0; k < n; ++k) out[k] = x[k];
 }
 ADVREC_INLINE void store_row(const float* x, Bf16* out, int64_t n) {
-  for (int64_t k = 0; k < n; ++k) {
+  constexpr int W = Simd<float>::kWidth;
+  int64_t k = 0;
+  for (; k + 2 * W <= n; k += 2 * W) {
+    const Words low = rounded((Words)load(x + k)), high = rounded((Words)load(x + k + W));
+    *reinterpret_cast<LooseWords*>(out + k) = (low >> 16) | (high & 0xFFFF0000u);
+  }
+  for (; k < n; ++k) {
     uint32_t bits;
     __builtin_memcpy(&bits, x + k, sizeof bits);
-    out[k].bits = uint16_t((bits + 0x7FFFu + ((bits >> 16) & 1)) >> 16);
+    out[k].bits = uint16_t(rounded(bits) >> 16);
   }
 }
 
@@ -170,14 +186,17 @@ ADVREC_INLINE void fill_zero(T* y, int64_t n) {
   for (int64_t k = 0; k < n; ++k) y[k] = 0;
 }
 
-// Uninitialised memory, aligned to a cache line, freed with its owner.
+// Uninitialised memory, aligned to a cache line (large: in huge pages), freed with its owner.
 template <class T>
 class Buffer {
  public:
   explicit Buffer(int64_t n) {
-    const size_t bytes = (size_t(n > 0 ? n : 1) * sizeof(T) + 63) / 64 * 64;
-    data_ = static_cast<T*>(std::aligned_alloc(64, bytes));
+    const size_t wanted = size_t(n > 0 ? n : 1) * sizeof(T);
+    const size_t line = wanted < kHugePage ? 64 : kHugePage;
+    const size_t bytes = (wanted + line - 1) / line * line;
+    data_ = static_cast<T*>(std::aligned_alloc(line, bytes));
     if (!data_) throw std::bad_alloc();
+    if (line == kHugePage) want_huge_pages(data_, bytes, false);
   }
   ~Buffer() { std::free(data_); }
   Buffer(const Buffer&) = delete;

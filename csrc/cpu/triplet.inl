@@ -238,84 +238,106 @@ inline void add_gradient_per_sample(const Batch& batch, const Rows& x, int64_t d
 }
 
 // One mini-batch on its rows X: clean gradient, worst perturbation, total gradient.
-// `grad` [slots, dim] receives d(clean + lambda * adversarial)/dX.
 template <class T>
 class BatchStep {
  public:
   BatchStep(int64_t capacity, int64_t dim, const Adversary& adversary)
       : dim_(dim),
         adversary_(adversary),
+        moves_(adversary.weight != 0 && adversary.norm != Norm::kSample),
         clean_(capacity),
         adversarial_(capacity),
-        moved_(adversary.weight != 0 && adversary.norm != Norm::kSample ? 3 * capacity * dim : 0),
-        squares_(3 * capacity) {}
+        gradient_(moves_ ? 3 * capacity * dim : 0),
+        moved_(moves_ ? 3 * capacity * dim : 0),
+        squares_(moves_ ? 3 * capacity : 0) {}
 
-  template <class Rows>
-  void run(Team& team, const Batch& batch, const Rows& x, T weight, T* grad) {
+  // Calls finish(s, g) once for every slot s, g [dim] being d(clean + lambda * adversarial)/dX_s,
+  // which finish may overwrite. With a perturbation of rows, X is not read any more by then;
+  // otherwise other slots may still need any row of it. Losses are added to `stats`.
+  template <class Rows, class Finish>
+  void run(Team& team, const Batch& batch, const Rows& x, T weight, StepStats& stats,
+           const Finish& finish) {
     score(team, batch, x, dim_, weight, clean_);
-    const T lambda = T(adversary_.weight), eps = T(adversary_.eps);
-    if (lambda == 0) return gradient(team, batch, x, grad, static_cast<T*>(nullptr));
-    if (adversary_.norm == Norm::kSample) {
-      score_per_sample(team, batch, x, dim_, lambda * weight, eps, clean_, adversarial_);
-      team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
-        for (int64_t s = begin; s < end; ++s) {
-          T* const g = grad + s * dim_;
-          fill_zero(g, dim_);
-          add_gradient(batch, x, dim_, clean_.slope.get(), s, g);
-          add_gradient_per_sample(batch, x, dim_, adversarial_, s, g);
-        }
-      });
-      return;
-    }
-    T* const moved = moved_.get();
-    gradient(team, batch, x, grad,
-             adversary_.norm == Norm::kRow ? moved : static_cast<T*>(nullptr));
-    if (adversary_.norm == Norm::kJoint) {
-      T total = 0;  // every thread adds in the same order
-      for (int64_t s = 0; s < batch.n_rows; ++s) total += squares_[s];
-      const T scale = total > 0 ? eps / root(total) : T(0);
-      team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
-        for (int64_t s = begin; s < end; ++s)
-          add_scaled(x.row(s), scale, grad + s * dim_, moved + s * dim_, dim_);
-      });
-    }
-    const DenseRows<T> perturbed{moved, dim_};
-    score(team, batch, perturbed, dim_, lambda * weight, adversarial_);
-    team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
-      for (int64_t s = begin; s < end; ++s)
-        add_gradient(batch, perturbed, dim_, adversarial_.slope.get(), s, grad + s * dim_);
-    });
-  }
-
-  // Sums of the last batch's losses.
-  StepStats stats(const Batch& batch) const {
-    StepStats sum;
-    sum.clean = clean_.total(batch.count);
-    if (adversary_.weight != 0) sum.adversarial = adversarial_.total(batch.count);
-    return sum;
-  }
-
- private:
-  // The clean gradient of every slot, its squared norm, and with `moved` the perturbed row.
-  template <class Rows>
-  void gradient(Team& team, const Batch& batch, const Rows& x, T* grad, T* moved) {
-    const T eps = T(adversary_.eps);
-    team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
-      for (int64_t s = begin; s < end; ++s) {
-        T* const g = grad + s * dim_;
+    const T lambda = T(adversary_.weight);
+    if (lambda == 0) {
+      add_stats(team, batch, stats);
+      return each_row(team, batch, [&](int64_t s, T* g) {
         fill_zero(g, dim_);
         add_gradient(batch, x, dim_, clean_.slope.get(), s, g);
-        if (adversary_.weight == 0) continue;
-        squares_[s] = dot(g, g, dim_);
-        if (moved) add_unit(x.row(s), eps, g, squares_[s], moved + s * dim_, dim_);
+        finish(s, g);
+      });
+    }
+    if (!moves_) {
+      score_per_sample(team, batch, x, dim_, lambda * weight, T(adversary_.eps), clean_,
+                       adversarial_);
+      add_stats(team, batch, stats);
+      return each_row(team, batch, [&](int64_t s, T* g) {
+        fill_zero(g, dim_);
+        add_gradient(batch, x, dim_, clean_.slope.get(), s, g);
+        add_gradient_per_sample(batch, x, dim_, adversarial_, s, g);
+        finish(s, g);
+      });
+    }
+    move(team, batch, x);
+    const DenseRows<T> perturbed{moved_.get(), dim_};
+    score(team, batch, perturbed, dim_, lambda * weight, adversarial_);
+    add_stats(team, batch, stats);
+    team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s) {
+        T* const g = gradient_.get() + s * dim_;
+        add_gradient(batch, perturbed, dim_, adversarial_.slope.get(), s, g);
+        finish(s, g);
       }
     });
   }
 
+ private:
+  // The clean gradient of every slot, and the rows moved along it.
+  template <class Rows>
+  void move(Team& team, const Batch& batch, const Rows& x) {
+    const T eps = T(adversary_.eps);
+    const bool joint = adversary_.norm == Norm::kJoint;
+    T* const moved = moved_.get();
+    team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s) {
+        T* const g = gradient_.get() + s * dim_;
+        fill_zero(g, dim_);
+        add_gradient(batch, x, dim_, clean_.slope.get(), s, g);
+        squares_[s] = dot(g, g, dim_);
+        if (!joint) add_unit(x.row(s), eps, g, squares_[s], moved + s * dim_, dim_);
+      }
+    });
+    if (!joint) return;
+    T total = 0;  // every thread adds in the same order
+    for (int64_t s = 0; s < batch.n_rows; ++s) total += squares_[s];
+    const T scale = total > 0 ? eps / root(total) : T(0);
+    team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s)
+        add_scaled(x.row(s), scale, gradient_.get() + s * dim_, moved + s * dim_, dim_);
+    });
+  }
+
+  // Calls f(s, row) for every slot, with a row of the thread's own.
+  template <class F>
+  void each_row(Team& team, const Batch& batch, const F& f) {
+    Buffer<T> row(dim_);
+    team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s) f(s, row.get());
+    });
+  }
+
+  // After the scores and before the last meeting: later, others may be at the next batch already.
+  void add_stats(Team& team, const Batch& batch, StepStats& stats) const {
+    if (team.thread() != 0) return;
+    stats.clean += clean_.total(batch.count);
+    if (adversary_.weight != 0) stats.adversarial += adversarial_.total(batch.count);
+  }
+
   const int64_t dim_;
   const Adversary adversary_;
+  const bool moves_;  // rows, not the samples of each triplet
   Slopes<T> clean_, adversarial_;
-  Buffer<T> moved_;
+  Buffer<T> gradient_, moved_;  // [slots, dim]
   Buffer<T> squares_;
 };
 

@@ -1,0 +1,176 @@
+"""Data sets as they were read and split, kept: large text is parsed once.
+
+An entry is found by everything that decides its content: the data options, the files with their
+sizes and times, and the reading code itself. It is checked by the digest of the data set that it
+gives back; one that is damaged is as good as none. Item names that stand in a file of their own
+and features are added later, by whoever loads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advrec import atomic
+from advrec.data import embedded
+from advrec.data.config import DataConfig
+from advrec.data.dataset import Dataset, Pairs
+from advrec.data.readers.movielens import TITLE_FILES
+from advrec.errors import AdvrecError
+from advrec.places import cache_home
+
+WORTHWHILE = 1 << 20  # bytes; smaller files are read as soon as an entry is
+LIMIT = 4 << 30  # bytes of all entries together
+SETTLED = 2.0  # seconds; a file changed more recently may change again without a new time
+LATER = ("data", "features", "item_names")  # options that an entry does not depend on
+PARTS = ("train", "valid", "test")
+SEPARATOR = "\0"  # between ids: no text file holds it
+
+
+def folder() -> Path | None:
+    """Where entries are kept; None with ADVREC_DATA_CACHE=off."""
+    return None if os.environ.get("ADVREC_DATA_CACHE") == "off" else cache_home() / "datasets"
+
+
+class Entry(NamedTuple):
+    """The place of one data set in the cache, whether something is there or not."""
+
+    path: Path
+    source: str  # as the user spells it today
+
+    @classmethod
+    def of(cls, config: DataConfig, source: Path | None) -> Entry | None:
+        """That of these options and this path; None where keeping it would be of no use."""
+        home = folder()
+        if home is None or source is None or config.data in embedded.EMBEDDED:
+            return None
+        try:
+            files = [(str(path), *_look(path)) for path in _files(source)]
+        except OSError:
+            return None  # the reader has the sentence for it
+        sizes, times = [size for _, size, _ in files], [changed for *_, changed in files]
+        if sum(sizes) < WORTHWHILE or time.time() - max(times) / 1e9 < SETTLED:
+            return None
+        options = {k: v for k, v in config.model_dump().items() if k not in LATER}
+        key = json.dumps([str(source.resolve()), files, options, _code()])
+        name = f"{source.name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+        return cls(home / f"{name}.safetensors", config.data)
+
+    def read(self) -> Dataset | None:
+        """What is kept here; None if nothing is, or nothing that can be trusted."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, framework="np") as file:
+                about = json.loads(file.metadata()["advrec"])
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            about["source"] = self.source
+            about["notes"].append(f"read before: taken from {self.path}")
+            dataset = _unpacked(about, arrays)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            return None
+        if dataset.digest != about["digest"]:
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(self.path)  # the entries that nobody reads are dropped first
+        return dataset
+
+    def write(self, dataset: Dataset) -> None:
+        """Keep a data set. A cache that cannot be written is no error: the next time is slower."""
+        from safetensors.numpy import save
+
+        packed = _packed(dataset)
+        if packed is None:
+            return
+        about, arrays = packed
+        with contextlib.suppress(OSError, AdvrecError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write(self.path, save(arrays, {"advrec": json.dumps(about)}))
+            _drop_oldest(self.path.parent, LIMIT)
+
+
+def _packed(dataset: Dataset) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+    """None for ids or names that cannot be told apart once they are joined."""
+    about = {
+        "name": dataset.name,
+        "notes": list(dataset.notes),
+        "digest": dataset.digest,
+    }
+    arrays: dict[str, NDArray[Any]] = {}
+    for part in PARTS:
+        pairs: Pairs = getattr(dataset, part)
+        arrays[f"{part}.indptr"], arrays[f"{part}.items"] = pairs.indptr, pairs.items
+    for name in ("user_ids", "item_ids", "item_names"):
+        strings: Sequence[str] | None = getattr(dataset, name)
+        if strings is None:
+            continue
+        joined = SEPARATOR.join(strings)
+        if not strings or joined.count(SEPARATOR) != len(strings) - 1:
+            return None
+        arrays[name] = np.frombuffer(joined.encode(), dtype=np.uint8)
+    return about, arrays
+
+
+def _unpacked(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Dataset:
+    strings = {
+        name: arrays[name].tobytes().decode().split(SEPARATOR)
+        for name in ("user_ids", "item_ids", "item_names")
+        if name in arrays
+    }
+    n_users, n_items = len(strings["user_ids"]), len(strings["item_ids"])
+    train, valid, test = (
+        Pairs(arrays[f"{part}.indptr"], arrays[f"{part}.items"], n_items) for part in PARTS
+    )
+    return Dataset(
+        name=about["name"],
+        source=about["source"],
+        n_users=n_users,
+        n_items=n_items,
+        train=train,
+        valid=valid,
+        test=test,
+        user_ids=strings["user_ids"],
+        item_ids=strings["item_ids"],
+        item_names=strings.get("item_names"),
+        notes=tuple(about["notes"]),
+    )
+
+
+def _files(source: Path) -> list[Path]:
+    """Every file that a reader may look at: those of the folder, or the one and its titles."""
+    if source.is_dir():
+        return sorted(path for path in source.iterdir() if path.is_file())
+    beside = (source.parent / name for name in TITLE_FILES)
+    return [source, *(path for path in beside if path.is_file())]
+
+
+def _look(path: Path) -> tuple[int, int]:
+    """Size in bytes, and the time of the last change in nanoseconds."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _code() -> list[tuple[str, int, int]]:
+    """The state of the code that reads and splits."""
+    here = Path(__file__).parent
+    return [(path.name, *_look(path)) for path in sorted(here.rglob("*.py"))]
+
+
+def _drop_oldest(home: Path, limit: int) -> None:
+    """Remove entries, those that were used longest ago first, until the rest fits."""
+    entries = sorted(home.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+    total = sum(path.stat().st_size for path in entries)
+    for path in entries[:-1]:  # the newest stays, however large
+        if total <= limit:
+            return
+        total -= path.stat().st_size
+        path.unlink(missing_ok=True)
