@@ -87,6 +87,7 @@ def extensions() -> dict[str, object]:
             CppExtension(
                 "advrec._host",
                 ["csrc/host.cpp"],
+                depends=relative(native_build.host_headers(csrc)),
                 include_dirs=[pybind11.get_include()],
                 extra_compile_args={"cxx": native_build.host_flags()},
                 extra_link_args=native_build.link_flags(),

@@ -209,6 +209,7 @@ def _compile(name: str) -> Loaded:
         import pybind11
 
         sources, flags = [csrc / "host.cpp"], native_build.host_flags()
+        depends = native_build.host_headers(csrc)
         includes = [pybind11.get_include()]
     if not all(path.is_file() for path in sources):
         raise NativeError(f"The sources of {name} are not complete in {csrc}.", hint="reinstall")

@@ -60,6 +60,11 @@ def link_flags() -> list[str]:
     return [] if sys.platform == "darwin" else ["-pthread"]
 
 
+def host_headers(csrc: Path) -> list[Path]:
+    """What host.cpp, the module `_host`, includes."""
+    return sorted((csrc / "text").glob("*.h"))
+
+
 def cuda_sources(csrc: Path) -> list[Path]:
     """Of the module `_C_cuda`: the same operators for CUDA tensors."""
     return [csrc / "ops_cuda.cpp", *sorted((csrc / "cuda").glob("*.cu"))]

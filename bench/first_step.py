@@ -32,6 +32,7 @@ DIM, LAYERS, BATCH = 64, 3, 2048
 def advrec(folder: Path, cache: str | None = None) -> Callable[[], dict[str, Any]]:
     """Into a new cache, where none is given: what is read is also kept, within the time."""
     import safetensors.numpy  # noqa: F401
+
     from advrec.build import build_model
     from advrec.data import load_dataset
     from advrec.sampling import Positives

@@ -112,9 +112,7 @@ def _batches(data: Dataset, positives: Positives, size: object) -> list[Tensor]:
     return list(torch.split(whole.long(), size, dim=1))
 
 
-def _visual_checks(
-    data: Dataset, options: dict[str, object], adversarial: bool
-) -> list[Check]:
+def _visual_checks(data: Dataset, options: dict[str, object], adversarial: bool) -> list[Check]:
     """The first step beside plain autograd in float64: its losses, and what SGD moves."""
     ours = _Epochs(data, **options, optimizer="sgd", lr=PROBE)
     before = {name: weight.detach().double() for name, weight in ours.model.named_parameters()}

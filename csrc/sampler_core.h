@@ -99,11 +99,11 @@ ADVREC_HD int64_t place(const Order& order, int64_t p) {
 // Is `item` in the ascending list [begin, end)? Without branches on what it finds: no guess of the
 // processor's about random items would be any good.
 ADVREC_HD bool contains(const int32_t* begin, const int32_t* end, int32_t item) {
-  int64_t n = end - begin;
+  uint32_t n = uint32_t(end - begin);
   if (n == 0) return false;
   while (n > 1) {
-    const int64_t half = n >> 1;
-    begin += half * int64_t(begin[half] <= item);
+    const uint32_t half = n >> 1;
+    begin += half * uint32_t(begin[half] <= item);
     n -= half;
   }
   return *begin == item;

@@ -51,12 +51,13 @@ def test_second_time_comes_from_the_cache_and_is_the_same(tmp_path: Path, home: 
     (entry,) = entries(home)
     assert same(first, second)
     assert second.notes == (*first.notes, f"read before: taken from {entry}")
-    assert second.item_names is not None and second.item_names[0].startswith("Film ")
+    assert second.item_names is not None
+    assert second.item_names[0].startswith("Film ")
     assert all(getattr(second, part).items.flags.writeable for part in cache.PARTS)
 
 
 @pytest.mark.parametrize(
-    "options", [{"split": "random"}, {"split_seed": 1, "split": "loo-random"}, {"k_core": 5}]
+    "options", [{"split": "random"}, {"split_seed": 1, "split": "loo-random"}, {"min_rating": 5}]
 )
 def test_other_options_are_another_entry(
     tmp_path: Path, home: Path, options: dict[str, object]
@@ -147,9 +148,7 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path, home: Path, damage: objec
     assert entry.read_bytes() == whole
 
 
-def test_a_cache_that_cannot_be_written_costs_nothing_but_time(
-    tmp_path: Path, home: Path
-) -> None:
+def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path, home: Path) -> None:
     home.parent.mkdir(parents=True)
     home.write_text("in the way")
     assert len(load_dataset(ratings(tmp_path / "films")).train)
@@ -168,4 +167,6 @@ def test_the_oldest_entries_make_room(
     load_dataset(path, split="random", split_seed=0)  # used again
     load_dataset(path, split="random", split_seed=3)
     assert not second.exists()
-    assert first.exists() and third.exists() and len(entries(home)) == 3
+    assert first.exists()
+    assert third.exists()
+    assert len(entries(home)) == 3

@@ -1,4 +1,4 @@
-"""The forecast of memory: close to what a training takes, said before it starts, refused in time."""
+"""The forecast of memory: close to what a training takes, said before it, refused in time."""
 
 from __future__ import annotations
 
@@ -75,14 +75,17 @@ def test_said_before_training_starts(tmp_path: Path) -> None:
         runs=tmp_path,
         on_event=lambda event: notes.append(event.message) if event.kind == "note" else None,
     )
-    assert notes[0].startswith("memory: about ") and "at the peak" in notes[0]
+    assert notes[0].startswith("memory: about ")
+    assert "at the peak" in notes[0]
 
 
 def test_refused_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADVREC_MEMORY", "1M")
-    with pytest.raises(ConfigError, match=r"needs about .* more memory .*, and 0 KB are free") as no:
+    with pytest.raises(
+        ConfigError, match=r"needs about .* more memory .*, and 0 KB are free"
+    ) as no:
         advrec.pretrain("debian", epochs=1, runs=tmp_path / "runs")
     assert "ADVREC_MEMORY=" in str(no.value.hint)
     assert not (tmp_path / "runs").exists()
@@ -106,7 +109,9 @@ def test_limits(text: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sentence() -> None:
     parts = {"weights": 3 << 29, "step": 5, "checkpoint": 1 << 20}
     said = Forecast(1 << 30, parts, None).sentence()
-    assert said == "memory: about 2.5 GB at the peak (1.0 GB now, weights 1.5 GB, checkpoint 1.0 MB)"
+    assert (
+        said == "memory: about 2.5 GB at the peak (1.0 GB now, weights 1.5 GB, checkpoint 1.0 MB)"
+    )
     assert written(12 << 30) == "12 GB"
 
 
@@ -117,12 +122,12 @@ def test_every_model_knows_its_numbers(name: str, tmp_path: Path) -> None:
     from advrec.data import load_dataset
 
     kind = model_class(name)
-    data = load_dataset(DataConfig.of("debian").with_features() if kind.needs_features else "debian")
+    data = load_dataset(
+        DataConfig.of("debian").with_features() if kind.needs_features else "debian"
+    )
     config = resolve(TrainConfig(model=name), kind)
     model = build_model(config, data, "cpu")
-    spec = ModelSpec(
-        data.n_users, data.n_items, config.dim, config.layers, options=config.options
-    )
+    spec = ModelSpec(data.n_users, data.n_items, config.dim, config.layers, options=config.options)
     width = 0 if data.item_features is None else data.item_features.shape[1]
     numbers = sum(weight.numel() for weight in model.parameters())
     assert kind.weight_numbers(spec, width) == pytest.approx(numbers, rel=0.05)

@@ -14,7 +14,6 @@ from advrec.data.readers.columns import ALIASES
 from advrec.data.text import read_bytes, shown
 from advrec.data.wording import counted
 from advrec.errors import ConfigError, DataError
-from advrec.features.text import text_features
 
 FROM_TEXT = "text"
 """Value of the data option `features`: make them from the items' text."""
@@ -74,6 +73,8 @@ def features_of_texts(
     texts: Mapping[str, str], item_ids: Sequence[str]
 ) -> tuple[NDArray[np.float32], str]:
     """Features [I, F] of these items in 64 columns or fewer, and a sentence on what was made."""
+    from advrec.features.text import text_features  # scipy's linear algebra: a quarter of a second
+
     made = text_features([texts.get(item, "") for item in item_ids])
     sentence = f"item features: {made.sentence}"
     missing = sum(item not in texts for item in item_ids)

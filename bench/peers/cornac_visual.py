@@ -1,4 +1,4 @@
-"""VBPR and AMR of cornac: an epoch of `fit`, with its own sampling or with triplets handed to it."""
+"""VBPR and AMR of cornac: an epoch of `fit`, with its own sampling or with triplets given."""
 
 from __future__ import annotations
 

@@ -53,9 +53,8 @@ class LightGcnStep {
     });
     forward(team, batch, DenseRows<T>{table_.value, dim_}, DenseRows<S>{gathered(), dim_});
     const DenseRows<T> x{final_.get(), dim_};
-    batch_step_.run(team, batch, x, weight, stats, [&](int64_t s, T* g) {
-      store_row(g, grad_.get() + s * dim_, dim_);
-    });
+    batch_step_.run(team, batch, x, weight, stats,
+                    [&](int64_t s, T* g) { store_row(g, grad_.get() + s * dim_, dim_); });
     if (ego_) {
       perturb(team);
       const DenseRows<S> moved{moved_.get(), dim_};
