@@ -265,6 +265,10 @@ def _register() -> None:
         def _(embedding: Tensor, *_: Any) -> Tensor:
             return embedding.new_empty(2, dtype=torch.float64)
 
+    @fake("amr_steps")
+    def _(users: Tensor, *_: Any) -> Tensor:
+        return users.new_empty(2, dtype=torch.float64)
+
     # Â is symmetric, so the backward of the propagation is the propagation.
     def keep_graph(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[1:4])

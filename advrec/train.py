@@ -67,7 +67,7 @@ OnEvent = Callable[[Event], None]
 def make_stepper(model: Recommender, positives: Positives, config: ResolvedConfig) -> Stepper:
     """The fused tier where it has this model, site and norm; else the one that has them all."""
     if config.kernels != "reference":
-        from advrec import closed_form, fused
+        from advrec import closed_form, fused, fused_vbpr
         from advrec.models.lightgcn import LightGCN
         from advrec.models.mf import MF
         from advrec.models.vbpr import VBPR
@@ -75,6 +75,9 @@ def make_stepper(model: Recommender, positives: Positives, config: ResolvedConfi
         if fused.supports(model, config):
             assert isinstance(model, MF | LightGCN)
             return fused.FusedStepper(model, positives, config)
+        if fused_vbpr.supports(model, config):
+            assert isinstance(model, VBPR)
+            return fused_vbpr.FusedVBPRStepper(model, positives, config)
         if closed_form.supports(model, config):
             assert isinstance(model, VBPR)
             return closed_form.ClosedFormStepper(model, positives, config)

@@ -25,6 +25,7 @@ CLAIMS = (
     "propagate",
     "lightgcn",
     "mf",
+    "nets",
     "ranking",
     "sampler",
     "load",

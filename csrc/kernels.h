@@ -78,6 +78,15 @@ struct Table {
   int64_t n_users, n_items, dim;
 };
 
+// VBPR with AMR's scorer: users P, items Q, projection E, each with its optimiser's state, and the
+// features. Of users.n_users, and dim of all three, the others' counts are not looked at.
+template <class T>
+struct AmrTables {
+  Table<T> users, items, projection;  // [U, dim], [I, dim], [F, dim]
+  const T* feature_rows;              // [I, F]
+  int64_t features;                   // F
+};
+
 struct StepStats {
   double clean = 0, adversarial = 0;  // losses summed over all triplets
 };
@@ -144,6 +153,12 @@ StepStats lightgcn_steps_bf16(const Table<float>& table, const Adjacency<float>&
                               int64_t layers, const Positives& pos, const SampleSpec& sample,
                               const Schedule& schedule, const Adversary& adversary,
                               const Optim& optim);
+// VBPR, or AMR with a weight: perturbed are the features, by row. reg_items is the share of the
+// schedule's reg that item vectors have; rates are those of users, items and projection.
+template <class T>
+StepStats amr_steps(const AmrTables<T>& tables, const Positives& pos, const SampleSpec& sample,
+                    const Schedule& schedule, double reg_items, const Adversary& adversary,
+                    const Optim& optim, const double* rates);
 
 }  // namespace cpu
 }  // namespace advrec

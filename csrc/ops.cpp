@@ -260,6 +260,42 @@ Tensor lightgcn_steps(Tensor embedding, std::optional<Tensor> state1, std::optio
   });
 }
 
+Tensor amr_steps(Tensor users, std::optional<Tensor> users1, std::optional<Tensor> users2,
+                 Tensor vectors, std::optional<Tensor> vectors1, std::optional<Tensor> vectors2,
+                 Tensor projection, std::optional<Tensor> projection1,
+                 std::optional<Tensor> projection2, const Tensor& features,
+                 const Tensor& pair_users, const Tensor& pair_items, const Tensor& active_users,
+                 const Tensor& indptr, const Tensor& items, int64_t n_items, int64_t seed,
+                 int64_t epoch, int64_t negatives, int64_t mode, int64_t first_step, int64_t steps,
+                 int64_t batch_size, bool mean, double reg, double eps, double adv_weight,
+                 int64_t norm, double reg_items, double lr_items, double lr_projection,
+                 int64_t kind, double lr, double beta1, double beta2, double opt_eps,
+                 int64_t updates) {
+  const auto pos = positives(pair_users, pair_items, active_users, indptr, items, n_items);
+  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto p = plan(pos, spec, first_step, steps, batch_size, mean, reg, eps, adv_weight, norm, 0,
+                      kind, lr, beta1, beta2, opt_eps, updates);
+  require(p.adversary.norm == advrec::Norm::kRow, "features are perturbed by row");
+  require(p.optim.kind != advrec::OptimKind::kAdam, "Adam moves all rows: it is not made here");
+  return by_type(users, [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t n_users = indptr.size(0) - 1;
+    const T* const rows = values<T>(features, "features", 2);
+    require(features.size(0) == n_items,
+            "features is " + shape(features) + ", wanted " + std::to_string(n_items) + " rows");
+    const advrec::AmrTables<T> tables{
+        table<T>(users, users1, users2, n_users, 0, kind),
+        table<T>(vectors, vectors1, vectors2, 0, n_items, kind),
+        table<T>(projection, projection1, projection2, 0, features.size(1), kind), rows,
+        features.size(1)};
+    require(vectors.size(1) == users.size(1) && projection.size(1) == users.size(1),
+            "users, items and projection differ in width");
+    const double rates[] = {lr, lr_items, lr_projection};
+    return pack(users, advrec::cpu::amr_steps<T>(tables, pos, spec, p.schedule, reg_items,
+                                                 p.adversary, p.optim, rates));
+  });
+}
+
 void set_threads(int64_t threads) {
   require(threads >= 1, "threads is " + std::to_string(threads) + ", wanted at least 1");
   advrec::cpu::set_threads(int(threads));
@@ -304,6 +340,12 @@ STABLE_TORCH_LIBRARY(advrec, m) {
   m.def("lightgcn_steps_bf16(" TABLE
         "Tensor graph_indptr, Tensor graph_indices, Tensor graph_scale, int "
         "layers, " POSITIVES SCHEDULE "int site, " OPTIMIZER ") -> Tensor");
+  m.def(
+      "amr_steps(Tensor(a!) users, Tensor(b!)? users1, Tensor(c!)? users2, "
+      "Tensor(d!) vectors, Tensor(e!)? vectors1, Tensor(f!)? vectors2, "
+      "Tensor(g!) projection, Tensor(h!)? projection1, Tensor(i!)? projection2, "
+      "Tensor features, " POSITIVES SCHEDULE
+      "float reg_items, float lr_items, float lr_projection, " OPTIMIZER ") -> Tensor");
   m.def("set_threads(int threads) -> ()");
   m.def("get_threads() -> int");
   m.def("isa() -> str");
@@ -322,6 +364,7 @@ STABLE_TORCH_LIBRARY_IMPL(advrec, CPU, m) {
   m.impl("mf_steps", TORCH_BOX(&mf_steps));
   m.impl("lightgcn_steps", TORCH_BOX(&lightgcn_steps<false>));
   m.impl("lightgcn_steps_bf16", TORCH_BOX(&lightgcn_steps<true>));
+  m.impl("amr_steps", TORCH_BOX(&amr_steps));
 }
 
 // Without a tensor among the arguments there is no device to dispatch on.

@@ -235,6 +235,19 @@ def test_torch_finds_nothing_wrong_with_the_operators(pairs):
         (o.optimizer_step, (embedding, state.clone(), state, None, None, *optimizer)),
         (o.mf_steps, (*table, *drawing, *schedule, *optimizer)),
         (
+            o.amr_steps,
+            (
+                *(torch.randn(U, 8), torch.ones(U, 8), None),
+                *(torch.randn(I, 8), torch.ones(I, 8), None),
+                *(torch.randn(5, 8), torch.ones(5, 8), None),
+                torch.randn(I, 5),
+                *drawing,
+                *schedule,
+                *(0.1, 0.01, 0.01),
+                *optimizer,
+            ),
+        ),
+        (
             o.lightgcn_steps,
             (
                 *table,

@@ -11,7 +11,7 @@ import torch
 from training_data import FAST, bits, tiny_dataset
 
 import advrec
-from advrec import closed_form, launch, ops, perturb, reference
+from advrec import closed_form, fused_vbpr, launch, native, ops, perturb, reference
 from advrec.attack import noise_for
 from advrec.build import build_model
 from advrec.config import TrainConfig, resolve
@@ -222,6 +222,49 @@ def test_the_closed_form_is_what_autograd_finds(
         torch.testing.assert_close(states[1][name], value, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("scorer", "optimizer", "reduction", "adversarial"), [way for way in WAYS if way[0] == "amr"]
+)
+@pytest.mark.parametrize("dim", [3, 16, 70])
+def test_the_fused_steps_are_what_autograd_finds(scorer, optimizer, reduction, adversarial, dim):
+    """As the closed form, with widths that fill vectors and that do not."""
+    phase = {"phase": "adversarial", "eps": 0.3, "adv_weight": 0.7} if adversarial else {}
+    config = config_of(
+        precision="float64", optimizer=optimizer, reduction=reduction, reg=0.02, dim=dim,
+        options={"scorer": scorer, "reg_items": 0.3}, init_std=0.5 / dim**0.5, **phase,
+        lr={"users": 0.05, "items": 0.03, "projection": 0.02},
+    )  # fmt: skip
+    assert fused_vbpr.supports(build_model(config, DATASET, "cpu"), config)
+    slow, twin, stepper = trained(ComposableStepper, config)
+    fast, model, fused = trained(fused_vbpr.FusedVBPRStepper, config)
+    assert fast.loss == pytest.approx(slow.loss, rel=1e-12)
+    assert fast.adv_loss == pytest.approx(slow.adv_loss, rel=1e-12)
+    assert fast.triplets == slow.triplets
+    for name, value in twin.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name), value, rtol=1e-11, atol=1e-12)
+    for name, value in stepper.state().items():
+        torch.testing.assert_close(fused.state()[name], value, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("adversarial", [False, True])
+def test_the_fused_steps_do_not_depend_on_threads_or_calls(adversarial):
+    phase = {"phase": "adversarial"} if adversarial else {}
+    config = config_of(reg=0.02, **phase)
+    found = []
+    for threads, calls in ((1, 1), (3, 1), (3, 2)):
+        before = native.set_threads(threads)
+        try:
+            model = build_model(config, DATASET, "cpu")
+            stepper = fused_vbpr.FusedVBPRStepper(model, POSITIVES, config)
+            for call in range(calls):
+                stepper.run(0, call * 2 // calls, 2 // calls)
+        finally:
+            native.set_threads(before)
+        found.append([weight.detach().clone() for weight in model.parameters()])
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
 def test_many_features_keep_the_length_of_noise_where_the_weights_hardly_stretch(monkeypatch):
     """Weights of rank 1 but for 1e-3: g M gᵀ is 1e-6 of what it is a difference of. In float32 a
     sum of numbers 1e3 times as large as itself has an error of 1e3·6e-8."""
@@ -270,7 +313,9 @@ def test_the_closed_form_takes_what_it_has_and_nothing_else():
             return type(make_stepper(build_model(config, DATASET, "cpu"), POSITIVES, config))
 
     adversarial = {"phase": "adversarial"}
-    assert stepper() is stepper(**adversarial) is closed_form.ClosedFormStepper
+    assert stepper() is stepper(**adversarial) is fused_vbpr.FusedVBPRStepper
+    theirs = {"options": {"scorer": "vbpr"}}
+    assert stepper(**theirs) is stepper(**adversarial, **theirs) is closed_form.ClosedFormStepper
     assert stepper(optimizer="adam") is ComposableStepper
     assert stepper(**adversarial, norm="joint") is ComposableStepper
     assert stepper(**adversarial, site="ego") is ComposableStepper

@@ -268,4 +268,4 @@ def scaled(features: Tensor) -> Tensor:
             "All item features are 0: there is nothing to learn from them.",
             hint="look at what --features names",
         )
-    return features / largest
+    return (features / largest).contiguous()

@@ -120,6 +120,13 @@ StepStats lightgcn_steps_bf16(const Table<float>& table, const Adjacency<float>&
                                        optim);
 }
 
+template <class T>
+StepStats amr_steps(const AmrTables<T>& tables, const Positives& pos, const SampleSpec& sample,
+                    const Schedule& schedule, double reg_items, const Adversary& adversary,
+                    const Optim& optim, const double* rates) {
+  return kernels<T>().amr_steps(tables, pos, sample, schedule, reg_items, adversary, optim, rates);
+}
+
 #define ADVREC_INSTANTIATE(T)                                                                    \
   template void propagate(const Adjacency<T>&, const T*, int64_t, int64_t, T*, T*);              \
   template void triplet_margin(const T*, const T*, int64_t, const int32_t*, int64_t, T*);        \
@@ -134,7 +141,10 @@ StepStats lightgcn_steps_bf16(const Table<float>& table, const Adjacency<float>&
                               const Schedule&, const Adversary&, const Optim&);                  \
   template StepStats lightgcn_steps(const Table<T>&, const Adjacency<T>&, int64_t,               \
                                     const Positives&, const SampleSpec&, const Schedule&,        \
-                                    const Adversary&, const Optim&);
+                                    const Adversary&, const Optim&);                             \
+  template StepStats amr_steps(const AmrTables<T>&, const Positives&, const SampleSpec&,         \
+                               const Schedule&, double, const Adversary&, const Optim&,          \
+                               const double*);
 ADVREC_INSTANTIATE(float)
 ADVREC_INSTANTIATE(double)
 

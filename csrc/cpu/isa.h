@@ -15,6 +15,7 @@ struct Kernels {
   decltype(&cpu::rank<T>) rank;
   decltype(&cpu::mf_steps<T>) mf_steps;
   decltype(&cpu::lightgcn_steps<T>) lightgcn_steps;
+  decltype(&cpu::amr_steps<T>) amr_steps;
 };
 
 struct KernelSet {

@@ -8,6 +8,7 @@
 #include "triplet.inl"
 #include "mf.inl"
 #include "lightgcn.inl"
+#include "amr.inl"
 #include "rank.inl"
 
 namespace advrec::cpu::ADVREC_ISA {
@@ -21,7 +22,8 @@ constexpr Kernels<T> kernels() {
           &ADVREC_ISA::optimizer_step<T>,
           &ADVREC_ISA::rank<T>,
           &ADVREC_ISA::mf_steps<T>,
-          &ADVREC_ISA::lightgcn_steps<T, T>};
+          &ADVREC_ISA::lightgcn_steps<T, T>,
+          &ADVREC_ISA::amr_steps<T>};
 }
 
 inline const KernelSet* kernel_set(const char* name) {
