@@ -76,7 +76,32 @@ inline void sort_candidates(Candidate<T>* c, int64_t n) {
   }
 }
 
-// The best k non-relevant items seen so far: 2k places, sorted and cut when full.
+// Brings the k best to the front, in any order (Hoare's selection).
+template <class T>
+inline void keep_best(Candidate<T>* c, int64_t n, int64_t k) {
+  int64_t low = 0, high = n - 1;
+  while (low < high) {
+    const Candidate<T> a = c[low], b = c[(low + high) / 2], d = c[high];
+    const Candidate<T> pivot = a.before(b) ? (b.before(d) ? b : a.before(d) ? d : a)
+                                           : (a.before(d) ? a : b.before(d) ? d : b);
+    int64_t i = low, j = high;
+    while (i <= j) {
+      while (c[i].before(pivot)) ++i;
+      while (pivot.before(c[j])) --j;
+      if (i > j) break;
+      const Candidate<T> swap = c[i];
+      c[i++] = c[j], c[j--] = swap;
+    }
+    if (k - 1 <= j)
+      high = j;
+    else if (k - 1 >= i)
+      low = i;
+    else
+      return;
+  }
+}
+
+// The best k non-relevant items seen so far: 2k places, cut to k when full.
 template <class T>
 struct Selection {
   Candidate<T>* items;
@@ -88,11 +113,16 @@ struct Selection {
     if (count == 2 * k) cut(k);
   }
   void cut(int64_t k) {
+    if (count < k) return;
+    keep_best(items, count, k);
+    count = k;
+    threshold = items[0].score;
+    for (int64_t n = 1; n < k; ++n)
+      threshold = items[n].score < threshold ? items[n].score : threshold;
+  }
+  void finish(int64_t k) {
+    cut(k);
     sort_candidates(items, count);
-    if (count >= k) {
-      count = k;
-      threshold = items[k - 1].score;
-    }
   }
 };
 
@@ -234,7 +264,7 @@ class Ranker {
 
   // The user's final list: the best non-relevant items and the relevant ones, equals in that order.
   void merge(int64_t u, Selection<T>& best) {
-    best.cut(k_);
+    best.finish(k_);
     const int64_t begin = relevant_.indptr[u], n = relevant_.indptr[u + 1] - begin;
     Buffer<Candidate<T>> mine(n);
     int64_t kept = 0;
