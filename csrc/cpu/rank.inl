@@ -82,8 +82,12 @@ inline void keep_best(Candidate<T>* c, int64_t n, int64_t k) {
   int64_t low = 0, high = n - 1;
   while (low < high) {
     const Candidate<T> a = c[low], b = c[(low + high) / 2], d = c[high];
-    const Candidate<T> pivot = a.before(b) ? (b.before(d) ? b : a.before(d) ? d : a)
-                                           : (a.before(d) ? a : b.before(d) ? d : b);
+    const Candidate<T> pivot = a.before(b) ? (b.before(d)   ? b
+                                              : a.before(d) ? d
+                                                            : a)
+                                           : (a.before(d)   ? a
+                                              : b.before(d) ? d
+                                                            : b);
     int64_t i = low, j = high;
     while (i <= j) {
       while (c[i].before(pivot)) ++i;
