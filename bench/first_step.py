@@ -52,8 +52,9 @@ def advrec(folder: Path, cache: str | None = None) -> Callable[[], dict[str, Any
 
 def cached(folder: Path) -> Callable[[], dict[str, Any]]:
     """As `advrec`, with the data set read from its cache; the first time puts it there."""
-    from advrec.data import load_dataset
+    from advrec.data import cache, load_dataset
 
+    cache.WORTHWHILE = 0  # a quick run's files are small
     work = advrec(folder, str(folder / "cache"))
     if not any(note.startswith("read before") for note in load_dataset(folder, valid="none").notes):
         found = load_dataset(folder, valid="none").notes
