@@ -111,6 +111,7 @@ class _Need:
             "pairs": IDS * self.pairs,
             "graph": graph if self.kind.needs_graph else 0,
             "features": self.features,
+            "batch": 3 * self.number * self.config.batch_size * self.config.dim,
         }
 
     def sorting(self) -> dict[str, int]:

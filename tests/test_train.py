@@ -74,7 +74,7 @@ def test_events_tell_the_course_of_a_training(tmp_path):
     advrec.adv_train(DATASET, "scratch", runs=tmp_path, on_event=events.append, **FAST)
     kinds = [event.kind for event in events if event.kind not in ("progress", "checkpoint")]
     epochs = ["epoch", "epoch", "validation"]
-    assert kinds == ["started", *epochs, *epochs, "finished"]
+    assert kinds == ["started", "note", *epochs, *epochs, "finished"]  # the note: on memory
     assert events[0].run.config.lr == 0.05
     progress = [event for event in events if event.kind == "progress"]
     assert (progress[-1].epoch, progress[-1].epochs) == (4, 4)
