@@ -17,6 +17,7 @@ import torch
 
 from advrec.errors import ConfigError
 from advrec.models import ModelSpec, model_class
+from advrec.models.initial import AT_ONCE, AT_ONCE_BYTES
 from advrec.stepper import N_STATES
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 LIMIT = "ADVREC_MEMORY"
 """Environment variable: how much a training may take in all, such as 16G, in place of what the
 system says is free."""
+
+LIBRARIES = 64 << 20
+"""Bytes of torch's own code and threads that come in at their first use; 45 to 100 MB were seen."""
 
 IDS, OFFSETS = 4, 8  # bytes of an id, of an offset into ids
 ROUNDED = {"float32": 4, "float64": 8, "bf16": 2}  # bytes of a number that LightGCN gathers
@@ -70,11 +74,15 @@ def forecast(config: ResolvedConfig, dataset: Dataset) -> Forecast:
     """What a training of `config` on `dataset` will need, asked before its model is built."""
     need = _Need(config, dataset)
     lasting = need.lasting()
-    moments = (
-        need.sorting(), need.drawing(), need.step(), need.validation(), need.checkpoint()
-    )  # fmt: skip
+    moments = [need.step(), need.validation()]
+    if config.device == "cpu":
+        held = held_bytes()
+        lasting["libraries"] = LIBRARIES
+        moments += [need.sorting(), need.drawing(), need.checkpoint()]
+    else:  # of the card's memory: graphs, weights and files are made beside it
+        held = 0
+        moments.append({"checkpoint": need.states})
     moment = max(moments, key=lambda parts: sum(parts.values()))
-    held = held_bytes() if config.device == "cpu" else 0
     parts = {name: size for name, size in {**lasting, **moment}.items() if size}
     return Forecast(held, parts, free_bytes(held, config.device))
 
@@ -111,7 +119,6 @@ class _Need:
             "pairs": IDS * self.pairs,
             "graph": graph if self.kind.needs_graph else 0,
             "features": self.features,
-            "batch": 3 * self.number * self.config.batch_size * self.config.dim,
         }
 
     def sorting(self) -> dict[str, int]:
@@ -120,16 +127,20 @@ class _Need:
         return {"graph's sorting": max(0, size - self.weights - self._later())}
 
     def drawing(self) -> dict[str, int]:
-        """In float64, before they are rounded."""
-        return {"drawing of weights": max(0, 8 * self.weights // self.number - self._later())}
+        """Of weights, some rows at a time."""
+        at_once = AT_ONCE_BYTES * min(AT_ONCE, self.weights // self.number)
+        return {"drawing of weights": max(0, at_once - self._later())}
 
     def _later(self) -> int:
         return self.states + (self.weights if self.validates else 0)
 
     def step(self) -> dict[str, int]:
         config = self.config
+        # Vectors of a batch's rows: as they are, moved, gradients.
+        batch = self.number * min(3 * config.batch_size, self.nodes) * config.dim
         if self.config.model == "mf":
-            return {"step": IDS * self.nodes * (max(1, config.threads) + 1)}
+            ids = IDS * self.nodes * (max(1, config.threads) + 1)
+            return {"step": ids + batch * (2 if config.adv_weight > 0 else 1)}
         if self.config.model != "lightgcn":
             return {"step": 2 * self.weights + 2 * self.table}  # dense gradients, and activations
         layers = 3 if config.layers is None else config.layers
@@ -139,7 +150,7 @@ class _Need:
             rows += row
         if config.adv_weight > 0 and config.site == "ego":
             rows += row + (self.table if config.norm == "joint" else 0)
-        return {"step": rows + 2 * IDS * self.nodes}
+        return {"step": rows + 2 * batch + 2 * IDS * self.nodes}
 
     def validation(self) -> dict[str, int]:
         """The vectors of a model whose scores are made from more than its tables."""

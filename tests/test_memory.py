@@ -12,12 +12,13 @@ import pytest
 import advrec
 from advrec.data.config import DataConfig
 from advrec.errors import ConfigError
-from advrec.memory import Forecast, free_bytes, written
+from advrec.memory import Forecast, forecast, free_bytes, written
 from advrec.models import MODELS, ModelSpec, model_class
 
 SETTINGS = {
     "mf": {"model": "mf"},
-    "mf large batch": {"model": "mf", "batch_size": 65_536},
+    "mf small batch": {"model": "mf", "batch_size": 512},
+    "mf apr": {"model": "mf", "phase": "adversarial"},
     "mf adam": {"model": "mf", "optimizer": "adam"},
     "lightgcn": {"model": "lightgcn"},
     "lightgcn bf16": {"model": "lightgcn", "precision": "bf16"},
@@ -56,7 +57,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_forecast_is_close_to_the_measured_peak(name: str, data: Path, tmp_path: Path) -> None:
-    options = {"dim": 192, "epochs": 1, "batch_size": 8192, "device": "cpu", **SETTINGS[name]}
+    options = {"dim": 192, "epochs": 1, "batch_size": 65_536, "device": "cpu", **SETTINGS[name]}
     done = subprocess.run(
         [sys.executable, "-c", TRAIN, str(data), json.dumps(options), str(tmp_path)],
         capture_output=True,
@@ -65,9 +66,7 @@ def test_forecast_is_close_to_the_measured_peak(name: str, data: Path, tmp_path:
     )
     found = json.loads(done.stdout)
     added, wanted = found["peak"] - found["held"], found["said"] - found["held"]
-    assert 0.75 * wanted < added < 1.45 * wanted, (
-        found
-    )  # pages come and go: runs differ by a quarter
+    assert 0.8 * wanted < added < 1.2 * wanted, found
 
 
 def test_said_before_training_starts(tmp_path: Path) -> None:
@@ -92,6 +91,21 @@ def test_refused_before_anything_is_written(
         advrec.pretrain("debian", epochs=1, runs=tmp_path / "runs")
     assert "ADVREC_MEMORY=" in str(no.value.hint)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_card_holds_no_files_and_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    from advrec.config import TrainConfig, resolve
+    from advrec.data import load_dataset
+
+    monkeypatch.setenv("ADVREC_MEMORY", "80G")
+    config = resolve(TrainConfig(model="mf"), model_class("mf"))
+    data = load_dataset("debian")
+    cpu, card = (
+        forecast(config.model_copy(update={"device": device}), data) for device in ("cpu", "cuda:0")
+    )
+    assert card.held == 0
+    assert card.parts["weights"] == cpu.parts["weights"]
+    assert card.peak < 6 * card.parts["weights"] < cpu.peak - cpu.held
 
 
 def test_limit_that_is_no_size(monkeypatch: pytest.MonkeyPatch) -> None:

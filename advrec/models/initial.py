@@ -1,19 +1,26 @@
 """Initial weights: drawn from the spec's seed alone, the same on every device.
 
 All draws are made on the CPU in float64 and then rounded: the same weights wherever the model runs
-and, to rounding, in every precision.
+and, to rounding, in every precision. Large tables are drawn some rows at a time, because torch
+needs several times what it draws.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from advrec.models.base import ModelSpec
+
+AT_ONCE: Final = 2**22
+"""Numbers that are drawn at once, at most."""
+AT_ONCE_BYTES: Final = 40
+"""Memory for each of them: up to five float64 arrays when draws beyond the cut are made again."""
 
 
 def initial(
@@ -27,12 +34,13 @@ def initial(
 ) -> nn.Parameter:  # [rows, columns]
     """Normal(0, std), cut at two standard deviations if truncated."""
     generator = draws(spec) if generator is None else generator
-    values = torch.empty(rows, columns or spec.dim, dtype=torch.float64)
-    if truncated:
-        nn.init.trunc_normal_(values, 0.0, std, -2 * std, 2 * std, generator=generator)
-    else:
-        nn.init.normal_(values, 0.0, std, generator=generator)
-    return nn.Parameter(values.to(spec.dtype))
+
+    def draw(values: Tensor) -> Tensor:
+        if truncated:
+            return nn.init.trunc_normal_(values, 0.0, std, -2 * std, 2 * std, generator=generator)
+        return nn.init.normal_(values, 0.0, std, generator=generator)
+
+    return _drawn(spec, rows, columns or spec.dim, draw)
 
 
 def glorot(
@@ -42,10 +50,10 @@ def glorot(
     generator: torch.Generator,
 ) -> nn.Parameter:  # [rows, columns]
     """Uniform in ±√(6/(rows + columns)) (Glorot and Bengio, 2010; "xavier")."""
-    values = torch.empty(rows, columns, dtype=torch.float64)
     bound = math.sqrt(6 / (rows + columns))
-    nn.init.uniform_(values, -bound, bound, generator=generator)
-    return nn.Parameter(values.to(spec.dtype))
+    return _drawn(
+        spec, rows, columns, lambda v: nn.init.uniform_(v, -bound, bound, generator=generator)
+    )
 
 
 def zeros(spec: ModelSpec, *shape: int) -> nn.Parameter:
@@ -56,3 +64,12 @@ def zeros(spec: ModelSpec, *shape: int) -> nn.Parameter:
 def draws(spec: ModelSpec) -> torch.Generator:
     """What the weights of a model of several tensors are drawn from, one after the other."""
     return torch.Generator().manual_seed(spec.seed)
+
+
+def _drawn(
+    spec: ModelSpec, rows: int, columns: int, draw: Callable[[Tensor], Tensor]
+) -> nn.Parameter:  # [rows, columns]
+    table = torch.empty(rows, columns, dtype=spec.dtype)
+    for part in torch.split(table, max(1, AT_ONCE // max(1, columns))):
+        part.copy_(draw(torch.empty_like(part, dtype=torch.float64)))
+    return nn.Parameter(table)
