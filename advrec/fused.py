@@ -8,7 +8,7 @@ flexibly; the tests hold the two against each other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
@@ -103,17 +103,7 @@ class FusedStepper:
         config, model = self._config, self._model
         state1, state2 = (*self._states, None, None)[:2]
         table = (model.embedding.detach(), state1, state2)
-        drawing = (*ops.positives_arguments(self._positives), config.seed, epoch)
-        schedule = (
-            config.negatives,
-            ops.MODES[config.sampling],
-            first_step,
-            steps,
-            config.batch_size,
-            config.reduction == "mean",
-            config.reg,
-        )
-        adversary = (config.eps, config.adv_weight, ops.NORMS[config.norm])
+        steps_of = steps_arguments(self._positives, config, epoch, first_step, steps)
         optimizer = (
             ops.OPTIMIZERS[config.optimizer],
             config.lr_of("embedding"),
@@ -124,20 +114,15 @@ class FusedStepper:
         if isinstance(model, LightGCN):
             graph = model.graph
             core = ops.fused()
-            steps_of = (
-                core.lightgcn_steps_bf16 if config.precision == "bf16" else core.lightgcn_steps
-            )
-            losses = steps_of(
+            run = core.lightgcn_steps_bf16 if config.precision == "bf16" else core.lightgcn_steps
+            losses = run(
                 *table, graph.indptr, graph.indices, graph.scale, model.layers,
-                *drawing, *schedule, *adversary, ops.SITES[config.site], *optimizer,
+                *steps_of, ops.SITES[config.site], *optimizer,
             )  # fmt: skip
         else:
-            losses = ops.fused().mf_steps(*table, *drawing, *schedule, *adversary, *optimizer)
+            losses = ops.fused().mf_steps(*table, *steps_of, *optimizer)
         self._steps += steps
-        first = first_step * config.batch_size
-        last = min((first_step + steps) * config.batch_size, self.examples)
-        clean, adversarial = losses.tolist()
-        return StepStats(clean, adversarial, last - first)
+        return stats_of(losses, config, self.examples, first_step, steps)
 
     def state(self) -> dict[str, Tensor]:
         """The optimiser's state, under the names that the composable tier uses."""
@@ -152,3 +137,33 @@ class FusedStepper:
         self._steps = int(state["steps"])
         for number, tensor in enumerate(self._states, start=1):
             tensor.copy_(state[f"state{number}"])
+
+
+def steps_arguments(
+    positives: Positives, config: ResolvedConfig, epoch: int, first_step: int, steps: int
+) -> tuple[Any, ...]:
+    """What every fused operator takes, in this order: pairs to draw from, schedule, noise."""
+    return (
+        *ops.positives_arguments(positives),
+        config.seed,
+        epoch,
+        config.negatives,
+        ops.MODES[config.sampling],
+        first_step,
+        steps,
+        config.batch_size,
+        config.reduction == "mean",
+        config.reg,
+        config.eps,
+        config.adv_weight,
+        ops.NORMS[config.norm],
+    )
+
+
+def stats_of(
+    losses: Tensor, config: ResolvedConfig, examples: int, first_step: int, steps: int
+) -> StepStats:
+    """The sums [2] that a fused operator returns, with the triplets that they are over."""
+    last = min((first_step + steps) * config.batch_size, examples)
+    clean, adversarial = losses.tolist()
+    return StepStats(clean, adversarial, last - first_step * config.batch_size)

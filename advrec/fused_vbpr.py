@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from advrec import native, ops
 from advrec.closed_form import supports as in_closed_form
-from advrec.fused import BETAS, GRAIN_WORK
+from advrec.fused import BETAS, GRAIN_WORK, stats_of, steps_arguments
 from advrec.models.vbpr import VBPR
-from advrec.stepper import OPT_EPS, ComposableStepper, StepStats
+from advrec.stepper import OPT_EPS, ComposableStepper
 
 if TYPE_CHECKING:
     from advrec.config import ResolvedConfig
     from advrec.models.base import Recommender
     from advrec.sampling import Positives
+    from advrec.stepper import StepStats
 
 
 def supports(model: Recommender, config: ResolvedConfig) -> bool:
@@ -50,19 +51,7 @@ class FusedVBPRStepper(ComposableStepper):
         losses = ops.fused().amr_steps(
             *tables,
             model.features,
-            *ops.positives_arguments(self._drawn),
-            config.seed,
-            epoch,
-            config.negatives,
-            ops.MODES[config.sampling],
-            first_step,
-            steps,
-            config.batch_size,
-            config.reduction == "mean",
-            config.reg,
-            config.eps,
-            config.adv_weight,
-            ops.NORMS["row"],
+            *steps_arguments(self._drawn, config, epoch, first_step, steps),
             model.reg_items,
             config.lr_of("items"),
             config.lr_of("projection"),
@@ -73,7 +62,4 @@ class FusedVBPRStepper(ComposableStepper):
             self._steps,
         )
         self._steps += steps
-        first = first_step * config.batch_size
-        last = min((first_step + steps) * config.batch_size, self.examples)
-        clean, adversarial = losses.tolist()
-        return StepStats(clean, adversarial, last - first)
+        return stats_of(losses, config, self.examples, first_step, steps)
