@@ -41,14 +41,14 @@ def folder() -> Path | None:
     return None if os.environ.get("ADVREC_DATA_CACHE") == "off" else cache_home() / "datasets"
 
 
-class Entry(NamedTuple):
+class CacheEntry(NamedTuple):
     """The place of one data set in the cache, whether something is there or not."""
 
     path: Path
     source: str  # as the user spells it today
 
     @classmethod
-    def of(cls, config: DataConfig, source: Path | None) -> Entry | None:
+    def of(cls, config: DataConfig, source: Path | None) -> CacheEntry | None:
         """That of these options and this path; None where keeping it would be of no use."""
         home = folder()
         if home is None or source is None or config.data in embedded.EMBEDDED:
@@ -160,9 +160,10 @@ def _look(path: Path) -> tuple[int, int]:
 
 
 def _code() -> list[tuple[str, int, int]]:
-    """The state of the code that reads and splits."""
+    """The state of the code that reads and splits, the compiled reader included."""
     here = Path(__file__).parent
-    return [(path.name, *_look(path)) for path in sorted(here.rglob("*.py"))]
+    files = [*here.rglob("*.py"), *here.parent.glob("_host*")]
+    return [(path.name, *_look(path)) for path in sorted(files)]
 
 
 def _drop_oldest(home: Path, limit: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from advrec.data import embedded
-from advrec.data.cache import Entry
+from advrec.data.cache import CacheEntry
 from advrec.data.catalog import CATALOG, data_home
 from advrec.data.config import DataConfig
 from advrec.data.dataset import Dataset, Pairs
@@ -43,7 +43,7 @@ def load_dataset(data: str | Path | DataConfig = "debian", **options: object) ->
         config = DataConfig.of(**{**data.model_dump(), **options}) if options else data
     else:
         config = DataConfig.of(str(data), **options)
-    entry = Entry.of(config, resolve(config.data)[0])
+    entry = CacheEntry.of(config, resolve(config.data)[0])
     dataset = None if entry is None else entry.read()
     if dataset is None:
         dataset = divide(read_interactions(config), config)
