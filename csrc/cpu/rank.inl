@@ -13,7 +13,7 @@ struct Tile {
   static constexpr int kUsers = 6;                      // rows of the register block
   static constexpr int kColumns = 2 * Simd<T>::kWidth;  // and its columns: two vectors
   static constexpr int kItems = 256;                    // of a tile; a multiple of kColumns
-  static constexpr int64_t kUserBlock = 40 * kUsers;    // users that share a packed tile
+  static constexpr int64_t kUserBlock = 80 * kUsers;    // users that share a packed tile
   static_assert(kItems % kColumns == 0);
 };
 
@@ -130,6 +130,14 @@ struct Selection {
   }
 };
 
+// Is any bit of a comparison set? Asked in words of 64 bits, whatever its lanes are.
+typedef int64_t Wide __attribute__((vector_size(ADVREC_BYTES)));
+ADVREC_INLINE bool any_bit(Wide mask) {
+  int64_t any = 0;
+  for (size_t lane = 0; lane < sizeof(Wide) / sizeof(int64_t); ++lane) any |= mask[lane];
+  return any != 0;
+}
+
 // Scans one user's part of a tile.
 template <class T>
 inline void scan(const T* scores, int64_t n, int32_t first_id, int64_t k, Selection<T>& best) {
@@ -139,9 +147,7 @@ inline void scan(const T* scores, int64_t n, int32_t first_id, int64_t k, Select
     const T limit = best.threshold;
     auto above = (load(scores + at) > limit) | (load(scores + at + W) > limit) |
                  (load(scores + at + 2 * W) > limit) | (load(scores + at + 3 * W) > limit);
-    decltype(above[0] + above[0]) any = 0;
-    for (int lane = 0; lane < W; ++lane) any |= above[lane];
-    if (!any) continue;
+    if (!any_bit((Wide)above)) continue;
     for (int64_t c = at; c < at + 4 * W; ++c)
       if (scores[c] > best.threshold) best.push(first_id + int32_t(c), scores[c], k);
   }
