@@ -76,12 +76,11 @@ double multiply_adds(int threads) {
   constexpr int kChains = 12;
   constexpr int64_t kRounds = 4'000'000;
   const double seconds = best_seconds(threads, [](int t) {
-    Vec sum[kChains] = {}, a = Vec{} + (1.0f + 1e-7f * float(t)), b = Vec{} + 1e-9f;
+    Vec sum[kChains], a = Vec{} + (1.0f + 1e-7f * float(t)), b = Vec{} + 1e-9f;
+    for (int c = 0; c < kChains; ++c) sum[c] = Vec{} + float(c);  // all different, or one is enough
     for (int64_t k = 0; k < kRounds; ++k) {
 #pragma GCC unroll 12
-      for (int c = 0; c < kChains; ++c) sum[c] = sum[c] * a + b;
-      // what the compiler cannot see through, it does not take out of the loop
-      asm volatile("" : "+m"(sink));
+      for (int c = 0; c < kChains; ++c) sum[c] = sum[c] * a + b;  // rounded each time: not foldable
     }
     for (int c = 1; c < kChains; ++c) sum[0] += sum[c];
     sink = sum[0][0];

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from advrec import ops
 from advrec.build import build_model
 from advrec.data import Dataset, load_dataset
 from advrec.models import Recommender
@@ -46,10 +47,10 @@ class _Epochs:
     """advrec's own training, an epoch after the other."""
 
     def __init__(self, data: Dataset, **options: object) -> None:
-        self._config = configured(**options)
-        self.model = build_model(self._config, data, "cpu")
+        self.config = configured(**options)
+        self.model = build_model(self.config, data, "cpu")
         self.positives = Positives.from_pairs(data.train)
-        self.stepper = make_stepper(self.model, self.positives, self._config)
+        self.stepper = make_stepper(self.model, self.positives, self.config)
         self._epoch = 0
 
     def epoch(self) -> None:
@@ -96,20 +97,24 @@ def _visual(lab: Lab, data: Dataset, kind: str) -> Table:
 
     peer = lab.peer(f"cornac:{kind}", cornac, table.missing)
     if peer is not None:
-        batches = _batches(data, ours.positives, options["batch_size"])
+        batches = _batches(ours, epoch=1)
         contenders.append(Contender(CORNAC, peer.epoch))
         contenders.append(Contender(HANDED, lambda: peer.steps(batches)))
     table.timings = lab.race(contenders)
     return table
 
 
-def _batches(data: Dataset, positives: Positives, size: object) -> list[Tensor]:
-    from advrec import ops
-
-    assert isinstance(size, int)
-    count = len(data.train)
-    whole = ops.sample_triplets(positives, seed=0, epoch=1, first=0, count=count, mode="pairs")
-    return list(torch.split(whole.long(), size, dim=1))
+def _batches(ours: _Epochs, epoch: int) -> list[Tensor]:  # [3, B] int64 each
+    """The triplets of an epoch, as its steps draw them."""
+    whole = ops.sample_triplets(
+        ours.positives,
+        seed=ours.config.seed,
+        epoch=epoch,
+        first=0,
+        count=len(ours.positives),
+        mode="pairs",
+    )
+    return list(torch.split(whole.long(), ours.config.batch_size, dim=1))
 
 
 def _visual_checks(data: Dataset, options: dict[str, object], adversarial: bool) -> list[Check]:
@@ -117,7 +122,7 @@ def _visual_checks(data: Dataset, options: dict[str, object], adversarial: bool)
     ours = _Epochs(data, **options, optimizer="sgd", lr=PROBE)
     before = {name: weight.detach().double() for name, weight in ours.model.named_parameters()}
     before = {name: weight.clone() for name, weight in before.items()}
-    batch = _batches_of(ours, data)
+    batch = _batches(ours, epoch=0)[0]
     stats = ours.stepper.run(0, 0, 1)
     features = ours.model.get_buffer("features").double()
     clean, worst, truth = _visual_truth(before, features, batch, adversarial)
@@ -131,17 +136,6 @@ def _visual_checks(data: Dataset, options: dict[str, object], adversarial: bool)
         same(OURS, "gradient", off, LIMIT, "largest difference ÷ largest entry of its table"),
         same(OURS, "losses", losses, 1e-5, "relative difference"),
     ]
-
-
-def _batches_of(ours: _Epochs, data: Dataset) -> Tensor:
-    """The triplets of its first step."""
-    from advrec import ops
-
-    size = -(-len(data.train) // ours.stepper.total_steps)
-    size = ours._config.batch_size if ours.stepper.total_steps > 1 else size
-    return ops.sample_triplets(
-        ours.positives, seed=ours._config.seed, epoch=0, first=0, count=size, mode="pairs"
-    ).long()
 
 
 def _visual_truth(

@@ -82,38 +82,46 @@ def write_files(folder: Path, train: Pairs, test: Pairs) -> None:
 
 def configuration(folder: Path, *, dim: int, layers: int, setting: Setting) -> Any:
     """Its Config for LightGCN on those files."""
-    give_back_names()
-    from recbole.config import Config
-
-    options = {
-        "data_path": str(folder),
-        "benchmark_filename": ["train", "valid", "test"],
-        "load_col": {"inter": ["user_id", "item_id"]},
-        "USER_ID_FIELD": "user_id",
-        "ITEM_ID_FIELD": "item_id",
-        "train_batch_size": 2048,
-        "embedding_size": dim,
-        "n_layers": layers,
-        "reg_weight": setting.reg,
-        "require_pow": True,
-        "learning_rate": setting.lr,
-        "eval_args": {
+    return config_of(
+        "LightGCN",
+        folder,
+        train_batch_size=2048,
+        embedding_size=dim,
+        n_layers=layers,
+        reg_weight=setting.reg,
+        require_pow=True,
+        learning_rate=setting.lr,
+        eval_args={
             "split": {"RS": [8, 1, 1]},
             "order": "RO",
             "group_by": "user",
             "mode": "full",
         },
-        "metrics": METRICS,
-        "topk": [20],
-        "valid_metric": "NDCG@20",
-        "metric_decimal_place": 10,
+        metrics=METRICS,
+        topk=[20],
+        valid_metric="NDCG@20",
+        metric_decimal_place=10,
+    )
+
+
+def config_of(model: str, folder: Path, **options: Any) -> Any:
+    """Its Config for a model on the files of `write_files`, quiet and on the CPU."""
+    give_back_names()
+    from recbole.config import Config
+
+    where = {
+        "data_path": str(folder),
+        "benchmark_filename": ["train", "valid", "test"],
+        "load_col": {"inter": ["user_id", "item_id"]},
+        "USER_ID_FIELD": "user_id",
+        "ITEM_ID_FIELD": "item_id",
         "use_gpu": False,
         "show_progress": False,
         "state": "ERROR",
         "checkpoint_dir": str(folder / "saved"),
         "reproducibility": False,
     }
-    return Config(model="LightGCN", dataset="bench", config_dict=options)
+    return Config(model=model, dataset="bench", config_dict={**where, **options})
 
 
 class RecBole:

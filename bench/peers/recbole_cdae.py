@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from advrec.data import Dataset
-from bench.peers.recbole import alone, give_back_names, write_files
+from bench.peers.recbole import alone, config_of, write_files
 
 
 class RecBoleCDAE:
@@ -15,30 +15,19 @@ class RecBoleCDAE:
         self._folder = folder
         write_files(folder, dataset.train, dataset.test)
         with alone(folder):
-            give_back_names()
-            from recbole.config import Config
+            config = config_of(
+                "CDAE",
+                folder,
+                train_neg_sample_args=None,
+                train_batch_size=batch_size,
+                embedding_size=dim,
+                learning_rate=lr,
+                loss_type="BCE",
+            )
             from recbole.data import create_dataset, data_preparation
             from recbole.model.general_recommender.cdae import CDAE
             from recbole.trainer import Trainer
 
-            options = {
-                "data_path": str(folder),
-                "benchmark_filename": ["train", "valid", "test"],
-                "load_col": {"inter": ["user_id", "item_id"]},
-                "USER_ID_FIELD": "user_id",
-                "ITEM_ID_FIELD": "item_id",
-                "train_neg_sample_args": None,
-                "train_batch_size": batch_size,
-                "embedding_size": dim,
-                "learning_rate": lr,
-                "loss_type": "BCE",
-                "use_gpu": False,
-                "show_progress": False,
-                "state": "ERROR",
-                "checkpoint_dir": str(folder / "saved"),
-                "reproducibility": False,
-            }
-            config = Config(model="CDAE", dataset="bench", config_dict=options)
             data = create_dataset(config)
             self._train, _, _ = data_preparation(config, data)
             self._trainer = Trainer(config, CDAE(config, self._train.dataset))
