@@ -187,6 +187,20 @@ def trained(kind, config, steps=5):
     return stats, model, stepper
 
 
+def assert_the_same(found, expected, rtol):
+    """Losses, weights and optimiser state of two trainings (`trained`)."""
+    (stats, model, stepper), (wanted, twin, other) = found, expected
+    assert stats.triplets == wanted.triplets
+    assert stats.loss == pytest.approx(wanted.loss, rel=rtol)
+    assert stats.adv_loss == pytest.approx(wanted.adv_loss, rel=rtol)
+    for name, value in twin.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name), value, rtol=rtol, atol=1e-12)
+    states = other.state(), stepper.state()
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=rtol, atol=1e-12)
+
+
 WAYS = [
     (scorer, optimizer, reduction, adversarial)
     for scorer in ("amr", "vbpr")
@@ -211,15 +225,8 @@ def test_the_closed_form_is_what_autograd_finds(
     assert closed_form.supports(build_model(config, DATASET, "cpu"), config)
     slow, twin, stepper = trained(ComposableStepper, config)
     fast, model, closed = trained(closed_form.ClosedFormStepper, config)
-    assert fast.loss == pytest.approx(slow.loss, rel=1e-12)
-    assert fast.adv_loss == pytest.approx(slow.adv_loss, rel=1e-12)
     assert (fast.adv_loss > fast.loss) is adversarial
-    for name, value in twin.named_parameters():
-        torch.testing.assert_close(model.get_parameter(name), value, rtol=1e-12, atol=1e-12)
-    states = stepper.state(), closed.state()
-    assert {k: v.shape for k, v in states[0].items()} == {k: v.shape for k, v in states[1].items()}
-    for name, value in states[0].items():
-        torch.testing.assert_close(states[1][name], value, rtol=1e-12, atol=1e-12)
+    assert_the_same((fast, model, closed), (slow, twin, stepper), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -237,13 +244,7 @@ def test_the_fused_steps_are_what_autograd_finds(scorer, optimizer, reduction, a
     assert fused_vbpr.supports(build_model(config, DATASET, "cpu"), config)
     slow, twin, stepper = trained(ComposableStepper, config)
     fast, model, fused = trained(fused_vbpr.FusedVBPRStepper, config)
-    assert fast.loss == pytest.approx(slow.loss, rel=1e-12)
-    assert fast.adv_loss == pytest.approx(slow.adv_loss, rel=1e-12)
-    assert fast.triplets == slow.triplets
-    for name, value in twin.named_parameters():
-        torch.testing.assert_close(model.get_parameter(name), value, rtol=1e-11, atol=1e-12)
-    for name, value in stepper.state().items():
-        torch.testing.assert_close(fused.state()[name], value, rtol=1e-11, atol=1e-12)
+    assert_the_same((fast, model, fused), (slow, twin, stepper), rtol=1e-11)
 
 
 @pytest.mark.parametrize("adversarial", [False, True])

@@ -246,6 +246,41 @@ TEST(threads_change_no_bit_of_a_step) {
   cpu::set_threads(before);
 }
 
+// P, Q and E one after the other.
+std::vector<float> train_amr(const Problem& p, double weight, int64_t dim, int64_t features) {
+  const auto content = random_values(p.n_items * features, 2, 0.2);
+  std::vector<float> value = random_values((p.rows() + features) * dim, 1, 0.3);
+  std::vector<float> state(value.size(), 0.1f);
+  const auto part = [&](int64_t first, int64_t users, int64_t items) {
+    return Table<float>{
+        value.data() + first * dim, state.data() + first * dim, nullptr, users, items, dim};
+  };
+  const AmrTables<float> tables{part(0, p.n_users, 0), part(p.n_users, 0, p.n_items),
+                                part(p.rows(), 0, features), content.data(), features};
+  const double rates[] = {0.05, 0.03, 0.02};
+  cpu::amr_steps<float>(tables, p.positives(), {9, 1, 1, Sampling::kPairs}, {0, 5, 64, true, 0.01},
+                        0.3, {0.2, weight, Norm::kRow, Site::kEgo},
+                        {OptimKind::kAdagrad, 0.05, 0.9, 0.999, 1e-10, 0}, rates);
+  return value;
+}
+
+TEST(threads_change_no_bit_of_amr_and_instruction_sets_agree) {
+  const Problem p = random_problem(80, 60, 0.1, 5);
+  const int before = cpu::threads();
+  for (const double weight : {0.0, 0.7})
+    for (const int64_t dim : {5, 40}) {
+      std::vector<std::vector<float>> all;
+      under_each_isa([&](const std::string& isa) {
+        cpu::set_threads(1);
+        all.push_back(train_amr(p, weight, dim, 7));
+        cpu::set_threads(3);
+        CHECK_SAME(train_amr(p, weight, dim, 7), all.back(), isa);
+      });
+      for (const auto& one : all) CHECK_CLOSE(one, all[0], 1e-4, 1e-5, std::to_string(dim));
+    }
+  cpu::set_threads(before);
+}
+
 TEST(threads_change_no_bit_of_an_operator) {
   const Problem p = random_problem(400, 300, 0.05, 6);
   const int before = cpu::threads();
