@@ -9,14 +9,12 @@
 
 torch is imported when one of these is first used, not by `import advrec`.
 `attack`, `evaluate`, `export` and `recommend` are functions here; what else is in the modules of
-these names is imported from them: `from advrec.attack import noise_for`.
+these names is imported from them: `from advrec.attacks import noise_for`.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from advrec.versions import VERSION
@@ -77,15 +75,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(ModuleType):
-    """Python sets every imported submodule as an attribute of its package; for `advrec.attack` and
-    its like that would hide the function of the same name, so there the function stays."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

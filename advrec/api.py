@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from advrec import launch
-from advrec.attack import AttackResult
-from advrec.attack import attack as attack_model
+from advrec.attacks import AttackResult
+from advrec.attacks import attack as attack_model
 from advrec.build import load_model
 from advrec.config import TrainConfig
 from advrec.data import DataConfig, Dataset, load_dataset
 from advrec.data.embedded import EMBEDDED
 from advrec.data.item_text import FROM_TEXT
 from advrec.errors import AdvrecError, RunError, UsageError
-from advrec.evaluate import Evaluation
-from advrec.evaluate import evaluate as evaluate_model
-from advrec.export import export_vectors
+from advrec.evaluation import Evaluation
+from advrec.evaluation import evaluate as evaluate_model
+from advrec.exports import export_vectors
 from advrec.launch import TrainResult
 from advrec.models import Recommender, model_class
-from advrec.recommend import Recommendation
-from advrec.recommend import recommend as recommend_from
+from advrec.recommendations import Recommendation
+from advrec.recommendations import recommend as recommend_from
 from advrec.runs import Run
 from advrec.shelf import RUNS, find, newest_pretraining
 from advrec.train import Event, OnEvent
@@ -163,7 +163,7 @@ def attack(
     """How much noise of each eps costs a model, or the best epoch of a run.
 
     `dataset` None: the run's. `options` (noise, eps, site, norm, steps, …) and errors are those of
-    `advrec.attack.attack`; besides, RunError for a data set that the run was not made from.
+    `advrec.attacks.attack`; besides, RunError for a data set that the run was not made from.
     """
     loaded, ready = _ready(model, dataset, runs, device)
     return attack_model(ready, loaded, **options)
@@ -180,7 +180,7 @@ def evaluate(
     """Ranking metrics of a model, or of the best epoch of a run.
 
     `dataset` None: the run's. `options` (part, ks, metrics, …) and errors are those of
-    `advrec.evaluate.evaluate`; besides, RunError for a data set that the run was not made from.
+    `advrec.evaluation.evaluate`; besides, RunError for a data set that the run was not made from.
     """
     loaded, ready = _ready(model, dataset, runs, device)
     return evaluate_model(ready, loaded, **options)

@@ -17,8 +17,8 @@ from advrec import atomic
 from advrec.errors import UsageError
 
 if TYPE_CHECKING:
-    from advrec.attack import AttackResult
-    from advrec.evaluate import Evaluation
+    from advrec.attacks import AttackResult
+    from advrec.evaluation import Evaluation
     from advrec.stats import Comparison, Summary
 
 Cell: TypeAlias = "str | int | float | None"

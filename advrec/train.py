@@ -22,7 +22,7 @@ from torch import Tensor
 from advrec.build import weights_of
 from advrec.config import written
 from advrec.errors import ConfigError, Interrupted, TrainingError
-from advrec.evaluate import evaluate
+from advrec.evaluation import evaluate
 from advrec.interrupt import StopRequest
 from advrec.stepper import ComposableStepper, StepStats
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from advrec.evaluate import evaluate
+from advrec.evaluation import evaluate
 from advrec.scorer import ByVectors, rows_of
 from bench import child
 from bench.lab import Lab, same

@@ -102,7 +102,7 @@ def point(folder: Path) -> dict[str, Any]:
     """One size, in this process."""
     from advrec.build import build_model
     from advrec.data import load_dataset
-    from advrec.evaluate import evaluate
+    from advrec.evaluation import evaluate
     from advrec.sampling import Positives
     from advrec.train import make_stepper
 

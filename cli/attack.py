@@ -29,7 +29,7 @@ from advrec_cli.robustness import KINDS, document, draw, present
 from advrec_cli.settings import NORMS, OUTPUT, RUN_DATA, named, reworded
 
 if TYPE_CHECKING:
-    from advrec.attack import AttackResult
+    from advrec.attacks import AttackResult
     from advrec.models import Recommender
     from advrec.runs import Run
 
@@ -220,7 +220,7 @@ def attack(
     plan["sampled_seed"] = plan["seed"]
     found: list[tuple[Run, list[AttackResult]]] = []
     with inputs.computing(given, file) as device:
-        from advrec.attack import attack as attack_model
+        from advrec.attacks import attack as attack_model
 
         loader = inputs.Loader(given, file, device)
         for run in chosen:

@@ -101,7 +101,7 @@ def compare(
             hint="advrec runs shows each run's data",
         )
     with inputs.computing(given, file) as device:
-        from advrec.evaluate import evaluate
+        from advrec.evaluation import evaluate
 
         loader = inputs.Loader(given, file, device)
         first, second = (

@@ -129,8 +129,8 @@ def evaluate(
     seed = {**file.train, **given.train}.get("seed", 0)
     evaluations = {}
     with inputs.computing(given, file) as device:
-        from advrec.evaluate import evaluate as evaluate_model
-        from advrec.evaluate import write_per_user
+        from advrec.evaluation import evaluate as evaluate_model
+        from advrec.evaluation import write_per_user
 
         loader = inputs.Loader(given, file, device)
         for run in chosen:

@@ -51,7 +51,7 @@ def export(
     found = inputs.chosen_runs([run] if run else [], runs_dir, quiet=quiet)[0]
     path = found.path / "vectors.npz" if out is None else out
     with inputs.computing(given, file):
-        from advrec.export import export_vectors
+        from advrec.exports import export_vectors
 
         loader = inputs.Loader(given, file, "cpu")
         model = loader.model(found)

@@ -54,7 +54,7 @@ def recommend(
     file = inputs.config_file(config)
     found = inputs.chosen_runs([run] if run else [], runs_dir, quiet=quiet)[0]
     with inputs.computing(given, file) as device:
-        from advrec.recommend import recommend as recommend_from
+        from advrec.recommendations import recommend as recommend_from
 
         loader = inputs.Loader(given, file, device)
         dataset, model = loader.dataset(found), loader.model(found)

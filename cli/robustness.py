@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from advrec_cli.console import emit_json, plain, show, show_report
 
 if TYPE_CHECKING:
-    from advrec.attack import AttackResult
+    from advrec.attacks import AttackResult
     from advrec.report import Table
     from advrec.runs import Run
 

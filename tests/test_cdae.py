@@ -9,7 +9,7 @@ from torch.nn import functional
 from training_data import FAST, bits, tiny_dataset
 
 import advrec
-from advrec.attack import noise_for
+from advrec.attacks import noise_for
 from advrec.errors import UsageError
 from advrec.models import base
 from advrec.models.cdae import CDAE, SITES

@@ -17,7 +17,7 @@ from model_twins import TWINS
 from torch import Tensor
 
 from advrec import native, perturb
-from advrec.attack import noise_for
+from advrec.attacks import noise_for
 from advrec.data.dataset import Pairs
 from advrec.graph import Graph
 from advrec.models import MODELS, ModelSpec, Recommender, create

@@ -13,7 +13,7 @@ from cli_runner import write_ratings
 from training_data import FAST, tiny_dataset
 
 import advrec
-from advrec.evaluate import evaluate
+from advrec.evaluation import evaluate
 from advrec.models import MODELS
 
 FILE = '''

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advrec.attack import AttackResult, Plan
+from advrec.attacks import AttackResult, Plan
 from advrec.errors import RunError, UsageError
-from advrec.evaluate import Evaluation
+from advrec.evaluation import Evaluation
 from advrec.perturb import Budget
 from advrec.plots import Line, robustness_plot, training_lines, training_plot
 from advrec.report import (

@@ -12,7 +12,7 @@ from training_data import FAST, bits, tiny_dataset
 
 import advrec
 from advrec import closed_form, fused_vbpr, launch, native, ops, perturb, reference
-from advrec.attack import noise_for
+from advrec.attacks import noise_for
 from advrec.build import build_model
 from advrec.config import TrainConfig, resolve
 from advrec.data import DataConfig

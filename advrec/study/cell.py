@@ -25,11 +25,11 @@ from typing import Any
 
 import advrec
 from advrec import atomic, native
-from advrec.attack import attack
+from advrec.attacks import attack
 from advrec.build import load_model
 from advrec.data import DataConfig, Dataset, load_dataset
 from advrec.errors import AdvrecError, Interrupted, RunError
-from advrec.evaluate import evaluate
+from advrec.evaluation import evaluate
 from advrec.models import Recommender
 from advrec.runs import Run
 from advrec.study.machine import machine

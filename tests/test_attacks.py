@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from advrec import native, perturb
-from advrec.attack import attack, noise_for
+from advrec.attacks import attack, noise_for
 from advrec.data.dataset import Dataset, Pairs
 from advrec.errors import UsageError
-from advrec.evaluate import evaluate
+from advrec.evaluation import evaluate
 from advrec.graph import Graph
 from advrec.models import ModelSpec, Recommender, Site, base, create
 from advrec.objective import gradient

@@ -77,7 +77,7 @@ def evaluate(
         part: "test", or "valid" for choosing epochs and settings.
         ks: cut-offs for the metrics that are named without one.
         metrics: "NDCG" (at each of `ks`), "NDCG@10" (at 10), or "AUC"; any case.
-        noise: perturbation of the model's parameters, as from `advrec.attack.noise_for`.
+        noise: perturbation of the model's parameters, as from `advrec.attacks.noise_for`.
         sampled: rank each relevant item against so many random negatives, not the catalogue.
         sampled_seed: seed of these negatives.
         batch_users: users in a block; by default what suits the model.

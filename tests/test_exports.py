@@ -12,7 +12,7 @@ from training_data import tiny_dataset
 from advrec.build import build_model
 from advrec.config import TrainConfig, resolve
 from advrec.errors import RunError, UsageError
-from advrec.export import export_vectors
+from advrec.exports import export_vectors
 from advrec.models import MODELS
 
 DATASET = tiny_dataset()

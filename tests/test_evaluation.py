@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from advrec import scorer as scorers
 from advrec.data.dataset import Dataset, Pairs
 from advrec.errors import DataError, RunError, TrainingError, UsageError
-from advrec.evaluate import evaluate, write_per_user
+from advrec.evaluation import evaluate, write_per_user
 from advrec.metrics import AT_K
 from advrec.sampled import CHUNK_USERS, draw_absent
 from advrec.scorer import merged_rows, rows_of

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from advrec import perturb
 from advrec.errors import UsageError
-from advrec.evaluate import Evaluation, Part, evaluate
+from advrec.evaluation import Evaluation, Part, evaluate
 from advrec.metrics import DEFAULT_KS, DEFAULT_METRICS
 from advrec.models.base import Noise, Recommender
 from advrec.objective import gradient
