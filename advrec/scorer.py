@@ -31,7 +31,8 @@ Scored: TypeAlias = "Recommender | tuple[Tensor, Tensor]"  # a model, or its (us
 Noise: TypeAlias = Mapping[str, Tensor]
 
 BLOCK_USERS = 16384  # of vectors: large, the kernel splits the work among threads itself
-BLOCK_BYTES = 64 << 20  # of scores, or of gathered vectors: what one block may take
+BLOCK_BYTES = 64 << 20  # of scores: what one block may take
+GATHERED_BYTES = 1 << 20  # of gathered vectors: they stay in the cache until they are summed
 
 
 class Scorer(Protocol):
@@ -139,13 +140,13 @@ class ByVectors:
         """Gathered vectors, some rows at a time."""
         made = np.empty(items.shape, dtype=np.float64)
         width = max(1, items.shape[1] * self.item.shape[1] * self.item.element_size())
-        step = max(1, BLOCK_BYTES // width)
+        step = max(1, GATHERED_BYTES // width)
         for first in range(0, len(users), step):
             rows = slice(first, first + step)
             chosen = torch.from_numpy(items[rows].astype(np.int64)).to(self.item.device)
             own = self.user[torch.from_numpy(users[rows]).to(self.item.device)]
             # not a batched matmul: its result may depend on the column an item stands in
-            made[rows] = (self.item[chosen] * own[:, None, :]).sum(-1).cpu().numpy()
+            made[rows] = self.item[chosen].mul_(own[:, None, :]).sum(-1).cpu().numpy()
         return made
 
 
@@ -220,7 +221,9 @@ def merged_rows(several: list[Pairs], users: NDArray[np.int64]) -> Rows:
         indptr, items = rows_of(pairs, users)
         owners = np.repeat(np.arange(len(users)), np.diff(indptr))
         keys.append(owners * n_items + items)
-    merged = np.unique(np.concatenate(keys))
+    merged = np.concatenate(keys)
+    merged.sort(kind="stable")  # a merge of ascending runs: np.unique would take a hash table
+    merged = merged[np.diff(merged, prepend=-1) > 0]
     indptr = np.searchsorted(merged, np.arange(len(users) + 1) * n_items)
     return indptr, (merged % n_items).astype(np.int32)
 

@@ -155,6 +155,14 @@ def test_a_block_of_scores_stays_below_its_size(monkeypatch: pytest.MonkeyPatch)
         assert max(model.asked) == 6
 
 
+def test_gathering_by_parts_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = make_dataset(50, 40, seed=3)
+    vectors = make_vectors(dataset, seed=3)
+    whole = evaluate(vectors, dataset, metrics=ALL, sampled=5)
+    monkeypatch.setattr(scorers, "GATHERED_BYTES", 1)
+    assert evaluate(vectors, dataset, metrics=ALL, sampled=5).values == whole.values
+
+
 def test_what_is_known_is_masked_and_what_is_tested_is_not() -> None:
     """Scores put train first, validation second: only without the mask would they come first."""
     train, valid, test = (Pairs.from_coo([0], [item], 1, 5) for item in (0, 1, 2))
