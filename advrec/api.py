@@ -135,7 +135,7 @@ def adv_train(
 
 def resume(
     run: AnyRun,
-    dataset: Dataset | None = None,
+    dataset: Data | None = None,
     *,
     runs: str | Path = RUNS,
     on_event: OnEvent = _silent,
@@ -148,13 +148,12 @@ def resume(
     `pretrain`, and RunError for a run that is finished, damaged, or trained by another process.
     """
     found = _run(run, runs)
-    loaded = dataset_of(found) if dataset is None else dataset
-    return launch.go_on(found, loaded, changes, on_event)
+    return launch.go_on(found, _data_of(found, dataset), changes, on_event)
 
 
 def attack(
     model: AnyRun | Recommender,
-    dataset: Dataset | None = None,
+    dataset: Data | None = None,
     *,
     runs: str | Path = RUNS,
     device: str = "auto",
@@ -171,7 +170,7 @@ def attack(
 
 def evaluate(
     model: AnyRun | Recommender,
-    dataset: Dataset | None = None,
+    dataset: Data | None = None,
     *,
     runs: str | Path = RUNS,
     device: str = "auto",
@@ -191,7 +190,7 @@ def recommend(
     user_id: str,
     k: int = 10,
     *,
-    dataset: Dataset | None = None,
+    dataset: Data | None = None,
     runs: str | Path = RUNS,
     device: str = "auto",
 ) -> list[Recommendation]:
@@ -204,7 +203,7 @@ def export(
     run: AnyRun,
     path: str | Path,
     *,
-    dataset: Dataset | None = None,
+    dataset: Data | None = None,
     runs: str | Path = RUNS,
 ) -> Path:
     """Write a run's user and item vectors with their ids: .npz, .safetensors or .csv."""
@@ -259,15 +258,22 @@ def _run(run: AnyRun, runs: str | Path) -> Run:
 
 
 def _ready(
-    model: AnyRun | Recommender, dataset: Dataset | None, runs: str | Path, device: str
+    model: AnyRun | Recommender, dataset: Data | None, runs: str | Path, device: str
 ) -> tuple[Dataset, Recommender]:
     if isinstance(model, Recommender):
         if dataset is None:
             raise UsageError("A model does not know its data set; pass it along.")
-        return dataset, model
+        return _loaded(dataset, None, model.name)[0], model
     run = _run(model, runs)
-    loaded = dataset_of(run) if dataset is None else dataset
+    loaded = _data_of(run, dataset)
     return loaded, load_model(run, loaded, device)
+
+
+def _data_of(run: Run, dataset: Data | None) -> Dataset:
+    """The given data set, read if it is only named, or else the run's."""
+    if dataset is None:
+        return dataset_of(run)
+    return _loaded(dataset, None, run.config.model)[0]
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

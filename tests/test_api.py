@@ -13,7 +13,7 @@ from training_data import FAST, tiny_dataset
 
 import advrec
 from advrec import launch
-from advrec.errors import ConfigError, RunError, UsageError
+from advrec.errors import AdvrecError, ConfigError, RunError, UsageError
 from advrec.stepper import ComposableStepper
 
 DATASET = tiny_dataset()
@@ -114,6 +114,10 @@ def test_a_data_set_from_files_is_read_again(tmp_path, monkeypatch):
     run = advrec.pretrain("./data", **FAST).run
     assert run.path.resolve() == (tmp_path / "runs" / "mf-data-1").resolve()
     values = advrec.evaluate(run).values
+    assert advrec.evaluate(run, "./data").values == values  # named, as for pretrain
+    assert advrec.attack(run, "./data", eps=[0.5])[0].clean.values == values
+    with pytest.raises(AdvrecError, match="no-such"):
+        advrec.evaluate(run, "./no-such")
     robust = advrec.adv_train(epochs=1).run
     assert robust.data == run.data
     path = run.path.resolve()
