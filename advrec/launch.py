@@ -17,6 +17,7 @@ from advrec.config import ResolvedConfig, TrainConfig, resolve
 from advrec.errors import ConfigError, RunError, UsageError
 from advrec.memory import Forecast, forecast
 from advrec.models import Recommender, model_class
+from advrec.perturb import relative
 from advrec.runs import Origin, Run, features_digest
 from advrec.sampling import Positives
 from advrec.shelf import new_path
@@ -94,6 +95,7 @@ def start(
             training = Training(run, model, stepper, dataset, on_event)
             _announce(run, dataset, type(stepper).__name__, memory, on_event)
             if parent is not None:
+                _tell_sizes(model, resolved, on_event)
                 training.validate_start()
             training.loop()
         return _result(run, model)
@@ -226,6 +228,20 @@ def _announce(
     on_event(Event("note", message=memory.sentence()))
     if not len(dataset.valid):
         note = "no validation part: the last epoch is kept, and nothing stops early"
+        on_event(Event("note", message=note))
+
+
+def _tell_sizes(model: Recommender, config: ResolvedConfig, on_event: OnEvent) -> None:
+    """ε beside what it is added to: the same number is little for one model and all for another."""
+    for site in model.sites_of(config.site):
+        eps = config.site_eps.get(site.name, config.eps)
+        if eps == 0:
+            continue
+        share = relative(eps, model.tables(site.name), config.norm)
+        what = "row" if config.norm in ("row", "sample") else "tensor"
+        note = f"noise at {site.name}: ε {eps:g} is {share:.0%} of the mean length of a {what}"
+        if share > 1:
+            note += ", which it outweighs: train for longer before, or take a smaller --eps"
         on_event(Event("note", message=note))
 
 

@@ -117,7 +117,7 @@ def measure(noise: Tensors, tables: Tensors, norm: str) -> Budget:
     _check(0.0, norm)
     lengths = {key: float(value.max()) for key, value in _lengths(noise, norm).items()}
     row_lengths = torch.cat([_row_lengths(value).flatten() for value in noise.values()])
-    beside = {key: float(value.mean()) for key, value in _lengths(tables, norm).items()}
+    beside = _typical(tables, norm)
     typical = float(torch.cat([_row_lengths(value).flatten() for value in tables.values()]).mean())
     return Budget(
         norm=norm,
@@ -126,6 +126,19 @@ def measure(noise: Tensors, tables: Tensors, norm: str) -> Budget:
         rows=int((row_lengths > 0).sum()),
         largest_row=float(row_lengths.max()),
     )
+
+
+def relative(eps: float, tables: Tensors, norm: str) -> float:
+    """eps as a share of the mean length, under `norm`, of what noise is added to.
+
+    Of several tensors the largest share counts, as in `measure`.
+    """
+    _check(eps, norm)
+    return max(_share(eps, length) for length in _typical(tables, norm).values())
+
+
+def _typical(tables: Tensors, norm: str) -> dict[str, float]:
+    return {key: float(value.mean()) for key, value in _lengths(tables, norm).items()}
 
 
 def _check(eps: float, norm: str) -> None:

@@ -69,6 +69,17 @@ def test_without_a_validation_part_the_last_epoch_is_kept_and_that_is_said(tmp_p
     assert any("no validation part" in event.message for event in events if event.kind == "note")
 
 
+@pytest.mark.parametrize(("eps", "outweighs"), [(1e-3, False), (100.0, True)])
+def test_adversarial_training_says_how_large_its_noise_is(tmp_path, eps, outweighs):
+    base = advrec.pretrain(DATASET, runs=tmp_path, **FAST)
+    notes = []
+    advrec.adv_train(DATASET, base.run, eps=eps, on_event=lambda e: notes.append(e.message), **FAST)
+    share = eps / float(base.model.embedding.detach().norm(dim=1).mean())
+    (said,) = [note for note in notes if note.startswith("noise at ego")]
+    assert f"ε {eps:g} is {share:.0%} of the mean length of a row" in said
+    assert ("smaller --eps" in said) == outweighs
+
+
 def test_events_tell_the_course_of_a_training(tmp_path):
     events = []
     advrec.adv_train(DATASET, "scratch", runs=tmp_path, on_event=events.append, **FAST)
