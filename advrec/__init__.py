@@ -8,8 +8,6 @@
     advrec.evaluate(robust.run, ks=[10, 20])
 
 torch is imported when one of these is first used, not by `import advrec`.
-`attack`, `evaluate`, `export` and `recommend` are functions here; what else is in the modules of
-these names is imported from them: `from advrec.attacks import noise_for`.
 """
 
 from __future__ import annotations

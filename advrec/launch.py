@@ -235,7 +235,7 @@ def _tell_sizes(model: Recommender, config: ResolvedConfig, on_event: OnEvent) -
     """ε beside what it is added to: the same number is little for one model and all for another."""
     for site in model.sites_of(config.site):
         eps = config.site_eps.get(site.name, config.eps)
-        if eps == 0:
+        if eps == 0 or config.site_adv_weight.get(site.name, config.adv_weight) == 0:
             continue
         share = relative(eps, model.tables(site.name), config.norm)
         what = "row" if config.norm in ("row", "sample") else "tensor"
