@@ -51,8 +51,9 @@ class AmrStep {
         reg_items_(T(reg * reg_items)),
         clean_(capacity),
         adversarial_(perturbs_ ? capacity : 0),
+        parts_(capacity, dim_),
         x_(3 * capacity * dim_),
-        gradient_(3 * capacity * dim_),
+        gradient_(perturbs_ ? 3 * capacity * dim_ : 0),
         moved_(perturbs_ ? 3 * capacity * dim_ : 0),
         second_(perturbs_ ? 3 * capacity * dim_ : 0),
         reach_(perturbs_ ? 3 * capacity : 0),
@@ -64,11 +65,12 @@ class AmrStep {
   void run(Team& team, const Batch& batch, T weight, const OptimStep<T>& for_users,
            const OptimStep<T>& for_items, const OptimStep<T>& for_projection, StepStats& stats) {
     gather(team, batch);
-    score(team, batch, DenseRows<T>{x_.get(), dim_}, dim_, weight, clean_);
+    score<false>(team, batch, DenseRows<T>{x_.get(), dim_}, dim_, weight, clean_, parts_);
     if (perturbs_) {
       square_of_projection(team);
       move(team, batch);
-      score(team, batch, DenseRows<T>{moved_.get(), dim_}, dim_, lambda_ * weight, adversarial_);
+      score<false>(team, batch, DenseRows<T>{moved_.get(), dim_}, dim_, lambda_ * weight,
+                   adversarial_, parts_);
     }
     if (team.thread() == 0) {  // before the last meeting of the step, as BatchStep does
       stats.clean += clean_.total(batch.count);
@@ -130,7 +132,7 @@ class AmrStep {
         T* const slope = gradient_.get() + s * dim_;
         const T* const x = x_.get() + s * dim_;
         T* const moved = moved_.get() + s * dim_;
-        clean_gradient(batch, s, slope);
+        parts_.sum(batch, s, slope);
         store_row(x, moved, dim_);
         reach_[s] = 0;
         if (!is_item(batch, s)) continue;
@@ -147,11 +149,6 @@ class AmrStep {
     });
   }
 
-  void clean_gradient(const Batch& batch, int64_t s, T* g) const {
-    fill_zero(g, dim_);
-    add_gradient(batch, DenseRows<T>{x_.get(), dim_}, dim_, clean_.slope.get(), s, g);
-  }
-
   // The whole gradient of every slot, into x_ for items, and the optimiser's step on P and Q.
   void finish_rows(Team& team, const Batch& batch, T weight, const OptimStep<T>& for_users,
                    const OptimStep<T>& for_items) {
@@ -161,12 +158,10 @@ class AmrStep {
       for (int64_t s = begin; s < end; ++s) {
         if (perturbs_) {
           T* const worst = second_.get() + s * dim_;
-          fill_zero(worst, dim_);
-          add_gradient(batch, DenseRows<T>{moved_.get(), dim_}, dim_, adversarial_.slope.get(), s,
-                       worst);
+          parts_.sum(batch, s, worst);
           add_scaled(gradient_.get() + s * dim_, T(1), worst, g, dim_);
         } else {
-          clean_gradient(batch, s, g);
+          parts_.sum(batch, s, g);
         }
         // AMR's penalty is without a half, and shrinks the item's whole vector.
         const bool of_item = is_item(batch, s);
@@ -180,9 +175,9 @@ class AmrStep {
     });
   }
 
-  // Where a slot's whole gradient is kept for E. Other slots still read X where nothing is
-  // perturbed; where it is, moved_ is read, and X of a slot only by its owner.
-  T* total(int64_t s) { return (perturbs_ ? x_ : gradient_).get() + s * dim_; }
+  // Where a slot's whole gradient is kept for E: in place of X, of which only its owner reads a
+  // slot after the scores.
+  T* total(int64_t s) { return x_.get() + s * dim_; }
 
   void step_row(const Table<T>& table, const OptimStep<T>& update, int64_t row, T* g) const {
     const int64_t at = row * dim_;
@@ -231,6 +226,7 @@ class AmrStep {
   const double eps_;
   const T reg_, reg_items_;
   Slopes<T> clean_, adversarial_;
+  Parts<T> parts_;                           // at X, then at the moved rows
   Buffer<T> x_, gradient_, moved_, second_;  // [slots, dim]
   Buffer<T> reach_;                          // [slots] eps / |g E^T|, 0 for users
   Buffer<int32_t> item_slots_;               // [n_item_slots_] of the batch

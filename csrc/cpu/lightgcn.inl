@@ -30,6 +30,7 @@ class LightGcnStep {
         ego_(adversary.weight != 0 && adversary.site == Site::kEgo),
         batch_step_(schedule.batch_size, dim_, final_adversary(adversary)),
         perturbed_loss_(ego_ ? schedule.batch_size : 0),
+        perturbed_parts_(ego_ ? schedule.batch_size : 0, dim_),
         slot_of_(graph.rows),
         final_(3 * schedule.batch_size * dim_),
         grad_(3 * schedule.batch_size * dim_),
@@ -59,10 +60,14 @@ class LightGcnStep {
       perturb(team);
       const DenseRows<S> moved{moved_.get(), dim_};
       forward(team, batch, moved, moved);
-      score(team, batch, x, dim_, T(adversary_.weight) * weight, perturbed_loss_);
+      score<false>(team, batch, x, dim_, T(adversary_.weight) * weight, perturbed_loss_,
+                   perturbed_parts_);
+      Buffer<T> row(dim_);
       team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
-        for (int64_t s = begin; s < end; ++s)
-          add_gradient(batch, x, dim_, perturbed_loss_.slope.get(), s, grad_.get() + s * dim_);
+        for (int64_t s = begin; s < end; ++s) {
+          perturbed_parts_.sum(batch, s, row.get());
+          axpy(T(1), row.get(), grad_.get() + s * dim_, dim_);
+        }
       });
     }
     // Before the last meeting of the step: after it others may already refill the batch.
@@ -183,6 +188,7 @@ class LightGcnStep {
   const bool ego_;
   BatchStep<T> batch_step_;
   Slopes<T> perturbed_loss_;
+  Parts<T> perturbed_parts_;
   Buffer<int32_t> slot_of_;    // [N] slot of a row in the batch, -1 for the others
   Buffer<T> final_, grad_;     // [slots, dim]
   Buffer<S> stored_;           // [N, dim] the embedding as S, if that is not T

@@ -100,16 +100,13 @@ class WaitingSteps {
 template <class T>
 StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec& sample,
                    const Schedule& schedule, const Adversary& adversary, const Optim& optim) {
-  constexpr int64_t kAhead = 16;
-  const int64_t dim = table.dim, capacity = schedule.batch_size;
+  constexpr int64_t kAhead = 8;
+  const int64_t dim = table.dim;
   want_huge_pages(table);
   BatchWindow window(pos, sample, schedule, table.n_users, threads());
-  BatchStep<T> step(capacity, dim, adversary);
+  BatchStep<T> step(schedule.batch_size, dim, adversary);
   const bool dense = OptimStep<T>(optim, 0).dense();
   WaitingSteps<T> waiting(table, optim, dense ? schedule.steps : 0);
-  // The last pass reads the batch's rows and updates them: it reads a copy, or perturbed rows.
-  const bool copies = adversary.weight == 0 || adversary.norm == Norm::kSample;
-  Buffer<T> copy(copies ? 3 * capacity * dim : 0);
   StepStats stats;
 
   parallel([&](Team& team) {
@@ -133,26 +130,21 @@ StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec
         if (table.state1) prefetch_row(part(table.state1, s), dim);
         if (table.state2) prefetch_row(part(table.state2, s), dim);
       };
-      if (copies || dense)
+      if (dense)
         team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
           for (int64_t s = begin; s < end; ++s) {
             prefetch(s + kAhead);
-            if (dense) waiting.catch_up(batch.rows[s], at);
-            if (copies) store_row(part(table.value, s), copy.get() + s * dim, dim);
+            waiting.catch_up(batch.rows[s], at);
           }
         });
-      const auto finish = [&](int64_t s, T* g) {
+      const TableRows<T> x{table.value, dim, batch.rows.get()};
+      step.run(team, batch, x, weight, stats, [&](int64_t s, T* g) {
         prefetch(s + kAhead);
         T* const value = part(table.value, s);
         if (schedule.reg != 0)
           axpy(T(schedule.reg) * weight * T(batch.begin[s + 1] - batch.begin[s]), value, g, dim);
         update_row(update, value, part(table.state1, s), part(table.state2, s), g, dim);
-      };
-      if (copies)
-        step.run(team, batch, DenseRows<T>{copy.get(), dim}, weight, stats, finish);
-      else
-        step.run(team, batch, TableRows<T>{table.value, dim, batch.rows.get()}, weight, stats,
-                 finish);
+      });
     }
     if (dense) waiting.catch_up_all(team);
   });

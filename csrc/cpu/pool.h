@@ -6,7 +6,9 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 
 namespace advrec::cpu {
 
@@ -25,10 +27,14 @@ class Barrier {
 // What one thread of a parallel region sees. All its members meet in the same order of calls.
 class Team {
  public:
+  // How many of a thread's chunks are taken, for three phases in turn.
+  struct alignas(64) Taken {
+    std::atomic<int64_t> count[3] = {};
+  };
   struct Shared {
-    explicit Shared(int threads) : barrier(threads) {}
+    explicit Shared(int threads) : barrier(threads), taken(new Taken[size_t(threads)]) {}
     Barrier barrier;
-    std::atomic<int64_t> next[3] = {};
+    const std::unique_ptr<Taken[]> taken;  // [threads]
   };
 
   Team(int thread, int threads, Shared* shared)
@@ -40,7 +46,9 @@ class Team {
     if (threads_ > 1) shared_->barrier.wait();
   }
 
-  // Calls f(k) once for each k in [0, chunks), dealt out on demand, then waits for all.
+  // Calls f(k) once for each k in [0, chunks), then waits for all. Every thread starts with a part
+  // of its own, the same one in every phase, so that what it has just written is looked for where
+  // it still lies in its caches; who is done helps the others.
   template <class F>
   void each(int64_t chunks, const F& f) {
     if (threads_ == 1) {
@@ -49,10 +57,14 @@ class Team {
     }
     // Three counters in turn: nobody can still read the one of the phase before last, so it is
     // reset here for the phase after next.
-    std::atomic<int64_t>& next = shared_->next[phase_ % 3];
-    if (thread_ == 0) shared_->next[(phase_ + 2) % 3].store(0, std::memory_order_relaxed);
-    for (int64_t k; (k = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) f(k);
-    ++phase_;
+    const uint32_t turn = phase_++ % 3;
+    shared_->taken[thread_].count[(turn + 2) % 3].store(0, std::memory_order_relaxed);
+    for (int n = 0; n < threads_; ++n) {
+      const int owner = (thread_ + n) % threads_;
+      const int64_t begin = chunks * owner / threads_, end = chunks * (owner + 1) / threads_;
+      std::atomic<int64_t>& taken = shared_->taken[owner].count[turn];
+      for (int64_t k; (k = begin + taken.fetch_add(1, std::memory_order_relaxed)) < end;) f(k);
+    }
     barrier();
   }
 

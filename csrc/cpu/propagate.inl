@@ -16,6 +16,7 @@ struct DenseRows {  // every row is there
   int64_t dim;
   static constexpr bool kSparse = false;
   const S* row(int64_t r) const { return x + r * dim; }
+  ADVREC_INLINE void prefetch(int64_t) const {}  // as rows of a batch: written a moment ago
 };
 template <class S>
 struct SparseRows {  // only the rows with a slot are not zero

@@ -41,6 +41,27 @@ inline void first_candidates(const SampleSpec& spec, int64_t n_items, int64_t t,
   for (int64_t k = 0; k < kSampleBlock; ++k) out[k] = int32_t(sampler::below(c0[k], n_items));
 }
 
+// sampler::contains for a block of triplets, all searches in step: their reads do not wait for one
+// another, and nobody has to guess when a search ends. No list is empty.
+inline void seen_candidates(const Positives& pos, const int32_t* users, const int32_t* candidates,
+                            int64_t n, bool* seen) {
+  const int32_t* at[kSampleBlock];
+  uint32_t left[kSampleBlock], longest = 0;
+  for (int64_t k = 0; k < n; ++k) {
+    const int64_t begin = pos.indptr[users[k]];
+    at[k] = pos.items + begin;
+    left[k] = uint32_t(pos.indptr[users[k] + 1] - begin);
+    longest = left[k] > longest ? left[k] : longest;
+  }
+  for (; longest > 1; longest -= longest >> 1)
+    for (int64_t k = 0; k < n; ++k) {
+      const uint32_t half = left[k] >> 1;  // 0 when the search is over
+      at[k] += half * uint32_t(at[k][half] <= candidates[k]);
+      left[k] -= half;
+    }
+  for (int64_t k = 0; k < n; ++k) seen[k] = *at[k] == candidates[k];
+}
+
 // Triplets [first, first + count) of an epoch, in stages over small blocks so that the cache
 // misses of a stage overlap: places in the epoch's order, pairs, lists, negatives.
 inline void sample_range(const Positives& pos, const SampleSpec& spec, const sampler::Order& order,
@@ -48,6 +69,7 @@ inline void sample_range(const Positives& pos, const SampleSpec& spec, const sam
                          int32_t* negatives) {
   int64_t place[kSampleBlock];
   int32_t candidate[kSampleBlock];
+  bool seen[kSampleBlock];
   for (int64_t begin = 0; begin < count; begin += kSampleBlock) {
     const int64_t n = begin + kSampleBlock < count ? kSampleBlock : count - begin;
     const int64_t t = first + begin;
@@ -93,13 +115,12 @@ inline void sample_range(const Positives& pos, const SampleSpec& spec, const sam
       __builtin_prefetch(pos.items + at + degree / 4);
       __builtin_prefetch(pos.items + at + degree / 4 * 3);
     }
-    for (int64_t k = 0; k < n; ++k) {
-      const int32_t* const seen = pos.items + pos.indptr[u[k]];
-      const int32_t* const end = pos.items + pos.indptr[u[k] + 1];
-      j[k] = sampler::contains(seen, end, candidate[k])
-                 ? sampler::negative(seen, end, pos.n_items, spec.seed, spec.epoch, uint64_t(t + k))
+    seen_candidates(pos, u, candidate, n, seen);
+    for (int64_t k = 0; k < n; ++k)
+      j[k] = seen[k]
+                 ? sampler::negative(pos.items + pos.indptr[u[k]], pos.items + pos.indptr[u[k] + 1],
+                                     pos.n_items, spec.seed, spec.epoch, uint64_t(t + k))
                  : candidate[k];
-    }
   }
 }
 

@@ -1,8 +1,9 @@
 // The BPR/APR arithmetic of one mini-batch, on the rows it touches.
 //
 // A batch is bucketed by row: each touched row gets a slot, and a list of its places in the batch
-// in batch order. Scores are computed a triplet at a time, gradients a row at a time by the row's
-// owner: no atomics, duplicates are summed per row, and the number of threads changes nothing.
+// in batch order. Scores and the parts of gradients are computed a triplet at a time, gradients
+// summed a row at a time by the row's owner: no atomics, duplicates are summed per row, and the
+// number of threads changes nothing.
 // Rows are asked for by slot: MF reads the embedding in place (TableRows), LightGCN the propagated
 // rows that it has computed for the batch (DenseRows).
 
@@ -68,6 +69,11 @@ inline void clear_slots(const Batch& batch, int32_t* slot_of) {
   for (int64_t s = 0; s < batch.n_rows; ++s) slot_of[batch.rows[s]] = -1;
 }
 
+template <class T>
+ADVREC_INLINE void prefetch_row(const T* row, int64_t dim) {
+  for (int64_t k = 0; k < dim; k += int64_t(64 / sizeof(T))) __builtin_prefetch(row + k);
+}
+
 // The rows of a batch inside a whole table.
 template <class T>
 struct TableRows {
@@ -75,12 +81,8 @@ struct TableRows {
   int64_t dim;
   const int32_t* rows;  // [slots]
   const T* row(int64_t s) const { return table + rows[s] * dim; }
+  ADVREC_INLINE void prefetch(int64_t s) const { prefetch_row(row(s), dim); }
 };
-
-template <class T>
-ADVREC_INLINE void prefetch_row(const T* row, int64_t dim) {
-  for (int64_t k = 0; k < dim; k += int64_t(64 / sizeof(T))) __builtin_prefetch(row + k);
-}
 
 // The parts of softplus(-x) = max(-x, 0) + log(1 + e), e = exp(-|x|), and of its derivative
 // -sigmoid(-x), stable on both sides. The logarithm waits until losses are summed.
@@ -98,14 +100,8 @@ struct BprTerms {
 // A batch's losses and slopes at one point.
 template <class T>
 struct Slopes {
-  explicit Slopes(int64_t capacity)
-      : hinge(capacity),
-        tail(capacity),
-        slope(capacity),
-        item_scale(capacity),
-        user_scale(capacity) {}
+  explicit Slopes(int64_t capacity) : hinge(capacity), tail(capacity), slope(capacity) {}
   Buffer<T> hinge, tail, slope;
-  Buffer<T> item_scale, user_scale;  // norm = sample only: eps/|q_i - q_j|, eps/|p_u|
 
   void set(int64_t b, T margin, T weight) {
     const BprTerms<T> terms(margin);
@@ -129,28 +125,103 @@ struct Slopes {
 
 constexpr int64_t kTripletChunk = 64, kRowChunk = 32;
 
-// Losses at X, and slope[b] = weight * d loss / d margin.
-template <class T, class Rows>
-void score(Team& team, const Batch& batch, const Rows& x, int64_t dim, T weight, Slopes<T>& out) {
+// What every triplet adds to the gradients of its rows: one row for its user, one for its positive
+// item; its negative item gets the opposite of the latter. Written when a triplet is scored, while
+// its vectors are at hand, and summed by the owner of each row: nobody has to look at X again,
+// which may therefore be updated in place meanwhile.
+template <class T>
+class Parts {
+ public:
+  Parts(int64_t capacity, int64_t dim) : dim_(dim), rows_(2 * capacity * dim) {}
+  T* user(int64_t b) { return rows_.get() + 2 * b * dim_; }
+  T* item(int64_t b) { return user(b) + dim_; }
+
+  // grad = sum over the places of slot s, in the order of the batch.
+  void sum(const Batch& batch, int64_t s, T* grad) const {
+    constexpr int W = Simd<T>::kWidth;
+    int64_t col = 0;
+    for (; col + 4 * W <= dim_; col += 4 * W) sum_columns<4>(batch, s, col, grad);
+    for (; col + W <= dim_; col += W) sum_columns<1>(batch, s, col, grad);
+    for (int64_t k = col; k < dim_; ++k) {
+      T total = 0;
+      for (int32_t at = batch.begin[s]; at < batch.begin[s + 1]; ++at)
+        total += sign(batch.places[at]) * row(batch.places[at])[k];
+      grad[k] = total;
+    }
+  }
+
+ private:
+  static T sign(int32_t place) { return (place & 3) == kNegative ? T(-1) : T(1); }
+  const T* row(int32_t place) const {
+    return rows_.get() + (2 * (place >> 2) + ((place & 3) == kUser ? 0 : 1)) * dim_;
+  }
+
+  // V vectors, kept in registers over the places.
+  template <int V>
+  ADVREC_INLINE void sum_columns(const Batch& batch, int64_t s, int64_t col, T* grad) const {
+    constexpr int W = Simd<T>::kWidth;
+    Vec<T> sum[V] = {};
+    for (int32_t at = batch.begin[s]; at < batch.begin[s + 1]; ++at) {
+      const T weight = sign(batch.places[at]);
+      const T* const part = row(batch.places[at]) + col;
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[v] += weight * load(part + v * W);
+    }
+    for (int v = 0; v < V; ++v) store<T>(grad + col + v * W, sum[v]);
+  }
+
+  const int64_t dim_;
+  Buffer<T> rows_;  // [capacity, 2, dim]
+};
+
+// y = s * (a - b), or y += that.
+template <bool kAdd, class T>
+ADVREC_INLINE void put_difference(T s, const T* a, const T* b, T* y, int64_t n) {
+  constexpr int W = Simd<T>::kWidth;
+  int64_t k = 0;
+  for (; k + W <= n; k += W) {
+    const Vec<T> value = s * (load(a + k) - load(b + k));
+    store<T>(y + k, kAdd ? load(y + k) + value : value);
+  }
+  for (; k < n; ++k) y[k] = (kAdd ? y[k] : T(0)) + s * (a[k] - b[k]);
+}
+
+// y = s * a, or y += that.
+template <bool kAdd, class T>
+ADVREC_INLINE void put_scaled(T s, const T* a, T* y, int64_t n) {
+  constexpr int W = Simd<T>::kWidth;
+  int64_t k = 0;
+  for (; k + W <= n; k += W)
+    store<T>(y + k, kAdd ? load(y + k) + s * load(a + k) : s * load(a + k));
+  for (; k < n; ++k) y[k] = (kAdd ? y[k] : T(0)) + s * a[k];
+}
+
+// Losses at X, slope[b] = weight * d loss / d margin, and what follows for the gradients: written
+// to `parts`, or added to what is there.
+template <bool kAdd, class T, class Rows>
+void score(Team& team, const Batch& batch, const Rows& x, int64_t dim, T weight, Slopes<T>& out,
+           Parts<T>& parts) {
   constexpr int64_t kAhead = 6;
   team.ranges(batch.count, kTripletChunk, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      if (b + kAhead < end)
-        for (Role role : {kUser, kPositive, kNegative})
-          prefetch_row(x.row(batch.slot(role)[b + kAhead]), dim);
-      const T margin = dot_difference(x.row(batch.slot(kUser)[b]), x.row(batch.slot(kPositive)[b]),
-                                      x.row(batch.slot(kNegative)[b]), dim);
-      out.set(b, margin, weight);
+      if (b + kAhead < batch.count)
+        for (Role role : {kUser, kPositive, kNegative}) x.prefetch(batch.slot(role)[b + kAhead]);
+      const T* const p = x.row(batch.slot(kUser)[b]);
+      const T* const q = x.row(batch.slot(kPositive)[b]);
+      const T* const r = x.row(batch.slot(kNegative)[b]);
+      out.set(b, dot_difference(p, q, r, dim), weight);
+      put_difference<kAdd>(out.slope[b], q, r, parts.user(b), dim);
+      put_scaled<kAdd>(out.slope[b], p, parts.item(b), dim);
     }
   });
 }
 
-// The same for every triplet's own worst perturbation (norm = sample): with D = q_i - q_j the
+// Adds the same for every triplet's own worst perturbation (norm = sample): with D = q_i - q_j the
 // clean gradient is slope * (D, p_u, -p_u), so that the perturbed vectors are
 // p_u - a D, q_i - c p_u and q_j + c p_u with a = eps/|D| and c = eps/|p_u|.
 template <class T, class Rows>
 void score_per_sample(Team& team, const Batch& batch, const Rows& x, int64_t dim, T weight, T eps,
-                      const Slopes<T>& clean, Slopes<T>& out) {
+                      const Slopes<T>& clean, Slopes<T>& out, Parts<T>& parts) {
   team.ranges(batch.count, kTripletChunk, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       const T* p = x.row(batch.slot(kUser)[b]);
@@ -162,79 +233,14 @@ void score_per_sample(Team& team, const Batch& batch, const Rows& x, int64_t dim
       const T a = flat || dd == 0 ? T(0) : eps / root(dd),
               c = flat || pp == 0 ? T(0) : eps / root(pp);
       // (p - a D).(D - 2c p)
-      const T margin = pd - 2 * c * pp - a * dd + 2 * a * c * pd;
-      out.set(b, margin, weight);
-      out.item_scale[b] = a;
-      out.user_scale[b] = c;
+      out.set(b, pd - 2 * c * pp - a * dd + 2 * a * c * pd, weight);
+      const T slope = out.slope[b];
+      axpy_difference(slope, q, r, parts.user(b), dim);
+      axpy(T(-2) * slope * c, p, parts.user(b), dim);
+      axpy(slope, p, parts.item(b), dim);
+      axpy_difference(-slope * a, q, r, parts.item(b), dim);
     }
   });
-}
-
-// V vectors of a slot's gradient, kept in registers over its places.
-template <int V, class T, class Rows>
-ADVREC_INLINE void accumulate_columns(const Batch& batch, const Rows& x, const T* slope, int64_t s,
-                                      int64_t col, T* grad) {
-  constexpr int W = Simd<T>::kWidth;
-  Vec<T> sum[V];
-  for (int v = 0; v < V; ++v) sum[v] = load(grad + col + v * W);
-  for (int32_t at = batch.begin[s]; at < batch.begin[s + 1]; ++at) {
-    const int64_t b = batch.places[at] >> 2;
-    const int role = batch.places[at] & 3;
-    if (role == kUser) {
-      const T* q = x.row(batch.slot(kPositive)[b]) + col;
-      const T* r = x.row(batch.slot(kNegative)[b]) + col;
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[v] += slope[b] * (load(q + v * W) - load(r + v * W));
-    } else {
-      const T weight = role == kPositive ? slope[b] : -slope[b];
-      const T* p = x.row(batch.slot(kUser)[b]) + col;
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[v] += weight * load(p + v * W);
-    }
-  }
-  for (int v = 0; v < V; ++v) store<T>(grad + col + v * W, sum[v]);
-}
-
-// grad += sum over the places of slot s of slope * d margin / d row
-template <class T, class Rows>
-inline void add_gradient(const Batch& batch, const Rows& x, int64_t dim, const T* slope, int64_t s,
-                         T* grad) {
-  constexpr int W = Simd<T>::kWidth;
-  int64_t col = 0;
-  for (; col + 8 * W <= dim; col += 8 * W) accumulate_columns<8>(batch, x, slope, s, col, grad);
-  for (; col + W <= dim; col += W) accumulate_columns<1>(batch, x, slope, s, col, grad);
-  for (int32_t at = batch.begin[s]; col < dim && at < batch.begin[s + 1]; ++at) {
-    const int64_t b = batch.places[at] >> 2;
-    const int role = batch.places[at] & 3;
-    const T* p = x.row(batch.slot(kUser)[b]);
-    const T* q = x.row(batch.slot(kPositive)[b]);
-    const T* r = x.row(batch.slot(kNegative)[b]);
-    for (int64_t k = col; k < dim; ++k)
-      grad[k] += role == kUser       ? slope[b] * (q[k] - r[k])
-                 : role == kPositive ? slope[b] * p[k]
-                                     : -slope[b] * p[k];
-  }
-}
-
-// The same at every triplet's own perturbed vectors.
-template <class T, class Rows>
-inline void add_gradient_per_sample(const Batch& batch, const Rows& x, int64_t dim,
-                                    const Slopes<T>& slopes, int64_t s, T* grad) {
-  for (int32_t at = batch.begin[s]; at < batch.begin[s + 1]; ++at) {
-    const int64_t b = batch.places[at] >> 2;
-    const int role = batch.places[at] & 3;
-    const T* p = x.row(batch.slot(kUser)[b]);
-    const T* q = x.row(batch.slot(kPositive)[b]);
-    const T* r = x.row(batch.slot(kNegative)[b]);
-    const T slope = role == kNegative ? -slopes.slope[b] : slopes.slope[b];
-    if (role == kUser) {  // D - 2c p
-      axpy_difference(slope, q, r, grad, dim);
-      axpy(T(-2) * slope * slopes.user_scale[b], p, grad, dim);
-    } else {  // +-(p - a D)
-      axpy(slope, p, grad, dim);
-      axpy_difference(-slope * slopes.item_scale[b], q, r, grad, dim);
-    }
-  }
 }
 
 // One mini-batch on its rows X: clean gradient, worst perturbation, total gradient.
@@ -246,63 +252,50 @@ class BatchStep {
         adversary_(adversary),
         moves_(adversary.weight != 0 && adversary.norm != Norm::kSample),
         clean_(capacity),
-        adversarial_(capacity),
-        gradient_(moves_ ? 3 * capacity * dim : 0),
+        adversarial_(adversary.weight != 0 ? capacity : 0),
+        parts_(capacity, dim),
         moved_(moves_ ? 3 * capacity * dim : 0),
         squares_(moves_ ? 3 * capacity : 0) {}
 
   // Calls finish(s, g) once for every slot s, g [dim] being d(clean + lambda * adversarial)/dX_s,
-  // which finish may overwrite. With a perturbation of rows, X is not read any more by then;
-  // otherwise other slots may still need any row of it. Losses are added to `stats`.
+  // which finish may overwrite; X is not read any more by then. Losses are added to `stats`.
   template <class Rows, class Finish>
   void run(Team& team, const Batch& batch, const Rows& x, T weight, StepStats& stats,
            const Finish& finish) {
-    score(team, batch, x, dim_, weight, clean_);
     const T lambda = T(adversary_.weight);
-    if (lambda == 0) {
-      add_stats(team, batch, stats);
-      return each_row(team, batch, [&](int64_t s, T* g) {
-        fill_zero(g, dim_);
-        add_gradient(batch, x, dim_, clean_.slope.get(), s, g);
-        finish(s, g);
-      });
-    }
-    if (!moves_) {
+    score<false>(team, batch, x, dim_, weight, clean_, parts_);
+    if (moves_) {
+      move(team, batch, x);
+      score<true>(team, batch, DenseRows<T>{moved_.get(), dim_}, dim_, lambda * weight,
+                  adversarial_, parts_);
+    } else if (lambda != 0) {
       score_per_sample(team, batch, x, dim_, lambda * weight, T(adversary_.eps), clean_,
-                       adversarial_);
-      add_stats(team, batch, stats);
-      return each_row(team, batch, [&](int64_t s, T* g) {
-        fill_zero(g, dim_);
-        add_gradient(batch, x, dim_, clean_.slope.get(), s, g);
-        add_gradient_per_sample(batch, x, dim_, adversarial_, s, g);
-        finish(s, g);
-      });
+                       adversarial_, parts_);
     }
-    move(team, batch, x);
-    const DenseRows<T> perturbed{moved_.get(), dim_};
-    score(team, batch, perturbed, dim_, lambda * weight, adversarial_);
     add_stats(team, batch, stats);
+    Buffer<T> row(dim_);
     team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s) {
-        T* const g = gradient_.get() + s * dim_;
-        add_gradient(batch, perturbed, dim_, adversarial_.slope.get(), s, g);
-        finish(s, g);
+        parts_.sum(batch, s, row.get());
+        finish(s, row.get());
       }
     });
   }
 
  private:
-  // The clean gradient of every slot, and the rows moved along it.
+  // The rows moved along their clean gradient.
   template <class Rows>
   void move(Team& team, const Batch& batch, const Rows& x) {
     const T eps = T(adversary_.eps);
     const bool joint = adversary_.norm == Norm::kJoint;
     T* const moved = moved_.get();
+    Buffer<T> row(dim_);
     team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s) {
-        T* const g = gradient_.get() + s * dim_;
-        fill_zero(g, dim_);
-        add_gradient(batch, x, dim_, clean_.slope.get(), s, g);
+        // The joint length is known when all have been seen: the gradients wait where they will
+        // have moved the rows.
+        T* const g = joint ? moved + s * dim_ : row.get();
+        parts_.sum(batch, s, g);
         squares_[s] = dot(g, g, dim_);
         if (!joint) add_unit(x.row(s), eps, g, squares_[s], moved + s * dim_, dim_);
       }
@@ -313,16 +306,7 @@ class BatchStep {
     const T scale = total > 0 ? eps / root(total) : T(0);
     team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s)
-        add_scaled(x.row(s), scale, gradient_.get() + s * dim_, moved + s * dim_, dim_);
-    });
-  }
-
-  // Calls f(s, row) for every slot, with a row of the thread's own.
-  template <class F>
-  void each_row(Team& team, const Batch& batch, const F& f) {
-    Buffer<T> row(dim_);
-    team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
-      for (int64_t s = begin; s < end; ++s) f(s, row.get());
+        add_scaled(x.row(s), scale, moved + s * dim_, moved + s * dim_, dim_);
     });
   }
 
@@ -337,8 +321,9 @@ class BatchStep {
   const Adversary adversary_;
   const bool moves_;  // rows, not the samples of each triplet
   Slopes<T> clean_, adversarial_;
-  Buffer<T> gradient_, moved_;  // [slots, dim]
-  Buffer<T> squares_;
+  Parts<T> parts_;
+  Buffer<T> moved_;    // [slots, dim]
+  Buffer<T> squares_;  // [slots]
 };
 
 // The composable tier's pair of operations, over whole tables and any number of triplets.
