@@ -103,7 +103,10 @@ double read_stream(int threads, int64_t bytes_each, int passes) {
   for (int t = 0; t < threads; ++t) parts.push_back(filled(count));
   const double seconds = best_seconds(threads, [&](int t) {
     float sum = 0;
-    for (int pass = 0; pass < passes; ++pass) sum += sum_of(parts[size_t(t)].get(), count);
+    for (int pass = 0; pass < passes; ++pass) {
+      asm volatile("" ::: "memory");  // or one pass is enough
+      sum += sum_of(parts[size_t(t)].get(), count);
+    }
     sink = sum;
   });
   return double(count) * sizeof(float) * threads * passes / seconds;
@@ -141,14 +144,14 @@ double gather_rows(int threads, int64_t table_bytes) {
   }
   const double seconds = best_seconds(threads, [&](int t) {
     constexpr int kVectors = int(kRowFloats) / kWidth;
-    constexpr int64_t kAhead = 16, kTerms = 20;  // terms of one sum: a row of the sparse matrix
+    constexpr int64_t kAhead = 40, kTerms = 20;  // terms of one sum: a row of the sparse matrix
     const int32_t* mine = order.data() + t * picks;
     float total = 0;
     for (int64_t at = 0; at + kTerms + kAhead <= picks; at += kTerms) {
       Vec sum[kVectors] = {};
       for (int64_t k = at; k < at + kTerms; ++k) {
         const float* later = table.get() + mine[k + kAhead] * kRowFloats;
-        for (int line = 0; line < 4; ++line) __builtin_prefetch(later + line * 16);
+        for (int line = 0; line < 4; ++line) __builtin_prefetch(later + line * 16, 0, 2);
         const float* row = table.get() + mine[k] * kRowFloats;
         for (int v = 0; v < kVectors; ++v) sum[v] += load(row + v * kWidth);
       }

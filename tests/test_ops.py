@@ -140,6 +140,24 @@ def test_rankings_equal_the_obvious_sort_ties_included(isa, dtype, dim, k):
             assert torch.equal(getattr(found, field), getattr(expected, field)), field
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [3, 64, 67])
+@pytest.mark.parametrize("count_above", [False, True])
+def test_equal_vectors_tie_to_the_last_bit_whichever_is_relevant(isa, dtype, dim, count_above):
+    users, half = torch.randn(17, dim, dtype=dtype), torch.randn(400, dim, dtype=dtype)
+    items = torch.cat([half, half])
+    empty = (torch.zeros(18, dtype=torch.int64), torch.zeros(0, dtype=torch.int32))
+    relevant = (torch.arange(18), torch.arange(17, dtype=torch.int32))  # one of each pair of twins
+    found = ops.rank_topk(users, items, empty, relevant, 800, count_above)
+    for u in range(17):
+        ids, scores = found.ids[u].tolist(), found.scores[u]
+        here, twin = ids.index(u), ids.index(u + 400)
+        assert scores[here] == scores[twin]
+        assert here == twin + 1, "a tie counts against the hit"
+        if count_above:
+            assert found.above[u] == here
+
+
 def test_a_catalogue_of_many_tiles_ranks_as_a_sort(isa):
     users, items = torch.randn(17, 24), torch.randn(1501, 24)
     empty = (torch.zeros(18, dtype=torch.int64), torch.zeros(0, dtype=torch.int32))

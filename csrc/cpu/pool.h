@@ -27,7 +27,7 @@ class Barrier {
 // What one thread of a parallel region sees. All its members meet in the same order of calls.
 class Team {
  public:
-  // How many of a thread's chunks are taken, for three phases in turn.
+  // What a thread has taken of its own part, in three phases in turn.
   struct alignas(64) Taken {
     std::atomic<int64_t> count[3] = {};
   };
@@ -46,11 +46,27 @@ class Team {
     if (threads_ > 1) shared_->barrier.wait();
   }
 
-  // Calls f(k) once for each k in [0, chunks), then waits for all. Every thread starts with a part
-  // of its own, the same one in every phase, so that what it has just written is looked for where
-  // it still lies in its caches; who is done helps the others.
+  // Calls f(k) once for each k in [0, chunks), dealt out on demand and in this order, then waits
+  // for all: the threads stay close to each other, and share what they read.
   template <class F>
   void each(int64_t chunks, const F& f) {
+    deal(chunks, 1, f);
+  }
+
+  // Calls f(begin, end) for the ranges of at most `size` that make up [0, n), then waits for all.
+  // Every thread starts with a part of its own, the same one in every phase: what it has just
+  // written then lies in its own caches. Who is done helps the others.
+  template <class F>
+  void ranges(int64_t n, int64_t size, const F& f) {
+    deal((n + size - 1) / size, threads_, [&](int64_t k) {
+      const int64_t begin = k * size;
+      f(begin, begin + size < n ? begin + size : n);
+    });
+  }
+
+ private:
+  template <class F>
+  void deal(int64_t chunks, int parts, const F& f) {
     if (threads_ == 1) {
       for (int64_t k = 0; k < chunks; ++k) f(k);
       return;
@@ -59,25 +75,15 @@ class Team {
     // reset here for the phase after next.
     const uint32_t turn = phase_++ % 3;
     shared_->taken[thread_].count[(turn + 2) % 3].store(0, std::memory_order_relaxed);
-    for (int n = 0; n < threads_; ++n) {
-      const int owner = (thread_ + n) % threads_;
-      const int64_t begin = chunks * owner / threads_, end = chunks * (owner + 1) / threads_;
-      std::atomic<int64_t>& taken = shared_->taken[owner].count[turn];
+    for (int n = 0; n < parts; ++n) {
+      const int part = (thread_ + n) % parts;
+      const int64_t begin = chunks * part / parts, end = chunks * (part + 1) / parts;
+      std::atomic<int64_t>& taken = shared_->taken[part].count[turn];
       for (int64_t k; (k = begin + taken.fetch_add(1, std::memory_order_relaxed)) < end;) f(k);
     }
     barrier();
   }
 
-  // Like each, over the ranges [begin, end) of at most `size` that make up [0, n).
-  template <class F>
-  void ranges(int64_t n, int64_t size, const F& f) {
-    each((n + size - 1) / size, [&](int64_t k) {
-      const int64_t begin = k * size;
-      f(begin, begin + size < n ? begin + size : n);
-    });
-  }
-
- private:
   const int thread_, threads_;
   Shared* const shared_;
   uint32_t phase_ = 0;

@@ -33,7 +33,9 @@ template <int V, class T, class Rows>
 ADVREC_INLINE void gather_columns(const int32_t* neighbours, int64_t degree, int64_t known,
                                   const T* scale, const Rows& rows, int64_t col, T s, T* out) {
   constexpr int W = Simd<T>::kWidth;
-  constexpr int64_t kAhead = 16;  // neighbours: about the latency of the last-level cache
+  // Neighbours: several times the latency of the last-level cache. They are asked for into the
+  // second-level cache: the first one can wait for a dozen or two lines at a time, not for more.
+  constexpr int64_t kAhead = 40;
   constexpr int kBytes = int(V * W * sizeof(*rows.row(0)));
   Vec<T> sum[V] = {};
   for (int64_t e = 0; e < degree; ++e) {
@@ -42,7 +44,7 @@ ADVREC_INLINE void gather_columns(const int32_t* neighbours, int64_t degree, int
       if (!x) continue;
     } else if (e + kAhead < known) {
       const char* later = reinterpret_cast<const char*>(rows.row(neighbours[e + kAhead]) + col);
-      for (int byte = 0; byte < kBytes; byte += 64) __builtin_prefetch(later + byte);
+      for (int byte = 0; byte < kBytes; byte += 64) __builtin_prefetch(later + byte, 0, 2);
     }
     const T weight = scale[neighbours[e]];
     if constexpr (V == 1) {

@@ -17,35 +17,35 @@ struct Tile {
   static_assert(kItems % kColumns == 0);
 };
 
-// scores[6, kItems] of a tile: users packed [dim, 6], items packed [panel][dim, kColumns]. Every
-// score is one chain of multiply-adds over the dimension, in order, as in exact_score.
-template <class T>
-inline void multiply_tile(const T* users, const T* items, int64_t dim, int64_t panels, T* scores) {
-  constexpr int W = Simd<T>::kWidth, M = Tile<T>::kUsers, N = Tile<T>::kColumns;
-  for (int64_t panel = 0; panel < panels; ++panel) {
-    const T* column = items + panel * dim * N;
-    Vec<T> sum[M][2] = {};
-    for (int64_t k = 0; k < dim; ++k) {
-      const Vec<T> b0 = load(column + k * N), b1 = load(column + k * N + W);
+// sums[M, kColumns] of M users, packed [dim, M], and a panel of items, packed [dim, kColumns].
+// Every score is one chain of multiply-adds over the dimension, in order.
+template <int M, class T>
+ADVREC_INLINE void multiply_panel(const T* users, const T* panel, int64_t dim,
+                                  Vec<T> (&sums)[M][2]) {
+  constexpr int W = Simd<T>::kWidth, N = Tile<T>::kColumns;
+  for (int64_t k = 0; k < dim; ++k) {
+    const Vec<T> b0 = load(panel + k * N), b1 = load(panel + k * N + W);
 #pragma GCC unroll 6
-      for (int m = 0; m < M; ++m) {
-        const T a = users[k * M + m];
-        sum[m][0] += a * b0;
-        sum[m][1] += a * b1;
-      }
-    }
     for (int m = 0; m < M; ++m) {
-      store<T>(scores + m * Tile<T>::kItems + panel * N, sum[m][0]);
-      store<T>(scores + m * Tile<T>::kItems + panel * N + W, sum[m][1]);
+      const T a = users[k * M + m];
+      sums[m][0] += a * b0;
+      sums[m][1] += a * b1;
     }
   }
 }
 
+// scores[6, kItems] of a tile: users packed [dim, 6], items packed [panel][dim, kColumns].
 template <class T>
-inline T exact_score(const T* user, const T* item, int64_t dim) {
-  Vec<T> sum{};  // one lane would do; a vector makes the compiler use the same multiply-add
-  for (int64_t k = 0; k < dim; ++k) sum += user[k] * (Vec<T>{} + item[k]);
-  return sum[0];
+inline void multiply_tile(const T* users, const T* items, int64_t dim, int64_t panels, T* scores) {
+  constexpr int W = Simd<T>::kWidth, M = Tile<T>::kUsers, N = Tile<T>::kColumns;
+  for (int64_t panel = 0; panel < panels; ++panel) {
+    Vec<T> sums[M][2] = {};
+    multiply_panel<M>(users, items + panel * dim * N, dim, sums);
+    for (int m = 0; m < M; ++m) {
+      store<T>(scores + m * Tile<T>::kItems + panel * N, sums[m][0]);
+      store<T>(scores + m * Tile<T>::kItems + panel * N + W, sums[m][1]);
+    }
+  }
 }
 
 template <class T>
@@ -130,26 +130,20 @@ struct Selection {
   }
 };
 
-// Is any bit of a comparison set? Asked in words of 64 bits, whatever its lanes are.
-typedef int64_t Wide __attribute__((vector_size(ADVREC_BYTES)));
-ADVREC_INLINE bool any_bit(Wide mask) {
-  int64_t any = 0;
-  for (size_t lane = 0; lane < sizeof(Wide) / sizeof(int64_t); ++lane) any |= mask[lane];
-  return any != 0;
-}
-
 // Scans one user's part of a tile.
 template <class T>
 inline void scan(const T* scores, int64_t n, int32_t first_id, int64_t k, Selection<T>& best) {
   constexpr int W = Simd<T>::kWidth;
   int64_t at = 0;
   for (; at + 4 * W <= n; at += 4 * W) {
-    const T limit = best.threshold;
-    auto above = (load(scores + at) > limit) | (load(scores + at + W) > limit) |
-                 (load(scores + at + 2 * W) > limit) | (load(scores + at + 3 * W) > limit);
-    if (!any_bit((Wide)above)) continue;
-    for (int64_t c = at; c < at + 4 * W; ++c)
+    uint64_t hits = 0;
+    for (int v = 0; v < 4; ++v)
+      hits |= uint64_t(lanes_above(load(scores + at + v * W), best.threshold)) << (v * W);
+    for (; hits; hits &= hits - 1) {
+      const int64_t c = at + __builtin_ctzll(hits);
+      // Again: the threshold may have risen since.
       if (scores[c] > best.threshold) best.push(first_id + int32_t(c), scores[c], k);
+    }
   }
   for (; at < n; ++at)
     if (scores[at] > best.threshold) best.push(first_id + int32_t(at), scores[at], k);
@@ -191,6 +185,7 @@ class Ranker {
       Buffer<T> packed_items(items_ ? int64_t(Tile<T>::kItems) * dim_ : 0);
       Buffer<T> packed_users(items_ ? block * dim_ : 0), scores(M * Tile<T>::kItems);
       Buffer<Candidate<T>> candidates(block * 2 * k_);
+      Buffer<T> panel(items_ ? Tile<T>::kColumns * dim_ : 0);
       Buffer<Selection<T>> best(block);
       Buffer<int64_t> mask_at(block), relevant_at(block);
       team.ranges(n_users_, block, [&](int64_t begin, int64_t end) {
@@ -198,10 +193,7 @@ class Ranker {
           best[u - begin] = {candidates.get() + (u - begin) * 2 * k_, 0, -T(__builtin_inff())};
           mask_at[u - begin] = mask_.indptr[u];
           relevant_at[u - begin] = relevant_.indptr[u];
-          for (int64_t n = relevant_.indptr[u]; n < relevant_.indptr[u + 1]; ++n) {
-            relevant_scores_[n] = score_of(u, relevant_.items[n]);
-            if (above_) above_[n] = 0;
-          }
+          score_relevant(u, panel.get());
         }
         if (items_) pack_users(begin, end, packed_users.get());
         for (int64_t first = 0; first < n_items_; first += Tile<T>::kItems) {
@@ -227,9 +219,27 @@ class Ranker {
   }
 
  private:
-  T score_of(int64_t u, int32_t item) const {
-    return items_ ? exact_score(users_ + u * dim_, items_ + item * dim_, dim_)
-                  : users_[u * n_items_ + item];
+  // The scores of the user's relevant items, made as those of the tiles are, so that equal vectors
+  // tie to the last bit; a panel at a time.
+  void score_relevant(int64_t u, T* panel) {
+    constexpr int W = Simd<T>::kWidth, N = Tile<T>::kColumns;
+    const int64_t end = relevant_.indptr[u + 1];
+    for (int64_t first = relevant_.indptr[u]; first < end; first += N) {
+      const int64_t n = first + N < end ? int64_t(N) : end - first;
+      const int32_t* const ids = relevant_.items + first;
+      T* const out = relevant_scores_.get() + first;
+      if (items_) {
+        for (int64_t k = 0; k < dim_; ++k)
+          for (int64_t c = 0; c < N; ++c)
+            panel[k * N + c] = c < n ? items_[ids[c] * dim_ + k] : T(0);
+        Vec<T> sums[1][2] = {};
+        multiply_panel<1>(users_ + u * dim_, panel, dim_, sums);
+        for (int64_t c = 0; c < n; ++c) out[c] = sums[0][c / W][c % W];
+      } else {
+        for (int64_t c = 0; c < n; ++c) out[c] = users_[u * n_items_ + ids[c]];
+      }
+      for (int64_t c = 0; above_ && c < n; ++c) above_[first + c] = 0;
+    }
   }
 
   // [begin, end) as groups of six columns [dim, 6]; missing users of the last group are zero.

@@ -89,6 +89,31 @@ ADVREC_INLINE void store_row(const float* x, Bf16* out, int64_t n) {
   }
 }
 
+// Bit k says whether lane k is greater than `limit`.
+#if defined(__x86_64__) && ADVREC_BYTES == 64
+ADVREC_INLINE uint32_t lanes_above(Vec<float> v, float limit) {
+  return _mm512_cmp_ps_mask(v, _mm512_set1_ps(limit), _CMP_GT_OQ);
+}
+ADVREC_INLINE uint32_t lanes_above(Vec<double> v, double limit) {
+  return _mm512_cmp_pd_mask(v, _mm512_set1_pd(limit), _CMP_GT_OQ);
+}
+#elif defined(__x86_64__) && ADVREC_BYTES == 32
+ADVREC_INLINE uint32_t lanes_above(Vec<float> v, float limit) {
+  return uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(v, _mm256_set1_ps(limit), _CMP_GT_OQ)));
+}
+ADVREC_INLINE uint32_t lanes_above(Vec<double> v, double limit) {
+  return uint32_t(_mm256_movemask_pd(_mm256_cmp_pd(v, _mm256_set1_pd(limit), _CMP_GT_OQ)));
+}
+#else
+template <class V, class T>
+ADVREC_INLINE uint32_t lanes_above(V v, T limit) {
+  uint32_t bits = 0;
+  for (size_t lane = 0; lane < sizeof(V) / sizeof(T); ++lane)
+    bits |= uint32_t(v[lane] > limit) << lane;
+  return bits;
+}
+#endif
+
 template <class T>
 ADVREC_INLINE T lanes_sum(Vec<T> v) {
   // A tree, so that the order of the additions is fixed.
