@@ -74,6 +74,9 @@ class LightGcnStep {
     if (ego_ && team.thread() == 0) stats.adversarial += perturbed_loss_.total(batch.count);
     backward(team, [&](int64_t r, T* g) {
       T* const value = table_.value + r * dim_;
+      if (const int64_t later = r + kRowsAhead; later < graph_.rows)
+        for (const T* part : {table_.value, table_.state1, table_.state2})
+          if (part) prefetch_row(part + later * dim_, dim_);
       if (const int32_t s = slot_of_[r]; s >= 0 && reg_ != 0)
         axpy(reg_ * weight * T(batch.begin[s + 1] - batch.begin[s]), value, g, dim_);
       update_row(update, value, table_.state1 ? table_.state1 + r * dim_ : nullptr,

@@ -9,6 +9,11 @@
 
 namespace advrec::cpu::ADVREC_ISA {
 
+template <class S>
+ADVREC_INLINE void prefetch_row(const S* row, int64_t dim) {
+  for (int64_t k = 0; k < dim; k += int64_t(64 / sizeof(S))) __builtin_prefetch(row + k);
+}
+
 // Where a layer reads its input rows from; S is what they are stored as.
 template <class S>
 struct DenseRows {  // every row is there
@@ -16,7 +21,7 @@ struct DenseRows {  // every row is there
   int64_t dim;
   static constexpr bool kSparse = false;
   const S* row(int64_t r) const { return x + r * dim; }
-  ADVREC_INLINE void prefetch(int64_t) const {}  // as rows of a batch: written a moment ago
+  ADVREC_INLINE void prefetch(int64_t r) const { prefetch_row(row(r), dim); }
 };
 template <class S>
 struct SparseRows {  // only the rows with a slot are not zero
@@ -25,6 +30,9 @@ struct SparseRows {  // only the rows with a slot are not zero
   const int32_t* slot_of;  // [N], -1 for a zero row
   static constexpr bool kSparse = true;
   const S* row(int64_t r) const { return slot_of[r] < 0 ? nullptr : x + slot_of[r] * dim; }
+  ADVREC_INLINE void prefetch(int64_t r) const {
+    if (const S* const x = row(r)) prefetch_row(x, dim);
+  }
 };
 
 // s_r * sum_c s_c x_c of V vectors that start at column `col`; V is 1, or even. `known` neighbours,
@@ -113,6 +121,10 @@ ADVREC_INLINE void finish_row(const S* base, T beta, T* out, int64_t dim) {
   }
 }
 
+// Rows that are used one after the other lie in order, but what is gathered in between makes the
+// processor forget that: they are asked for so many rows before.
+constexpr int64_t kRowsAhead = 3;
+
 // Deals all rows of the graph in chunks of similar cost (edges, plus a share for the row itself).
 template <class T, class F>
 void for_rows(Team& team, const Adjacency<T>& graph, const F& f) {
@@ -143,6 +155,10 @@ void layer(Team& team, const Adjacency<T>& graph, const Rows& x, const Base& bas
            int64_t dim, S* out) {
   Buffer<T> row(dim);
   for_rows(team, graph, [&](int64_t r) {
+    if (const int64_t later = r + kRowsAhead; later < graph.rows) {
+      base.prefetch(later);
+      prefetch_row(out + later * dim, dim);
+    }
     if constexpr (sizeof(S) == sizeof(T)) {
       gather_row(graph, r, x, dim, out + r * dim);
       finish_row(base.row(r), beta, out + r * dim, dim);

@@ -69,11 +69,6 @@ inline void clear_slots(const Batch& batch, int32_t* slot_of) {
   for (int64_t s = 0; s < batch.n_rows; ++s) slot_of[batch.rows[s]] = -1;
 }
 
-template <class T>
-ADVREC_INLINE void prefetch_row(const T* row, int64_t dim) {
-  for (int64_t k = 0; k < dim; k += int64_t(64 / sizeof(T))) __builtin_prefetch(row + k);
-}
-
 // The rows of a batch inside a whole table.
 template <class T>
 struct TableRows {
