@@ -136,11 +136,13 @@ class _Need:
 
     def step(self) -> dict[str, int]:
         config = self.config
-        # Vectors of a batch's rows: as they are, moved, gradients.
-        batch = self.number * min(3 * config.batch_size, self.nodes) * config.dim
+        # Of a batch: parts of gradients, two a triplet; its rows, moved; and for LightGCN the rows
+        # as they are, and their gradients.
+        parts = self.number * 2 * config.batch_size * config.dim
+        rows_of_batch = self.number * min(3 * config.batch_size, self.nodes) * config.dim
+        batch = parts + (rows_of_batch if config.adv_weight > 0 else 0)
         if self.config.model == "mf":
-            ids = IDS * self.nodes * (max(1, config.threads) + 1)
-            return {"step": ids + batch * (2 if config.adv_weight > 0 else 1)}
+            return {"step": IDS * self.nodes * (max(1, config.threads) + 1) + batch}
         if self.config.model != "lightgcn":
             return {"step": 2 * self.weights + 2 * self.table}  # dense gradients, and activations
         layers = 3 if config.layers is None else config.layers
@@ -150,7 +152,7 @@ class _Need:
             rows += row
         if config.adv_weight > 0 and config.site == "ego":
             rows += row + (self.table if config.norm == "joint" else 0)
-        return {"step": rows + 2 * batch + 2 * IDS * self.nodes}
+        return {"step": rows + batch + 2 * rows_of_batch + 2 * IDS * self.nodes}
 
     def validation(self) -> dict[str, int]:
         """The vectors of a model whose scores are made from more than its tables."""

@@ -33,7 +33,7 @@ class Pace:
 
     rounds: int = 5
     block_seconds: float = 0.2  # calls are repeated until they take about this long
-    contender_seconds: float = 15.0  # slow contenders stop after about this long, …
+    contender_seconds: float = 10.0  # slow contenders stop after about this long, …
     least_rounds: int = 2  # … but not before so many rounds
     pause: float = 0.02  # before each block: another pool's threads may still be spinning
 

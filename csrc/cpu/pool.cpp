@@ -110,6 +110,9 @@ void run_alone(void (*body)(void*, Team&), void* context) {
 
 }  // namespace
 
+Team::Shared::Shared(int threads) : barrier(threads), taken(new Taken[size_t(threads)]) {}
+Team::Shared::~Shared() { delete[] taken; }
+
 void Barrier::wait() {
   const uint32_t generation = generation_.load(std::memory_order_acquire);
   if (missing_.fetch_sub(1, std::memory_order_acq_rel) == 1) {

@@ -6,9 +6,7 @@
 #pragma once
 
 #include <atomic>
-#include <cstddef>
 #include <cstdint>
-#include <memory>
 
 namespace advrec::cpu {
 
@@ -32,9 +30,10 @@ class Team {
     std::atomic<int64_t> count[3] = {};
   };
   struct Shared {
-    explicit Shared(int threads) : barrier(threads), taken(new Taken[size_t(threads)]) {}
+    explicit Shared(int threads);
+    ~Shared();
     Barrier barrier;
-    const std::unique_ptr<Taken[]> taken;  // [threads]
+    Taken* const taken;  // [threads]; no std pointer, see "Instruction set" in ARCHITECTURE.md
   };
 
   Team(int thread, int threads, Shared* shared)
@@ -71,8 +70,8 @@ class Team {
       for (int64_t k = 0; k < chunks; ++k) f(k);
       return;
     }
-    // Three counters in turn: nobody can still read the one of the phase before last, so it is
-    // reset here for the phase after next.
+    // Three counters in turn: nobody looks at the last phase's any more, so it is reset here for
+    // the phase after next.
     const uint32_t turn = phase_++ % 3;
     shared_->taken[thread_].count[(turn + 2) % 3].store(0, std::memory_order_relaxed);
     for (int n = 0; n < parts; ++n) {
