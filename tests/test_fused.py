@@ -100,9 +100,12 @@ def test_the_fused_steps_are_the_composable_ones(pairs, model, options):
 
 
 @pytest.mark.parametrize("model", ["mf", "lightgcn"])
+@pytest.mark.parametrize("optimizer", ["adagrad", "adam"])  # Adam: rows wait for their steps
 @pytest.mark.parametrize("precision", ["float32", "float64"])
-def test_bits_do_not_depend_on_threads_or_on_how_steps_are_cut_into_calls(pairs, model, precision):
-    config = setting(model, dim=64, batch_size=37, precision=precision)
+def test_bits_do_not_depend_on_threads_or_on_how_steps_are_cut_into_calls(
+    pairs, model, optimizer, precision
+):
+    config = setting(model, dim=64, batch_size=37, optimizer=optimizer, precision=precision)
     before = native.set_threads(None)
     weights = []
     try:

@@ -62,7 +62,7 @@ void want_huge_pages(const Table<T>& table) {
 
 // Adam moves every row in every step, those without a gradient too; but nobody looks at such a row
 // until a batch touches it. So its steps wait until then, or until the end of the call, and are
-// made in registers one after the other: the same steps, without a sweep over all rows in
+// made in registers one after the other: the same arithmetic, without a sweep over all rows in
 // every step, which would take longer than the rest of it.
 template <class T>
 class WaitingSteps {

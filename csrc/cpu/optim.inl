@@ -55,26 +55,22 @@ inline void update_row(const OptimStep<T>& o, T* __restrict value, T* __restrict
   }
 }
 
-// `count` steps of dense Adam without a gradient, one after the other, in registers. Without one
-// the root of v shrinks by the root of beta2 in every step: it is taken once, half of what a step
-// costs.
+// `count` steps of dense Adam without a gradient, one after the other, in registers.
 template <class T>
 inline void decay_row(const OptimStep<T>* steps, int64_t count, T* value, T* state1, T* state2,
                       int64_t n) {
   constexpr int64_t kBlock = 4 * Simd<T>::kWidth;
   for (int64_t first = 0; count > 0 && first < n; first += kBlock) {
     const int64_t size = n - first < kBlock ? n - first : kBlock;
-    const T shrinks = root(steps[0].beta2);
-    T x[kBlock], m[kBlock], v[kBlock], root_v[kBlock];
+    T x[kBlock], m[kBlock], v[kBlock];
     for (int64_t k = 0; k < kBlock; ++k) {
       const int64_t at = first + (k < size ? k : 0);
       x[k] = value[at], m[k] = state1[at], v[k] = state2[at];
-      root_v[k] = root(v[k]);
     }
     for (int64_t t = 0; t < count; ++t)
       for (int64_t k = 0; k < kBlock; ++k) {
-        m[k] *= steps[t].beta1, v[k] *= steps[t].beta2, root_v[k] *= shrinks;
-        x[k] -= steps[t].lr * m[k] / (root_v[k] * steps[t].root_correction + steps[t].eps);
+        m[k] *= steps[t].beta1, v[k] *= steps[t].beta2;
+        x[k] -= steps[t].lr * m[k] / (root(v[k]) * steps[t].root_correction + steps[t].eps);
       }
     for (int64_t k = 0; k < size; ++k)
       value[first + k] = x[k], state1[first + k] = m[k], state2[first + k] = v[k];
