@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
 # What the compiled modules are made from; a change in them means a new build.
-NATIVE := setup.py pyproject.toml advrec/native_build.py $(wildcard csrc/*.* csrc/*/*.*)
+NATIVE := setup.py pyproject.toml advrec/native/sources.py $(wildcard csrc/*.* csrc/*/*.*)
 
 .PHONY: help demo test lint format bench native-test sanitize cuda-check gpu-test gpu-bench clean
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
-spec = importlib.util.spec_from_file_location("native_build", ROOT / "advrec" / "native_build.py")
-native_build = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(native_build)
+spec = importlib.util.spec_from_file_location("sources", ROOT / "advrec" / "native" / "sources.py")
+sources = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sources)
 
 
 def why_not() -> str | None:
@@ -33,7 +33,7 @@ def cuda_extensions() -> list[object]:
     """The CUDA core, where torch is a CUDA build and nvcc is there. ADVREC_CUDA=0 leaves it out."""
     import torch
 
-    home = native_build.cuda_home()
+    home = sources.cuda_home()
     if torch.version.cuda is None or home is None or os.environ.get("ADVREC_CUDA") == "0":
         return []
     os.environ["CUDA_HOME"] = home
@@ -49,13 +49,13 @@ def cuda_extensions() -> list[object]:
     return [
         cpp_extension.CUDAExtension(
             "advrec._C_cuda",
-            relative(native_build.cuda_sources(csrc)),
-            depends=relative(native_build.cuda_headers(csrc)),
+            relative(sources.cuda_sources(csrc)),
+            depends=relative(sources.cuda_headers(csrc)),
             extra_compile_args={
-                "cxx": native_build.cuda_flags(),
-                "nvcc": native_build.nvcc_flags(),
+                "cxx": sources.cuda_flags(),
+                "nvcc": sources.nvcc_flags(),
             },
-            extra_link_args=native_build.cuda_link_flags(home),
+            extra_link_args=sources.cuda_link_flags(home),
             py_limited_api=True,
         )
     ]
@@ -75,22 +75,22 @@ def extensions() -> dict[str, object]:
     csrc = ROOT / "csrc"
     core = CppExtension(
         "advrec._C",
-        relative(native_build.core_sources(csrc)),
-        depends=relative(native_build.core_headers(csrc)),
-        extra_compile_args={"cxx": native_build.core_flags()},
-        extra_link_args=native_build.link_flags(),
+        relative(sources.core_sources(csrc)),
+        depends=relative(sources.core_headers(csrc)),
+        extra_compile_args={"cxx": sources.core_flags()},
+        extra_link_args=sources.link_flags(),
         py_limited_api=True,
     )
     modules = [core]
-    if (csrc / "host.cpp").is_file():
+    if (csrc / "text" / "reader.cpp").is_file():
         modules.append(
             CppExtension(
                 "advrec._host",
-                ["csrc/host.cpp"],
-                depends=relative(native_build.host_headers(csrc)),
+                ["csrc/text/reader.cpp"],
+                depends=relative(sources.host_headers(csrc)),
                 include_dirs=[pybind11.get_include()],
-                extra_compile_args={"cxx": native_build.host_flags()},
-                extra_link_args=native_build.link_flags(),
+                extra_compile_args={"cxx": sources.host_flags()},
+                extra_link_args=sources.link_flags(),
             )
         )
     modules += cuda_extensions()
@@ -101,6 +101,14 @@ def extensions() -> dict[str, object]:
 
 
 # The folders cli/ and csrc/ are installed under names of their own: see package-dir.
-BESIDE = ["advrec_cli", "advrec_csrc", "advrec_csrc.cpu", "advrec_csrc.cuda"]
+BESIDE = [
+    "advrec_cli",
+    "advrec_cli.commands",
+    "advrec_csrc",
+    "advrec_csrc.cpu",
+    "advrec_csrc.cuda",
+    "advrec_csrc.text",
+    "advrec_csrc.torch",
+]
 
 setup(packages=[*find_packages(include=["advrec", "advrec.*"]), *BESIDE], **extensions())

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     )
     from advrec.data import DataConfig, Dataset, load_dataset
     from advrec.errors import AdvrecError
-    from advrec.launch import TrainResult
-    from advrec.runs import Run
-    from advrec.train import Event
+    from advrec.runs.run import Run
+    from advrec.training.launch import TrainResult
+    from advrec.training.loop import Event
 
 __version__ = VERSION
 
@@ -56,9 +56,9 @@ _ELSEWHERE = {
     "AdvrecError": "advrec.errors",
     "DataConfig": "advrec.data",
     "Dataset": "advrec.data",
-    "Event": "advrec.train",
-    "Run": "advrec.runs",
-    "TrainResult": "advrec.launch",
+    "Event": "advrec.training.loop",
+    "Run": "advrec.runs.run",
+    "TrainResult": "advrec.training.launch",
     "load_dataset": "advrec.data",
 }
 

@@ -10,25 +10,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from advrec import launch
-from advrec.attacks import AttackResult
-from advrec.attacks import attack as attack_model
-from advrec.build import load_model
-from advrec.config import TrainConfig
+from advrec.config.train import TrainConfig
 from advrec.data import DataConfig, Dataset, load_dataset
-from advrec.data.embedded import EMBEDDED
 from advrec.data.item_text import FROM_TEXT
+from advrec.data.sources.embedded import EMBEDDED
 from advrec.errors import AdvrecError, RunError, UsageError
-from advrec.evaluation import Evaluation
-from advrec.evaluation import evaluate as evaluate_model
-from advrec.exports import export_vectors
-from advrec.launch import TrainResult
+from advrec.evaluation.evaluate import Evaluation
+from advrec.evaluation.evaluate import evaluate as evaluate_model
+from advrec.evaluation.recommend import Recommendation
+from advrec.evaluation.recommend import recommend as recommend_from
 from advrec.models import Recommender, model_class
-from advrec.recommendations import Recommendation
-from advrec.recommendations import recommend as recommend_from
-from advrec.runs import Run
-from advrec.shelf import RUNS, find, newest_pretraining
-from advrec.train import Event, OnEvent
+from advrec.robustness.attack import AttackResult
+from advrec.robustness.attack import attack as attack_model
+from advrec.runs.export import export_vectors
+from advrec.runs.find import RUNS, find, newest_pretraining
+from advrec.runs.model import load_model
+from advrec.runs.run import Run
+from advrec.training import launch
+from advrec.training.launch import TrainResult
+from advrec.training.loop import Event, OnEvent
 from advrec.validation import parse
 
 Data: TypeAlias = Dataset | DataConfig | str | Path
@@ -162,7 +162,8 @@ def attack(
     """How much noise of each eps costs a model, or the best epoch of a run.
 
     `dataset` None: the run's. `options` (noise, eps, site, norm, steps, …) and errors are those of
-    `advrec.attacks.attack`; besides, RunError for a data set that the run was not made from.
+    `advrec.robustness.attack.attack`; besides, RunError for a data set that the run was not made
+    from.
     """
     loaded, ready = _ready(model, dataset, runs, device)
     return attack_model(ready, loaded, **options)

@@ -123,7 +123,7 @@ def _document(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str
 
 
 def _measure(name: str, lab: Lab, started: float, minutes: float) -> Section:
-    claim = importlib.import_module(f"bench.{name}")
+    claim = importlib.import_module(f"bench.claims.{name}")
     section = Section(name, claim.TITLE)
     if time.monotonic() - started > 60 * minutes:
         section.failure = f"not begun: {minutes:g} minutes were over"

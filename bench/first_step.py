@@ -33,10 +33,10 @@ def advrec(folder: Path, cache: str | None = None) -> Callable[[], dict[str, Any
     """Into a new cache, where none is given: what is read is also kept, within the time."""
     import safetensors.numpy  # noqa: F401
 
-    from advrec.build import build_model
     from advrec.data import load_dataset
-    from advrec.sampling import Positives
-    from advrec.train import make_stepper
+    from advrec.ops.positives import Positives
+    from advrec.runs.model import build_model
+    from advrec.training.loop import make_stepper
 
     os.environ["ADVREC_CACHE"] = cache or tempfile.mkdtemp(dir=folder)
 

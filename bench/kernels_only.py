@@ -11,11 +11,11 @@ import time
 
 import numpy as np
 
-from advrec.build import build_model
 from advrec.data import load_dataset
-from advrec.sampling import Positives
-from advrec.scorer import ByVectors, merged_rows, rows_of
-from advrec.train import make_stepper
+from advrec.evaluation.scorer import ByVectors, merged_rows, rows_of
+from advrec.ops.positives import Positives
+from advrec.runs.model import build_model
+from advrec.training.loop import make_stepper
 from bench import child, threads
 from bench.ours import configured
 

@@ -40,7 +40,7 @@ def _ranker(
     who: str, dataset: Dataset, users: torch.Tensor, items: torch.Tensor
 ) -> Callable[[], object]:
     if who == "advrec":
-        from advrec.evaluation import evaluate
+        from advrec.evaluation.evaluate import evaluate
 
         return lambda: evaluate((users, items), dataset)
     train = dataset.train

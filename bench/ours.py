@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advrec.config import ResolvedConfig, TrainConfig, resolve
+from advrec.config.train import ResolvedConfig, TrainConfig, resolve
 from advrec.models import ModelSpec, Recommender, create, model_class
-from advrec.stepper import Stepper
-from advrec.train import make_stepper
+from advrec.training.loop import make_stepper
+from advrec.training.stepper import Stepper
 from advrec.validation import parse
 from bench.objective import Setting, Step
 from bench.workload import Workload

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from advrec import ops
 from advrec.data import Dataset, Pairs, load_dataset
-from advrec.data.catalog import data_home
-from advrec.data.synth import write_synthetic
-from advrec.graph import Graph
-from advrec.sampling import Positives
+from advrec.data.sources.catalog import data_home
+from advrec.data.sources.synth import write_synthetic
+from advrec.ops.graph import Graph
+from advrec.ops.positives import Positives
 
 GOWALLA = (29_858, 40_981, 1_027_370)  # users, items, pairs
 SMALL = (600, 500, 12_000)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from advrec.report import Table as Report
+    from advrec.report.table import Table as Report
 
 PIPE_WIDTH = 200
 """Columns of a table that nobody looks at directly, unless COLUMNS says otherwise."""

@@ -13,22 +13,22 @@ from advrec_cli.console import count, note
 from advrec_cli.options import Given
 
 if TYPE_CHECKING:
-    from advrec.config import ConfigFile
+    from advrec.config.train import ConfigFile
     from advrec.data import DataConfig, Dataset
     from advrec.models import Recommender
-    from advrec.runs import Run
+    from advrec.runs.run import Run
 
 
 def config_file(path: Path | None) -> ConfigFile:
     """The sections of `--config FILE`, empty without one."""
-    from advrec.config import ConfigFile
+    from advrec.config.train import ConfigFile
 
     return ConfigFile() if path is None else ConfigFile.read(path)
 
 
 def model_options(texts: Sequence[str]) -> dict[str, Any]:
     """`["alpha=0.5", "name=x"]` → values of TOML types; what is no TOML value is text."""
-    from advrec.config import tomllib
+    from advrec.config.train import tomllib
 
     made: dict[str, Any] = {}
     for text in texts:
@@ -49,7 +49,7 @@ def train_options(
 
     `resolve_for`: the model where none is named; with it the options must fit the model, too.
     """
-    from advrec.config import TrainConfig, resolve
+    from advrec.config.train import TrainConfig, resolve
     from advrec.models import model_class
     from advrec.validation import parse
 
@@ -101,10 +101,10 @@ def tell(dataset: Dataset, *, quiet: bool) -> None:
 
 def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:
     """The finished run that was trained last, perhaps behind the run that it started from."""
-    from advrec import shelf
     from advrec.errors import AdvrecError, RunError
+    from advrec.runs import find
 
-    finished = [run for run in shelf.all_runs(runs_dir) if run.progress.finished]
+    finished = [run for run in find.all_runs(runs_dir) if run.progress.finished]
     if not finished:
         raise RunError(
             f"There is no finished run in {runs_dir}.",
@@ -115,7 +115,7 @@ def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:
     if with_parent and run.origin.parent is not None:
         # The parent may be deleted or damaged; the run itself needs it no more.
         with suppress(AdvrecError):
-            chosen.insert(0, shelf.find(run.path.parent / Path(run.origin.parent).name, runs_dir))
+            chosen.insert(0, find.find(run.path.parent / Path(run.origin.parent).name, runs_dir))
     names = " and the run that it started from, ".join(entry.name for entry in reversed(chosen))
     note(f"no run was named: taking the newest, {names}", quiet=quiet)
     return chosen
@@ -125,11 +125,11 @@ def chosen_runs(
     names: Sequence[str], runs_dir: Path, *, with_parent: bool = False, quiet: bool = False
 ) -> list[Run]:
     """The runs of these names or paths; without any, the newest."""
-    from advrec import shelf
+    from advrec.runs import find
 
     if not names:
         return newest(runs_dir, with_parent=with_parent, quiet=quiet)
-    return [shelf.find(name, runs_dir) for name in dict.fromkeys(names)]
+    return [find.find(name, runs_dir) for name in dict.fromkeys(names)]
 
 
 class Loader:
@@ -156,7 +156,7 @@ class Loader:
 
     def model(self, run: Run) -> Recommender:
         """The best epoch's model of a run, on the device that was asked for."""
-        from advrec.build import load_model
+        from advrec.runs.model import load_model
 
         return load_model(run, self.dataset(run), self._device)
 
@@ -164,8 +164,9 @@ class Loader:
 @contextmanager
 def computing(given: Given, file: ConfigFile) -> Iterator[str]:
     """Within: the kernels and threads that were asked for. Gives the device's name."""
-    from advrec import cuda, native
-    from advrec.config import TrainConfig
+    from advrec import native
+    from advrec.config.train import TrainConfig
+    from advrec.native import gpu
     from advrec.validation import parse
 
     wanted = {
@@ -178,5 +179,5 @@ def computing(given: Given, file: ConfigFile) -> Iterator[str]:
         native.use(config.kernels)
     if config.threads > 0:
         native.set_threads(config.threads)
-    with cuda.errors():
+    with gpu.errors():
         yield config.device

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from advrec_cli import (
+from advrec_cli.commands import (
     adv_train,
     attack,
     compare,

@@ -17,7 +17,7 @@ from advrec_cli.console import duration, figure, note, stderr
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from advrec.train import Event
+    from advrec.training.loop import Event
 
 LOG_SECONDS = 10.0
 """Least seconds between two plain lines where stderr is no terminal."""

@@ -1,6 +1,6 @@
 // Every kernel of the core as a function on raw pointers and sizes.
 //
-// Nothing here knows torch, Python or a CUDA header: ops.cpp (torch), tests/native (C++) and the
+// Nothing here knows torch, Python or a CUDA header: torch/ (operators), tests/native (C++) and the
 // CUDA launchers see the same declarations. Shapes stand behind each pointer. Users come first in
 // every table of U + I rows; ids are int32, offsets int64.
 #pragma once

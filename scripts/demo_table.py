@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from advrec.plots import robustness_plot
-from advrec.report import Curve
-from advrec.runs import Run
+from advrec.report.figures import robustness_plot
+from advrec.report.table import Curve
+from advrec.runs.run import Run
 from advrec_cli.console import show, table
 
 NAMES = {"mf": "MF", "lightgcn": "LightGCN"}

@@ -29,8 +29,8 @@ OPERATORS = (
 
 
 def native_build() -> ModuleType:
-    path = ROOT / "advrec" / "native_build.py"
-    spec = importlib.util.spec_from_file_location("native_build", path)
+    path = ROOT / "advrec" / "native" / "sources.py"
+    spec = importlib.util.spec_from_file_location("sources", path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

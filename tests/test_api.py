@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from safetensors import safe_open
-from training_data import FAST, tiny_dataset
+from support.training_data import FAST, tiny_dataset
 
 import advrec
-from advrec import launch
 from advrec.errors import AdvrecError, ConfigError, RunError, UsageError
-from advrec.stepper import ComposableStepper
+from advrec.training import launch
+from advrec.training.stepper import ComposableStepper
 
 DATASET = tiny_dataset()
 

@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from advrec import native, perturb
-from advrec.attacks import attack, noise_for
+from advrec import native
 from advrec.data.dataset import Dataset, Pairs
 from advrec.errors import UsageError
-from advrec.evaluation import evaluate
-from advrec.graph import Graph
+from advrec.evaluation.evaluate import evaluate
 from advrec.models import ModelSpec, Recommender, Site, base, create
-from advrec.objective import gradient
-from advrec.reference import sample_triplets
-from advrec.sampling import ATTACK_EPOCH, Positives
+from advrec.ops.graph import Graph
+from advrec.ops.positives import ATTACK_EPOCH, Positives
+from advrec.ops.reference import sample_triplets
+from advrec.robustness import perturb
+from advrec.robustness.attack import attack, noise_for
+from advrec.robustness.objective import gradient
 
 N_USERS, N_ITEMS, DIM = 40, 50, 8
 

@@ -41,7 +41,7 @@ def marks(name):
 @pytest.mark.filterwarnings("ignore:.*[Ss]parse")
 @pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in CLAIMS])
 def test_a_claim_measures_something_and_everyone_computes_the_same(lab, name):
-    parts = importlib.import_module(f"bench.{name}").run(lab)
+    parts = importlib.import_module(f"bench.claims.{name}").run(lab)
     assert parts
     wrong = [check for part in parts for check in part.checks if not check.ok]
     assert not wrong

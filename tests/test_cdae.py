@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_models import EVERYONE, N_ITEMS, N_USERS, POSITIVES, SEEN, noise_of, small, spec
+from support.small_models import EVERYONE, N_ITEMS, N_USERS, POSITIVES, SEEN, noise_of, small, spec
+from support.training_data import FAST, bits, tiny_dataset
 from torch.nn import functional
-from training_data import FAST, bits, tiny_dataset
 
 import advrec
-from advrec.attacks import noise_for
 from advrec.errors import UsageError
 from advrec.models import base
 from advrec.models.cdae import CDAE, SITES
@@ -18,7 +17,8 @@ from advrec.models.cross_entropy import (
     sigmoid_cross_entropy,
     softmax_cross_entropy,
 )
-from advrec.objective import adversarial_step_loss
+from advrec.robustness.attack import noise_for
+from advrec.robustness.objective import adversarial_step_loss
 
 USERS = EVERYONE.int().unsqueeze(0)  # a batch of everyone, [1, U]
 LABELS = torch.from_numpy(SEEN).double()

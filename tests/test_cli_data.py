@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from cli_runner import advrec, write_ratings
+from support.cli_runner import advrec, write_ratings
 
 import advrec as library
 from advrec.data import load_dataset

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_runner import advrec, write_ratings
+from support.cli_runner import advrec, write_ratings
 
 from advrec.errors import ExitCode, NativeError
 from advrec_cli import failures
@@ -157,14 +157,14 @@ def test_a_reader_that_goes_away_is_no_failure(words):
 def test_ctrl_c_while_training_saves_and_says_how_to_go_on(tmp_path):
     ratings = write_ratings(tmp_path / "ratings.csv")
     code = (
-        "import os, signal, advrec_cli.training as training\n"
+        "import os, signal, advrec_cli.commands.training as training\n"
         "from advrec_cli.main import main\n"
         "class Watcher(training.Watcher):\n"
         "    def __call__(self, event):\n"
         "        super().__call__(event)\n"
         "        if event.kind == 'epoch' and event.epoch == 3:\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
-        "import advrec_cli.pretrain as pretrain\n"
+        "import advrec_cli.commands.pretrain as pretrain\n"
         "pretrain.Watcher = Watcher\n"
         f"raise SystemExit(main(['pretrain', '--data', {str(ratings)!r}, '--epochs', '500',"
         " '--dim', '8', '--name', 'stopped', '--patience', '0']))\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runner import advrec, write_ratings
+from support.cli_runner import advrec, write_ratings
 
 TINY = ["--dim", 8, "--batch-size", 64, "--eval-every", 1, "--threads", 1]
 

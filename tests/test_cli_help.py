@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import typer
-from cli_runner import advrec
+from support.cli_runner import advrec
 
-from advrec.config import ResolvedConfig, TrainConfig
+from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.data import DataConfig
 from advrec.models import MODELS
 from advrec_cli.main import app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from cli_runner import advrec, write_ratings
+from support.cli_runner import advrec, write_ratings
 
 from advrec.models import MODELS
 

@@ -11,10 +11,10 @@ import sys
 
 import numpy as np
 import pytest
-from cli_runner import advrec
+from support.cli_runner import advrec
 
-from advrec.report import Column, Table
-from advrec.train import Event
+from advrec.report.table import Column, Table
+from advrec.training.loop import Event
 from advrec_cli import console
 from advrec_cli.progress import LOG_SECONDS, TrainingProgress, sentence
 
@@ -135,7 +135,7 @@ def test_quiet_progress_says_nothing(capsys):
 
 def test_a_terminal_gets_one_live_line():
     code = (
-        "from advrec.train import Event\n"
+        "from advrec.training.loop import Event\n"
         "from advrec_cli.progress import TrainingProgress\n"
         "time = [0.0]\n"
         "with TrainingProgress(clock=lambda: time[0]) as progress:\n"

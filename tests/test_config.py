@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advrec.config import ConfigFile, ResolvedConfig, TrainConfig, resolve
+from advrec.config.train import ConfigFile, ResolvedConfig, TrainConfig, resolve
 from advrec.errors import ConfigError, UsageError
 from advrec.models import MODELS
 from advrec.validation import parse

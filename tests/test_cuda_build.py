@@ -17,12 +17,13 @@ import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import native_programs as programs
 import pytest
 import torch
 from cuda_check import OPERATORS
+from support import native_programs as programs
 
-from advrec import native, native_build
+from advrec import native
+from advrec.native import sources
 
 pytestmark = pytest.mark.slow
 
@@ -39,12 +40,12 @@ def nvcc() -> str:
 
 def compiled(source: Path) -> tuple[Path, str]:
     """The object of one .cu, kept until an input changes, and what ptxas said of its kernels."""
-    command = [nvcc(), *native_build.nvcc_flags(), "-Xptxas", "-v", "-Xcompiler", "-fPIC"]
+    command = [nvcc(), *sources.nvcc_flags(), "-Xptxas", "-v", "-Xcompiler", "-fPIC"]
     for name in ARCHITECTURES:
         command += ["-gencode", f"arch=compute_{name},code=sm_{name}"]
     newest = ARCHITECTURES[-1]
     command += ["-gencode", f"arch=compute_{newest},code=compute_{newest}"]
-    headers = native_build.cuda_headers(programs.CSRC)
+    headers = sources.cuda_headers(programs.CSRC)
     folder = programs.FOLDER / f"nvcc-{programs.digest(command, [source, *headers])}"
     made, report = folder / f"{source.stem}.o", folder / f"{source.stem}.ptxas"
     if not report.exists():
@@ -58,9 +59,9 @@ def compiled(source: Path) -> tuple[Path, str]:
 
 
 def all_compiled() -> list[tuple[Path, str]]:
-    sources = [path for path in native_build.cuda_sources(programs.CSRC) if path.suffix == ".cu"]
+    kernels = [path for path in sources.cuda_sources(programs.CSRC) if path.suffix == ".cu"]
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return list(pool.map(compiled, sources))
+        return list(pool.map(compiled, kernels))
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +122,14 @@ def test_the_operators_for_cuda_link_and_load(tmp_path: Path) -> None:
     torch_home = Path(torch.__file__).parent
     include = [torch_home / "include", Path(sysconfig.get_paths()["include"])]
     face = programs.Unit(
-        programs.CSRC / "ops_cuda.cpp",
-        ["-O1", "-fPIC", "-Wno-unused-parameter", *native_build.cuda_flags()],
+        programs.CSRC / "torch" / "ops_cuda.cpp",
+        ["-O1", "-fPIC", "-Wno-unused-parameter", *sources.cuda_flags()],
         [programs.CSRC, *include],
     )
     objects = [programs.compile_unit(face), *(made for made, _ in all_compiled())]
     link = [
         "-shared",
-        *native_build.cuda_link_flags(native_build.cuda_home()),
+        *sources.cuda_link_flags(sources.cuda_home()),
         f"-L{torch_home / 'lib'}",
     ]
     libraries = ["-lcudart", "-ltorch_cpu", "-lc10"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import native_programs as programs
 import pytest
+from support import native_programs as programs
 
 pytestmark = pytest.mark.slow
 

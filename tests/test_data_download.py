@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from advrec.data import catalog, list_datasets, load_dataset
-from advrec.data.download import download
-from advrec.data.fetch import fetch
+from advrec.data import list_datasets, load_dataset
+from advrec.data.sources import catalog
+from advrec.data.sources.download import download
+from advrec.data.sources.fetch import fetch
 from advrec.errors import DataError, UsageError
 
 CONTENT = bytes(range(256)) * 2000
@@ -212,10 +213,10 @@ def shelf(site, tmp_path, monkeypatch):
             "ml", "a zip", "free", (catalog.Remote(f"{site.url}/ml.zip", "ml.zip", None, members),)
         ),
     }
-    for module in ("download", "load"):
+    for module in ("sources.download", "load"):
         monkeypatch.setattr(f"advrec.data.{module}.CATALOG", entries)
-    monkeypatch.setattr("advrec.data.catalog._ENTRIES", tuple(entries.values()))
-    monkeypatch.setattr("advrec.data.fetch.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("advrec.data.sources.catalog._ENTRIES", tuple(entries.values()))
+    monkeypatch.setattr("advrec.data.sources.fetch.time.sleep", lambda seconds: None)
     monkeypatch.setenv("ADVREC_DATA", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "home"

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advrec.data import embedded, load_dataset, load_item_text
+from advrec import data
+from advrec.data import load_dataset, load_item_text
+from advrec.data.sources import embedded
 from advrec.errors import ConfigError, DataError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,7 +63,7 @@ def test_every_item_has_a_section_and_a_description(debian):
 
 
 def test_it_is_small():
-    folder = Path(embedded.__file__).parent / "debian"
+    folder = Path(data.__file__).parent / "debian"
     assert sum(path.stat().st_size for path in folder.iterdir()) < 400_000
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from advrec import native
-from advrec.data import load_dataset, text
+from advrec.data import load_dataset
+from advrec.data.readers import text
 from advrec.errors import ConfigError, DataError
 
 

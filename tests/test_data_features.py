@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from advrec.data import load_dataset
-from advrec.data.features import load_features, load_names
+from advrec.data.item_features import load_features, load_names
 from advrec.errors import DataError
 
 IDS = ["2", "0", "1"]  # by first appearance

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from advrec import native
-from advrec.data import DataConfig, load_dataset, text
+from advrec.data import DataConfig, load_dataset
 from advrec.data.interactions import Interactions
 from advrec.data.load import read_interactions
+from advrec.data.readers import text
 
 
 @pytest.fixture(params=["native", "python"], autouse=True)

@@ -10,7 +10,7 @@ import pytest
 
 from advrec import native
 from advrec.data import inspect, load_dataset
-from advrec.data.text import parse_lists, read_bytes
+from advrec.data.readers.text import parse_lists, read_bytes
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 

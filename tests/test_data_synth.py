@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advrec.data import load_dataset
-from advrec.data.synth import MOST_SHARE, synthesize, user_degrees, write_synthetic
+from advrec.data.sources.synth import MOST_SHARE, synthesize, user_degrees, write_synthetic
 from advrec.errors import UsageError
 
 

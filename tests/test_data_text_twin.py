@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from advrec import native
-from advrec.data import text_twin
+from advrec.data.readers import text_twin
 
 host: Any = native.host()
 pytestmark = pytest.mark.skipif(host is None, reason="the text reader cannot be compiled here")

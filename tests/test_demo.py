@@ -6,7 +6,7 @@ import runpy
 import subprocess
 from pathlib import Path
 
-from cli_runner import advrec, write_ratings
+from support.cli_runner import advrec, write_ratings
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 TINY = ["--dim", 8, "--batch-size", 64, "--epochs", 2, "--threads", 1, "--quiet"]

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from advrec import scorer as scorers
 from advrec.data.dataset import Dataset, Pairs
 from advrec.errors import DataError, RunError, TrainingError, UsageError
-from advrec.evaluation import evaluate, write_per_user
-from advrec.metrics import AT_K
-from advrec.sampled import CHUNK_USERS, draw_absent
-from advrec.scorer import merged_rows, rows_of
+from advrec.evaluation import scorer as scorers
+from advrec.evaluation.evaluate import evaluate, write_per_user
+from advrec.evaluation.metrics import AT_K
+from advrec.evaluation.sampled import CHUNK_USERS, draw_absent
+from advrec.evaluation.scorer import merged_rows, rows_of
 
 ALL = (*AT_K, "AUC")
 

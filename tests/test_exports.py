@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from training_data import tiny_dataset
+from support.training_data import tiny_dataset
 
-from advrec.build import build_model
-from advrec.config import TrainConfig, resolve
+from advrec.config.train import TrainConfig, resolve
 from advrec.errors import RunError, UsageError
-from advrec.exports import export_vectors
 from advrec.models import MODELS
+from advrec.runs.export import export_vectors
+from advrec.runs.model import build_model
 
 DATASET = tiny_dataset()
 USERS = ["ü, 1", 'a "b"', *DATASET.user_ids[2:]]

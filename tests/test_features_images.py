@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cli_runner import advrec as run
+from support.cli_runner import advrec as run
 
-from advrec.data.features import load_features
+from advrec.data.item_features import load_features
 from advrec.errors import ConfigError, DataError, RunError, UsageError
 from advrec.features import encoder as encoders
 from advrec.features import images as module

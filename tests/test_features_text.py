@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runner import advrec as run
+from support.cli_runner import advrec as run
 
 import advrec
 from advrec.data import load_item_text
-from advrec.data.features import load_features
+from advrec.data.item_features import load_features
 from advrec.data.item_text import read_texts
 from advrec.errors import DataError, RunError, UsageError
 from advrec.features import save_features, text_features

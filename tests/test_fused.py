@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from advrec import native
-from advrec.build import DTYPES
-from advrec.config import ResolvedConfig, TrainConfig, resolve
+from advrec.config.train import ResolvedConfig, TrainConfig, resolve
 from advrec.data.dataset import Pairs
-from advrec.fused import FusedStepper, supports
-from advrec.graph import Graph
 from advrec.models import MODELS, create
 from advrec.models.base import ModelSpec, Recommender
-from advrec.sampling import Positives
-from advrec.stepper import ComposableStepper, StepStats
+from advrec.ops.graph import Graph
+from advrec.ops.positives import Positives
+from advrec.runs.model import DTYPES
+from advrec.training.fused import FusedStepper, supports
+from advrec.training.stepper import ComposableStepper, StepStats
 
 pytestmark = pytest.mark.skipif(
     native.kernels() != "native", reason="the compiled core is switched off (ADVREC_KERNELS)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_models import (
+from support.small_models import (
     EVERYONE,
     N_ITEMS,
     N_USERS,
@@ -19,10 +19,10 @@ from small_models import (
 from torch.nn import functional
 
 from advrec.data.dataset import Pairs
-from advrec.graph import Graph
 from advrec.models import create
 from advrec.models.edges import Edges, dots, sums
 from advrec.models.gnnguard import GNNGuard
+from advrec.ops.graph import Graph
 
 GRAPH = Graph.build(PAIRS, torch.float64)
 EDGES = Edges.of(GRAPH)

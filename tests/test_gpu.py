@@ -19,18 +19,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.training_data import FAST, tiny_dataset
 from torch import Tensor
-from training_data import FAST, tiny_dataset
 
 import advrec
-from advrec import native, ops, reference
-from advrec.build import build_model
-from advrec.config import ResolvedConfig, TrainConfig, resolve
+from advrec import native, ops
+from advrec.config.train import ResolvedConfig, TrainConfig, resolve
 from advrec.data.dataset import Pairs
-from advrec.fused import FusedStepper, supports
-from advrec.graph import Graph
 from advrec.models import MODELS, ModelSpec, create
-from advrec.sampling import Positives
+from advrec.ops import reference
+from advrec.ops.graph import Graph
+from advrec.ops.positives import Positives
+from advrec.runs.model import build_model
+from advrec.training.fused import FusedStepper, supports
 
 pytestmark = [
     pytest.mark.gpu,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from advrec.data.dataset import Pairs
-from advrec.graph import Graph
+from advrec.ops.graph import Graph
 
 # user 3 and item 1 have no pair at all
 USERS, ITEMS, N_USERS, N_ITEMS = [0, 2, 0, 1, 2, 2], [3, 0, 0, 3, 2, 3], 4, 4

@@ -13,16 +13,17 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from model_twins import TWINS
+from support.model_twins import TWINS
 from torch import Tensor
 
-from advrec import native, perturb
-from advrec.attacks import noise_for
+from advrec import native
 from advrec.data.dataset import Pairs
-from advrec.graph import Graph
 from advrec.models import MODELS, ModelSpec, Recommender, create
-from advrec.objective import adversarial_step_loss, gradient, perturbation
-from advrec.sampling import Positives
+from advrec.ops.graph import Graph
+from advrec.ops.positives import Positives
+from advrec.robustness import perturb
+from advrec.robustness.attack import noise_for
+from advrec.robustness.objective import adversarial_step_loss, gradient, perturbation
 
 N_USERS, N_ITEMS, DIM, LAYERS = 10, 14, 4, 2
 SEEN = np.random.default_rng(5).random((N_USERS, N_ITEMS)) < 0.35

@@ -12,8 +12,8 @@ import pytest
 import advrec
 from advrec.data.config import DataConfig
 from advrec.errors import ConfigError
-from advrec.memory import Forecast, forecast, free_bytes, written
 from advrec.models import MODELS, ModelSpec, model_class
+from advrec.training.forecast import Forecast, forecast, free_bytes, written
 
 SETTINGS = {
     "mf": {"model": "mf"},
@@ -30,8 +30,8 @@ import json, sys
 from pathlib import Path
 import advrec
 from advrec.data import DataConfig
-from advrec.memory import forecast
-from advrec.config import TrainConfig, resolve
+from advrec.training.forecast import forecast
+from advrec.config.train import TrainConfig, resolve
 from advrec.models import model_class
 
 options = json.loads(sys.argv[2])
@@ -48,7 +48,7 @@ print(json.dumps({"held": said.held, "said": said.peak, "peak": result.run.progr
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from advrec.data.synth import write_synthetic
+    from advrec.data.sources.synth import write_synthetic
 
     folder = tmp_path_factory.mktemp("memory") / "synth"
     write_synthetic(folder, users=60_000, items=20_000, pairs=600_000, seed=0)
@@ -94,7 +94,7 @@ def test_refused_before_anything_is_written(
 
 
 def test_a_card_holds_no_files_and_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    from advrec.config import TrainConfig, resolve
+    from advrec.config.train import TrainConfig, resolve
     from advrec.data import load_dataset
 
     monkeypatch.setenv("ADVREC_MEMORY", "80G")
@@ -134,9 +134,9 @@ def test_sentence() -> None:
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_model_knows_its_numbers(name: str, tmp_path: Path) -> None:
-    from advrec.build import build_model
-    from advrec.config import TrainConfig, resolve
+    from advrec.config.train import TrainConfig, resolve
     from advrec.data import load_dataset
+    from advrec.runs.model import build_model
 
     kind = model_class(name)
     data = load_dataset(

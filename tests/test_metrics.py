@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advrec import metrics as m
 from advrec.errors import UsageError
+from advrec.evaluation import metrics as m
 
 KS = (1, 2, 5, 10)
 AT_K = tuple(m.AT_K)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from advrec.config import TrainConfig, resolve
+from advrec.config.train import TrainConfig, resolve
 from advrec.data.dataset import Pairs
 from advrec.errors import UsageError
-from advrec.graph import Graph
 from advrec.models import MODELS, ModelSpec, Recommender, Site, create, model_class
 from advrec.models.lightgcn import LightGCN
 from advrec.models.mf import MF
-from advrec.sampling import ATTACK_EPOCH, Positives
+from advrec.ops.graph import Graph
+from advrec.ops.positives import ATTACK_EPOCH, Positives
 
 N_USERS, N_ITEMS, DIM = 6, 8, 3
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import native_programs as programs
 import pytest
+from support import native_programs as programs
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_models import DIM, EVERYONE, N_ITEMS, N_USERS, TRIPLETS, noise_of, small, spec
+from support.small_models import DIM, EVERYONE, N_ITEMS, N_USERS, TRIPLETS, noise_of, small, spec
 
 from advrec.models import neumf
 from advrec.models.neumf import NeuMF

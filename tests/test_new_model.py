@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from cli_runner import advrec as command
-from cli_runner import write_ratings
-from training_data import FAST, tiny_dataset
+from support.cli_runner import advrec as command
+from support.cli_runner import write_ratings
+from support.training_data import FAST, tiny_dataset
 
 import advrec
-from advrec.evaluation import evaluate
+from advrec.evaluation.evaluate import evaluate
 from advrec.models import MODELS
 
 FILE = '''

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from model_twins import normalised
-from small_models import DIM, EVERYONE, N_ITEMS, N_USERS, SEEN, TRIPLETS, small, spec
+from support.model_twins import normalised
+from support.small_models import DIM, EVERYONE, N_ITEMS, N_USERS, SEEN, TRIPLETS, small, spec
+from support.training_data import FAST, bits, tiny_dataset
 from torch.nn import functional
-from training_data import FAST, bits, tiny_dataset
 
 import advrec
 from advrec.models import create

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from advrec import perturb
 from advrec.data.dataset import Pairs
 from advrec.errors import UsageError
-from advrec.graph import Graph
 from advrec.models import MODELS, ModelSpec, Recommender, create
-from advrec.objective import Terms, adversarial_step_loss, gradient, perturbation
-from advrec.reference import sample_triplets
-from advrec.sampling import Positives
+from advrec.ops.graph import Graph
+from advrec.ops.positives import Positives
+from advrec.ops.reference import sample_triplets
+from advrec.robustness import perturb
+from advrec.robustness.objective import Terms, adversarial_step_loss, gradient, perturbation
 
 N_USERS, N_ITEMS, DIM = 12, 15, 4
 SEEN = np.random.default_rng(0).random((N_USERS, N_ITEMS)) < 0.3

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from advrec import native, ops, reference
+from advrec import native, ops
 from advrec.data.dataset import Pairs
-from advrec.graph import Graph
-from advrec.sampling import Positives
+from advrec.ops import reference
+from advrec.ops.graph import Graph
+from advrec.ops.positives import Positives
 
 pytestmark = pytest.mark.skipif(
     native.kernels() != "native", reason="the compiled core is switched off (ADVREC_KERNELS)"

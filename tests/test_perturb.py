@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from advrec import perturb, reference
 from advrec.errors import UsageError
+from advrec.ops import reference
+from advrec.robustness import perturb
 
 ULP = 2**-52
 

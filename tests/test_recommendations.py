@@ -7,7 +7,7 @@ import torch
 
 from advrec.data.dataset import Dataset, Pairs
 from advrec.errors import DataError, UsageError
-from advrec.recommendations import Recommendation, recommend
+from advrec.evaluation.recommend import Recommendation, recommend
 
 ITEMS = ["libc6", "python3", "perl", "zlib1g", "bash"]
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from advrec import reference
 from advrec.data.dataset import Pairs
-from advrec.graph import Graph
+from advrec.ops import reference
+from advrec.ops.graph import Graph
 
 N_USERS, N_ITEMS, DIM = 7, 9, 4
 

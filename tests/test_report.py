@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advrec.attacks import AttackResult, Plan
 from advrec.errors import RunError, UsageError
-from advrec.evaluation import Evaluation
-from advrec.perturb import Budget
-from advrec.plots import Line, robustness_plot, training_lines, training_plot
-from advrec.report import (
+from advrec.evaluation.evaluate import Evaluation
+from advrec.report.figures import Line, robustness_plot, training_lines, training_plot
+from advrec.report.stats import compare, summarize
+from advrec.report.table import (
     Column,
     Curve,
     Table,
@@ -26,7 +25,8 @@ from advrec.report import (
     robustness_table,
     seeds_table,
 )
-from advrec.stats import compare, summarize
+from advrec.robustness.attack import AttackResult, Plan
+from advrec.robustness.perturb import Budget
 
 SIGNATURES = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-", "svg": b"<?xml"}
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_data import FAST, tiny_dataset, without_validation
+from support.training_data import FAST, tiny_dataset, without_validation
 
 import advrec
 from advrec import native
 from advrec.errors import ConfigError, Interrupted, RunError, UsageError
-from advrec.stepper import ComposableStepper
+from advrec.training.stepper import ComposableStepper
 
 DATASET = tiny_dataset()
 COMPILED = pytest.mark.skipif(not native.core(), reason="the compiled core is missing")
@@ -27,7 +27,7 @@ COMPILED = pytest.mark.skipif(not native.core(), reason="the compiled core is mi
 @pytest.fixture(autouse=True)
 def step_by_step(monkeypatch):
     """The fused tier does a tiny epoch in one call; one step a call can be stopped anywhere."""
-    from advrec import fused
+    from advrec.training import fused
 
     monkeypatch.setattr(fused.FusedStepper, "grain", 1)
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # no test here pulls the plug
@@ -153,8 +153,8 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import advrec
-from advrec import fused
-from training_data import FAST, tiny_dataset
+from advrec.training import fused
+from support.training_data import FAST, tiny_dataset
 fused.FusedStepper.grain = 1
 path, kill_at, model = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 count = 0

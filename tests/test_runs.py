@@ -12,15 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_data import tiny_dataset
+from support.training_data import tiny_dataset
 
 import advrec
-from advrec import atomic, commits, locks, shelf
-from advrec.config import TrainConfig, resolve
+from advrec.config.train import TrainConfig, resolve
 from advrec.errors import RunError, UsageError
-from advrec.locks import RunLock
 from advrec.models import MODELS
-from advrec.runs import Origin, Run, features_digest
+from advrec.runs import commits, find
+from advrec.runs.run import Origin, Run, features_digest
+from advrec.system import files, locks
+from advrec.system.locks import RunLock
 
 DATASET = tiny_dataset()
 CONFIG = resolve(TrainConfig(model="mf", dim=2), MODELS["mf"])
@@ -97,8 +98,8 @@ def test_the_same_tensors_give_the_same_bytes(tmp_path):
     contents = []
     for name in ("one", "two"):
         make(tmp_path / name).release()
-        files = ("model.safetensors", "state.safetensors")
-        contents.append([(tmp_path / name / file).read_bytes() for file in files])
+        names = ("model.safetensors", "state.safetensors")
+        contents.append([(tmp_path / name / file).read_bytes() for file in names])
     assert contents[0] == contents[1]
 
 
@@ -112,7 +113,7 @@ def test_a_folder_that_is_there_is_refused(run, tmp_path):
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
-    left, real = 0, atomic.write
+    left, real = 0, files.write
 
     def write(path, content):
         nonlocal left
@@ -121,7 +122,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
             raise RunError("disk full")
         real(path, content)
 
-    monkeypatch.setattr(atomic, "write", write)
+    monkeypatch.setattr(files, "write", write)
     for number in range(1, 7):
         left = number
         with pytest.raises(RunError, match="disk full"):
@@ -274,7 +275,7 @@ def test_a_run_being_trained_is_locked(run):
 def test_the_lock_of_a_process_that_was_killed_is_free(tmp_path):
     home = Path(advrec.__file__).parent.parent
     code = (
-        "import sys, time; from pathlib import Path; from advrec.locks import RunLock\n"
+        "import sys, time; from pathlib import Path; from advrec.system.locks import RunLock\n"
         "lock = RunLock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
@@ -341,33 +342,33 @@ def test_the_newest_finished_pretraining_of_the_data_is_found(tmp_path):
     finished(tmp_path / "other", at=5, origin=other)
     (tmp_path / "not-a-run").mkdir()
     (tmp_path / "file").touch()
-    assert [run.name for run in shelf.all_runs(tmp_path)] == [
+    assert [run.name for run in find.all_runs(tmp_path)] == [
         "other", "robust", "unfinished", "new", "old",
     ]  # fmt: skip
-    assert shelf.newest_pretraining(tmp_path).name == "other"
-    assert shelf.newest_pretraining(tmp_path, data_digest=DATASET.digest).name == "new"
+    assert find.newest_pretraining(tmp_path).name == "other"
+    assert find.newest_pretraining(tmp_path, data_digest=DATASET.digest).name == "new"
     with pytest.raises(RunError) as error:
-        shelf.newest_pretraining(tmp_path, data_digest="0" * 64)
+        find.newest_pretraining(tmp_path, data_digest="0" * 64)
     assert "f" * 12 in str(error.value)
     assert "0" * 12 in str(error.value)
     with pytest.raises(RunError, match="no finished pretraining of 'lightgcn'"):
-        shelf.newest_pretraining(tmp_path, model="lightgcn")
+        find.newest_pretraining(tmp_path, model="lightgcn")
     with pytest.raises(RunError, match="no finished pretraining in"):
-        shelf.newest_pretraining(tmp_path / "none")
+        find.newest_pretraining(tmp_path / "none")
 
 
 def test_runs_are_found_by_path_or_name_and_the_nearest_is_hinted_at(run):
     root = run.path.parent
-    assert shelf.find(run.path).name == "one"
-    assert shelf.find("one", root).name == "one"
+    assert find.find(run.path).name == "one"
+    assert find.find("one", root).name == "one"
     with pytest.raises(RunError, match="no run onne") as error:
-        shelf.find("onne", root)
+        find.find("onne", root)
     assert str(root / "one") in str(error.value.hint)
 
 
 def test_new_runs_get_the_next_free_name(tmp_path):
     def name(**options):
-        path = shelf.new_path(tmp_path, **{"model": "mf", "dataset": "tiny", **options})
+        path = find.new_path(tmp_path, **{"model": "mf", "dataset": "tiny", **options})
         path.mkdir()
         return path.name
 
@@ -381,5 +382,5 @@ def test_new_runs_get_the_next_free_name(tmp_path):
 @pytest.mark.parametrize("name", ["../x", ".x", "a/b", "", "-x", "a b"])
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
     with pytest.raises(UsageError, match="run name"):
-        shelf.named_path(tmp_path, name)
-    assert shelf.named_path(tmp_path, "a.b-c_1") == tmp_path / "a.b-c_1"
+        find.named_path(tmp_path, name)
+    assert find.named_path(tmp_path, "a.b-c_1") == tmp_path / "a.b-c_1"

@@ -10,8 +10,8 @@ import torch
 
 from advrec.data.dataset import Pairs
 from advrec.errors import DataError
-from advrec.reference import philox4x32, sample_triplets
-from advrec.sampling import Positives
+from advrec.ops.positives import Positives
+from advrec.ops.reference import philox4x32, sample_triplets
 
 MASK = 0xFFFFFFFF
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_models import EVERYONE, TRIPLETS, small
-from training_data import FAST, bits, tiny_dataset
+from support.small_models import EVERYONE, TRIPLETS, small
+from support.training_data import FAST, bits, tiny_dataset
 
 import advrec
-from advrec.config import ConfigFile, ResolvedConfig, TrainConfig, resolve
+from advrec.config.train import ConfigFile, ResolvedConfig, TrainConfig, resolve
 from advrec.errors import ConfigError, UsageError
 from advrec.models import MODELS
-from advrec.objective import adversarial_step_loss, gradient, gradients, perturbation
+from advrec.robustness.objective import adversarial_step_loss, gradient, gradients, perturbation
 from advrec.validation import parse
 
 CDAE = MODELS["cdae"]

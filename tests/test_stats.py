@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from advrec.errors import UsageError
-from advrec.stats import compare, summarize, summarize_runs
+from advrec.report.stats import compare, summarize, summarize_runs
 
 SAMPLES = st.lists(st.floats(0, 1), min_size=2, max_size=8)
 UNHURRIED = settings(deadline=None, max_examples=40)  # scipy permutes where there are ties

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from training_data import FAST, TIERS, bits, tiny_dataset
+from support.training_data import FAST, TIERS, bits, tiny_dataset
 
 import advrec
-from advrec import launch, native
-from advrec.build import build_model
-from advrec.config import TrainConfig, resolve
+from advrec import native
+from advrec.config.train import TrainConfig, resolve
 from advrec.errors import RunError
 from advrec.models import MODELS, ModelSpec, Recommender, Site
 from advrec.models.base import check_noise
-from advrec.sampling import Positives
-from advrec.stepper import ComposableStepper
-from advrec.train import make_stepper
+from advrec.ops.positives import Positives
+from advrec.runs.model import build_model
+from advrec.training import launch
+from advrec.training.loop import make_stepper
+from advrec.training.stepper import ComposableStepper
 
 DATASET = tiny_dataset()
 POSITIVES = Positives.from_pairs(DATASET.train)

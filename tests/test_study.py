@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_study import FACTS, STUDY, by_training, plan
+from support.tiny_study import FACTS, STUDY, by_training, plan
 
 from advrec.data import DataConfig
 from advrec.errors import AdvrecError, ConfigError, UsageError
-from advrec.stats import summarize
+from advrec.report.stats import summarize
 from advrec.study import read_study
 from advrec.study.expand import make_plan, merged
 from advrec.study.plan import Cell, DataFacts, choose, with_parents

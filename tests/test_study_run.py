@@ -13,17 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_runner import advrec as command
-from cli_runner import write_ratings
-from tiny_study import STUDY, by_training, plan
-from training_data import bits
+from support.cli_runner import advrec as command
+from support.cli_runner import write_ratings
+from support.tiny_study import STUDY, by_training, plan
+from support.training_data import bits
 
 import advrec
 from advrec import native
 from advrec.data import DataConfig, load_dataset
 from advrec.errors import AdvrecError, Interrupted, RunError, TrainingError
-from advrec.runs import Run
-from advrec.stats import summarize
+from advrec.report.stats import summarize
+from advrec.runs.run import Run
 from advrec.study import run_study, schedule
 from advrec.study.cell import make_cell
 from advrec.study.plan import Cell, DataFacts

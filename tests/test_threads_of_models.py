@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from training_data import bits, tiny_dataset
+from support.training_data import bits, tiny_dataset
 
 import advrec
 from advrec.models import MODELS

@@ -7,21 +7,22 @@ from dataclasses import replace
 
 import pytest
 import torch
-from training_data import FAST, TIERS, bits, tiny_dataset, without_validation
+from support.training_data import FAST, TIERS, bits, tiny_dataset, without_validation
 
 import advrec
-from advrec import native, train
+from advrec import native
 from advrec.errors import Interrupted, TrainingError
+from advrec.training import loop
 
 DATASET = tiny_dataset()
 
 
 def test_the_best_epoch_is_the_model_that_is_kept(tmp_path, monkeypatch):
     figures = iter([0.1, 0.3, 0.3, 0.2])  # an equal figure is no better one
-    monkeypatch.setattr(train.Training, "_evaluate", lambda self: next(figures))
+    monkeypatch.setattr(loop.Training, "_evaluate", lambda self: next(figures))
     long = advrec.pretrain(DATASET, runs=tmp_path, **{**FAST, "epochs": 8})
     assert long.best == (4, 0.3)
-    monkeypatch.setattr(train.Training, "_evaluate", lambda self: 1.0)
+    monkeypatch.setattr(loop.Training, "_evaluate", lambda self: 1.0)
     short = advrec.pretrain(DATASET, runs=tmp_path, **FAST, patience=0)
     assert torch.equal(long.run.weights()["embedding"], short.run.state()[0]["embedding"])
     assert torch.equal(long.model.embedding, long.run.weights()["embedding"])
@@ -36,7 +37,7 @@ def test_training_stops_after_so_many_validations_without_a_better_one(
     tmp_path, monkeypatch, patience, epochs_done, stopped
 ):
     figures = iter([0.1, 0.3, 0.3, 0.2, 0.1, 0.1])
-    monkeypatch.setattr(train.Training, "_evaluate", lambda self: next(figures))
+    monkeypatch.setattr(loop.Training, "_evaluate", lambda self: next(figures))
     run = advrec.pretrain(
         DATASET, runs=tmp_path, **{**FAST, "epochs": 12, "patience": patience}
     ).run

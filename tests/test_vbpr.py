@@ -8,21 +8,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from training_data import FAST, bits, tiny_dataset
+from support.training_data import FAST, bits, tiny_dataset
 
 import advrec
-from advrec import closed_form, fused_vbpr, launch, native, ops, perturb, reference
-from advrec.attacks import noise_for
-from advrec.build import build_model
-from advrec.config import TrainConfig, resolve
+from advrec import native, ops
+from advrec.config.train import TrainConfig, resolve
 from advrec.data import DataConfig
 from advrec.errors import ConfigError, DataError, RunError, UsageError
 from advrec.models import MODELS, ModelSpec, create
 from advrec.models.vbpr import VBPR, Rows, scaled
-from advrec.objective import adversarial_step_loss, perturbation
-from advrec.sampling import Positives
-from advrec.stepper import ComposableStepper
-from advrec.train import make_stepper
+from advrec.ops import reference
+from advrec.ops.positives import Positives
+from advrec.robustness import perturb
+from advrec.robustness.attack import noise_for
+from advrec.robustness.objective import adversarial_step_loss, perturbation
+from advrec.runs.model import build_model
+from advrec.training import closed_form, fused_vbpr, launch
+from advrec.training.loop import make_stepper
+from advrec.training.stepper import ComposableStepper
 
 N_USERS, N_ITEMS, WIDTH, DIM = 6, 9, 5, 4
 
@@ -420,7 +423,7 @@ def test_rates_of_tables_are_filled_in_and_checked():
 
 def test_a_run_saves_its_rates(tmp_path):
     base = advrec.pretrain(DATASET, "vbpr", **FAST, runs=tmp_path, lr={"users": 0.02})
-    again = advrec.runs.Run.open(base.run.path)
+    again = advrec.runs.run.Run.open(base.run.path)
     assert again.config.lr == {"users": 0.02, "items": 0.05, "projection": 0.05}
 
 
@@ -495,7 +498,7 @@ def test_training_makes_no_noise_of_the_catalogues_size(monkeypatch):
         sizes.extend(len(grad) for grad in grads.values())
         return seen(grads, **rest)
 
-    monkeypatch.setattr("advrec.objective.perturb.fgm", watch)
+    monkeypatch.setattr("advrec.robustness.objective.perturb.fgm", watch)
     ComposableStepper(model, POSITIVES, config).run(0, 0, 3)
     assert sizes
     assert max(sizes) <= 8

@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from advrec import atomic
-from advrec.data import embedded
 from advrec.data.config import DataConfig
 from advrec.data.dataset import Dataset, Pairs
 from advrec.data.readers.movielens import TITLE_FILES
+from advrec.data.sources import embedded
 from advrec.errors import AdvrecError
-from advrec.places import cache_home
+from advrec.system import files
+from advrec.system.folders import cache_home
 
 WORTHWHILE = 1 << 20  # bytes; smaller files are read as soon as an entry is
 LIMIT = 4 << 30  # bytes of all entries together
@@ -54,14 +54,14 @@ class CacheEntry(NamedTuple):
         if home is None or source is None or config.data in embedded.EMBEDDED:
             return None
         try:
-            files = [(str(path), *_look(path)) for path in _files(source)]
+            looks = [(str(path), *_look(path)) for path in _files(source)]
         except OSError:
             return None  # the reader has the sentence for it
-        sizes, times = [size for _, size, _ in files], [changed for *_, changed in files]
+        sizes, times = [size for _, size, _ in looks], [changed for *_, changed in looks]
         if sum(sizes) < WORTHWHILE or time.time() - max(times) / 1e9 < SETTLED:
             return None
         options = {k: v for k, v in config.model_dump().items() if k not in LATER}
-        key = json.dumps([str(source.resolve()), files, options, _code()])
+        key = json.dumps([str(source.resolve()), looks, options, _code()])
         name = f"{source.name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
         return cls(home / f"{name}.safetensors", config.data)
 
@@ -94,7 +94,7 @@ class CacheEntry(NamedTuple):
         about, arrays = packed
         with contextlib.suppress(OSError, AdvrecError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            atomic.write(self.path, save(arrays, {"advrec": json.dumps(about)}))
+            files.write(self.path, save(arrays, {"advrec": json.dumps(about)}))
             _drop_oldest(self.path.parent, LIMIT)
 
 
@@ -162,8 +162,8 @@ def _look(path: Path) -> tuple[int, int]:
 def _code() -> list[tuple[str, int, int]]:
     """The state of the code that reads and splits, the compiled reader included."""
     here = Path(__file__).parent
-    files = [*here.rglob("*.py"), *here.parent.glob("_host*")]
-    return [(path.name, *_look(path)) for path in sorted(files)]
+    code = [*here.rglob("*.py"), *here.parent.glob("_host*")]
+    return [(path.name, *_look(path)) for path in sorted(code)]
 
 
 def _drop_oldest(home: Path, limit: int) -> None:

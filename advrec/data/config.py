@@ -56,7 +56,7 @@ class DataConfig(BaseModel):
 
     def with_features(self) -> DataConfig:
         """The same for a model that needs item features: by default from an embedded set's text."""
-        from advrec.data.embedded import EMBEDDED
+        from advrec.data.sources.embedded import EMBEDDED
 
         if self.features is not None or self.data not in EMBEDDED:
             return self

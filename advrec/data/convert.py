@@ -15,7 +15,7 @@ from advrec.data.config import DataConfig
 from advrec.data.dataset import Dataset, Pairs
 from advrec.data.interactions import Interactions
 from advrec.data.load import build_dataset, read_interactions
-from advrec.data.text import shown
+from advrec.data.readers.text import shown
 from advrec.errors import DataError, UsageError
 
 Target = Literal["lightgcn", "csv", "recbole"]

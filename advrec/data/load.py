@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from advrec.data import embedded
 from advrec.data.cache import CacheEntry
-from advrec.data.catalog import CATALOG, data_home
 from advrec.data.config import DataConfig
 from advrec.data.dataset import Dataset, Pairs
-from advrec.data.features import load_features, load_names
 from advrec.data.filters import unique_pairs
 from advrec.data.interactions import TEST, TRAIN, VALID, Interactions
+from advrec.data.item_features import load_features, load_names
 from advrec.data.item_text import FROM_TEXT, features_of_texts, texts_of
 from advrec.data.readers import delimited, lightgcn, movielens, parquet, recbole, sniff
+from advrec.data.sources import embedded
+from advrec.data.sources.catalog import CATALOG, data_home
 from advrec.data.split import SplitOptions, assign_parts, choose_rule
 from advrec.data.wording import counted
 from advrec.errors import ConfigError, DataError

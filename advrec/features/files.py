@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from advrec import atomic
 from advrec.errors import DataError, RunError, UsageError
+from advrec.system import files
 
 
 def save_features(
@@ -36,7 +36,7 @@ def save_features(
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{target.parent} cannot be made: {error.strerror}.") from error
-    atomic.write(target, buffer.getvalue())
+    files.write(target, buffer.getvalue())
 
 
 def checked_path(path: str | Path) -> Path:

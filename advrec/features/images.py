@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from advrec import atomic
 from advrec.errors import DataError, RunError, UsageError
 from advrec.features.files import checked_path, save_features
+from advrec.system import files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -163,7 +163,7 @@ def _stamp(path: Path) -> str:
 def _save(path: Path, ids: list[str], stamps: list[str], rows: NDArray[np.float32]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, ids=np.array(ids, "U"), stamps=np.array(stamps, "U"), rows=rows)
-    atomic.write(path, buffer.getvalue())
+    files.write(path, buffer.getvalue())
 
 
 def _saved(parts: Path) -> dict[str, tuple[str, NDArray[np.float32]]]:
@@ -183,7 +183,7 @@ def _settle(parts: Path, encoder: Encoder) -> None:
     try:
         if not path.exists():
             parts.mkdir(parents=True, exist_ok=True)
-            atomic.write(path, json.dumps(manifest, indent=2) + "\n")
+            files.write(path, json.dumps(manifest, indent=2) + "\n")
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be made or read: {error}.") from error

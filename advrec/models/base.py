@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from advrec import ops
 from advrec.errors import UsageError
-from advrec.graph import Graph
 from advrec.models.losses import SAMPLE_KEYS
-from advrec.sampling import ATTACK_EPOCH, Positives
+from advrec.ops.graph import Graph
+from advrec.ops.positives import ATTACK_EPOCH, Positives
 
 Noise = Mapping[str, Tensor]
 
@@ -34,7 +34,9 @@ class Site:
 
     name: str
     about: str  # a phrase for --help and tables
-    norms: tuple[str, ...]  # what of it may have length eps (advrec.perturb); the first is default
+    norms: tuple[
+        str, ...
+    ]  # what of it may have length eps (robustness.perturb); the first is default
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from advrec.graph import Graph
+from advrec.ops.graph import Graph
 
 
 class Edges(NamedTuple):

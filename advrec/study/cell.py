@@ -24,17 +24,18 @@ from pathlib import Path
 from typing import Any
 
 import advrec
-from advrec import atomic, native
-from advrec.attacks import attack
-from advrec.build import load_model
+from advrec import native
 from advrec.data import DataConfig, Dataset, load_dataset
 from advrec.errors import AdvrecError, Interrupted, RunError
-from advrec.evaluation import evaluate
+from advrec.evaluation.evaluate import evaluate
 from advrec.models import Recommender
-from advrec.runs import Run
-from advrec.study.machine import machine
+from advrec.robustness.attack import attack
+from advrec.runs.model import load_model
+from advrec.runs.run import Run
 from advrec.study.plan import Cell, Measures
-from advrec.train import Event, peak_bytes
+from advrec.system import files
+from advrec.system.machine import machine
+from advrec.training.loop import Event, peak_bytes
 from advrec.versions import versions
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -77,7 +78,7 @@ def make_cell(cell: Cell, out: Path, tell: Tell) -> dict[str, Any]:
         "versions": versions(),
         "machine": machine(run.config.device),
     }
-    atomic.write(out / "cells" / f"{cell.key}.json", json.dumps(result, indent=1) + "\n")
+    files.write(out / "cells" / f"{cell.key}.json", json.dumps(result, indent=1) + "\n")
     return result
 
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from advrec.config import ResolvedConfig, TrainConfig, resolve
+from advrec.config.train import ResolvedConfig, TrainConfig, resolve
 from advrec.errors import ConfigError
-from advrec.launch import ARCHITECTURE
 from advrec.models import model_class
 from advrec.study.plan import Cell, DataFacts, Measures, digest
 from advrec.study.spec import (
@@ -22,6 +21,7 @@ from advrec.study.spec import (
     StudySpec,
     parse_section,
 )
+from advrec.training.launch import ARCHITECTURE
 from advrec.validation import parse
 
 FREE = ("threads", "device", "kernels", "checkpoint_seconds")

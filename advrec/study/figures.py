@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from advrec.plots import Line as Drawn
-from advrec.plots import robustness_plot, training_plot
-from advrec.report import Curve
+from advrec.report.figures import Line as Drawn
+from advrec.report.figures import robustness_plot, training_plot
+from advrec.report.table import Curve
 from advrec.study.results import Line, Noise
 from advrec.study.spec import PRETRAINED
 

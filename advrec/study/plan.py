@@ -16,7 +16,7 @@ from typing import Any
 
 from advrec.data import Dataset
 from advrec.errors import UsageError
-from advrec.runs import features_digest
+from advrec.runs.run import features_digest
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from advrec.stats import Comparison, Summary, compare, summarize
+from advrec.report.stats import Comparison, Summary, compare, summarize
 from advrec.study.plan import Cell, Measures
 from advrec.study.schedule import load_result
 from advrec.study.spec import PRETRAINED

@@ -11,11 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from advrec import atomic
 from advrec.data import load_dataset
 from advrec.errors import ConfigError, UsageError
-from advrec.locks import RunLock
-from advrec.report import Table
+from advrec.report.table import Table
 from advrec.study.expand import make_plan
 from advrec.study.figures import draw
 from advrec.study.plan import Cell, DataFacts, choose, with_parents
@@ -32,6 +30,8 @@ from advrec.study.table import (
     test_table,
 )
 from advrec.study.verdict import LEGEND, conclusion, sentences
+from advrec.system import files
+from advrec.system.locks import RunLock
 
 MARKDOWN, JSON = "results.md", "results.json"
 
@@ -162,8 +162,8 @@ def report(
     )
     document = _document(spec, facts, result, head)
     result.document.update(document)
-    atomic.write(out / JSON, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    atomic.write(out / MARKDOWN, _markdown(spec, result, head, figures))
+    files.write(out / JSON, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    files.write(out / MARKDOWN, _markdown(spec, result, head, figures))
     return result
 
 

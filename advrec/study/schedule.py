@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from advrec import atomic
 from advrec.errors import Interrupted
-from advrec.interrupt import StopRequest
 from advrec.study.plan import Cell
+from advrec.system import files
+from advrec.system.interrupt import StopRequest
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 60.0
@@ -131,7 +131,7 @@ class Schedule:
     def _died(self, cell: Cell, answer: Mapping[str, Any]) -> tuple[str, str]:
         """What to say of a process that ended without an answer; its last words go into a file."""
         path = self._out / "cells" / f"{cell.key}.stderr"
-        atomic.write(path, answer["words"])
+        files.write(path, answer["words"])
         lines = answer["words"].strip().splitlines() or [""]
         return f"Its process ended with {answer['code']}. {lines[-1]}".strip(), f"see {path}"
 

@@ -10,13 +10,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from advrec.config import read_toml
+from advrec.config.train import read_toml
 from advrec.data import DataConfig
-from advrec.data.catalog import CATALOG, data_home
-from advrec.data.embedded import EMBEDDED
 from advrec.data.item_text import FROM_TEXT
+from advrec.data.sources.catalog import CATALOG, data_home
+from advrec.data.sources.embedded import EMBEDDED
 from advrec.errors import ConfigError
-from advrec.metrics import metric_specs
+from advrec.evaluation.metrics import metric_specs
 from advrec.validation import parse
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

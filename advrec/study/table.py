@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from advrec.report import NOTHING, Cell, Column, Table
-from advrec.stats import Summary
+from advrec.report.stats import Summary
+from advrec.report.table import NOTHING, Cell, Column, Table
 from advrec.study.plan import DataFacts
 from advrec.study.results import Line, Noise, Test
 

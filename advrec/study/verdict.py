@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from advrec.stats import Comparison
+from advrec.report.stats import Comparison
 from advrec.study.results import LEVEL, Line, Noise, Test
 
 OPPONENTS = {

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from advrec import native, ops
 from advrec.data import Dataset
-from advrec.graph import Graph
-from advrec.sampling import Positives
+from advrec.ops.graph import Graph
+from advrec.ops.positives import Positives
 from bench.gpu import baseline
 from bench.gpu.clock import Timing, copy_rate, in_turn
 from bench.workload import open_workload, scratch_folder

@@ -11,7 +11,7 @@ from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
 from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name, distinct, recognised
 from advrec.data.readers.merge import Part, merge, once_each
-from advrec.data.text import (
+from advrec.data.readers.text import (
     QUOTED_SEPARATORS,
     SEPARATOR_NAMES,
     Layout,
@@ -19,7 +19,7 @@ from advrec.data.text import (
     read_bytes,
     shown,
 )
-from advrec.data.text_twin import NUMBER, LineError, seconds, split_line
+from advrec.data.readers.text_twin import NUMBER, LineError, seconds, split_line
 from advrec.data.wording import counted
 from advrec.errors import DataError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
 from advrec.data.readers.merge import Part, merge
-from advrec.data.text import parse_lists, read_bytes
+from advrec.data.readers.text import parse_lists, read_bytes
 from advrec.data.wording import counted
 
 

@@ -9,8 +9,8 @@ from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
 from advrec.data.readers import delimited
 from advrec.data.readers.merge import merge
-from advrec.data.text import Layout, check_text, read_bytes
-from advrec.data.text_twin import LineError, split_line
+from advrec.data.readers.text import Layout, check_text, read_bytes
+from advrec.data.readers.text_twin import LineError, split_line
 from advrec.data.wording import counted
 from advrec.errors import DataError
 

@@ -11,7 +11,7 @@ from advrec.data.readers import delimited
 from advrec.data.readers.columns import Wanted, by_name
 from advrec.data.readers.delimited import Sample, find_separator, given_separator
 from advrec.data.readers.merge import merge, once_each
-from advrec.data.text import SEPARATOR_NAMES, Layout, read_bytes, shown
+from advrec.data.readers.text import SEPARATOR_NAMES, Layout, read_bytes, shown
 from advrec.errors import DataError
 
 TYPES = ("token", "token_seq", "float", "float_seq")

@@ -11,7 +11,7 @@ from advrec.data.config import DataConfig
 from advrec.data.interactions import TEST, TRAIN, VALID
 from advrec.data.readers import movielens, parquet
 from advrec.data.readers.delimited import Sample
-from advrec.data.text import read_bytes
+from advrec.data.readers.text import read_bytes
 from advrec.errors import ConfigError, DataError
 
 STEMS = {

@@ -1,0 +1,1 @@
+"""Options of a training, as given and as resolved."""

@@ -1,0 +1,327 @@
+"""Every option of a training, in two states: as given, and with nothing left open.
+
+`TrainConfig` is what flags and files say; a field that is None is left to the model. `resolve`
+returns a `ResolvedConfig`: first what was given, then what the model's paper fixes
+(`Recommender.defaults`), then the defaults written down in `ResolvedConfig` itself. The resolved
+one is what is printed, saved in the run folder and trained.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tomli_w
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from advrec.errors import ConfigError
+from advrec.evaluation.metrics import metric_specs
+from advrec.validation import did_you_mean, parse
+
+if TYPE_CHECKING:
+    from advrec.models.base import Recommender
+
+# Python 3.10 has the same parser as a package.
+tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Optimizer = Literal["adagrad", "sgd", "adam", "sparse_adam"]
+Sampling = Literal["pairs", "users"]
+Reduction = Literal["sum", "mean"]
+Norm = Literal["row", "sample", "joint", "tensor"]
+Rates = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[dict[str, Positive], Tag("table")],
+    Discriminator(lambda value: "table" if isinstance(value, dict) else "number"),
+]
+"""A learning rate, or one for each table of a model that trains its tables at different rates."""
+OptionValue = bool | int | float | str | list[bool | int | float | str]
+
+
+class TrainConfig(BaseModel):
+    """The options of `pretrain` and `adv_train` as given; None leaves one to the model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    phase: Literal["pretrain", "adversarial"] = Field(
+        "pretrain",
+        description="adversarial: the clean loss + adv_weight·the adversarial one",
+    )
+    model: str = Field("mf", description="which recommender")
+    dim: Count | None = Field(None, description="width of an embedding")
+    layers: Whole | None = Field(None, description="propagation layers (graph models)")
+    init_std: Positive | None = Field(None, description="standard deviation of the initial weights")
+    epochs: Count | None = Field(None, description="passes over the training pairs, at most")
+    batch_size: Count | None = Field(None, description="triplets (or users) in a step")
+    lr: Rates | None = Field(None, description="learning rate, of all or of each table")
+    optimizer: Optimizer | None = Field(None, description="rule that turns gradients into steps")
+    reg: NotNegative | None = Field(None, description="γ, weight of the squared norms")
+    negatives: Count | None = Field(None, description="negative items drawn for a positive one")
+    sampling: Sampling | None = Field(
+        None,
+        description="pairs: each training pair once an epoch; users: a random user, an item",
+    )
+    reduction: Reduction | None = Field(None, description="how a batch's losses become one number")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of weights and sampler")
+    eps: NotNegative | None = Field(None, description="ε, L2 length of the perturbation of a row")
+    adv_weight: NotNegative | None = Field(None, description="λ, weight of the adversarial loss")
+    norm: Norm | None = Field(None, description="what has length eps")
+    site: str | None = Field(None, description="what is perturbed; several are joined by +")
+    site_eps: dict[str, NotNegative] = Field(
+        default_factory=dict, description="eps of single sites, where several are perturbed"
+    )
+    site_adv_weight: dict[str, NotNegative] = Field(
+        default_factory=dict, description="adv_weight of single sites"
+    )
+    eval_every: Count | None = Field(None, description="epochs between validations")
+    patience: Whole | None = Field(
+        None, description="stop after so many validations without a better one; 0: never"
+    )
+    metric: str | None = Field(None, description="validation figure that chooses the best epoch")
+    kernels: Literal["auto", "native", "reference"] = Field(
+        "auto", description="native: compiled; reference: plain torch; auto: native where there is"
+    )
+    precision: Literal["float32", "float64", "bf16"] = Field(
+        "float32", description="of the weights; bf16: float32 weights, gathered as bfloat16"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    threads: Whole = Field(0, description="CPU threads; 0: as many as torch takes")
+    checkpoint_seconds: NotNegative = Field(10.0, description="least time between checkpoints")
+    options: dict[str, OptionValue] = Field(
+        default_factory=dict, description="options that only this model has"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_table_is_of_sites(cls, values: Any) -> Any:
+        """`site = ["a", "b"]` and `eps = {a = 1}` are other ways to write what the fields hold."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if isinstance(values.get("site"), (list, tuple)):
+            values["site"] = "+".join(map(str, values["site"]))
+        for name in ("eps", "adv_weight"):
+            if isinstance(values.get(name), dict):
+                values[f"site_{name}"] = {**values.get(f"site_{name}", {}), **values.pop(name)}
+        return values
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_known(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            raise ValueError("auto, cpu, cuda or cuda:N")
+        return value
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_has_a_shape(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z]+(@[1-9]\d*)?", value):
+            raise ValueError("a figure such as NDCG@20 or Recall@10")
+        return value
+
+    def given(self) -> dict[str, Any]:
+        """The options that are not None, as plain values that TOML can hold."""
+        values = self.model_dump(exclude_none=True)
+        return {name: value for name, value in values.items() if value != {}}
+
+    def to_toml(self) -> str:
+        """A `[train]` section; options that are left open are not in it."""
+        return tomli_w.dumps({"train": self.given()})
+
+    @classmethod
+    def from_toml(cls, text: str, where: str = "the configuration") -> TrainConfig:
+        """The `[train]` section of `text`; ConfigError says what in it is wrong."""
+        return parse(cls, ConfigFile.parse(text, where).train, f"[train] of {where}")
+
+
+class ResolvedConfig(TrainConfig):
+    """A TrainConfig with nothing left open. The values here hold for models that set no other.
+
+    `init_std` alone may stay None: a model with weights of several kinds has its own for each.
+    """
+
+    dim: Count = 64
+    layers: Whole = 0
+    epochs: Count = 1000
+    batch_size: Count = 512
+    lr: Rates = 0.05
+    optimizer: Optimizer = "adagrad"
+    reg: NotNegative = 0.0
+    negatives: Count = 1
+    sampling: Sampling = "pairs"
+    reduction: Reduction = "sum"
+    eps: NotNegative = 0.5
+    adv_weight: NotNegative = 1.0
+    norm: Norm = "row"
+    site: str = "ego"
+    eval_every: Count = 10
+    patience: Whole = 10
+    metric: str = "NDCG@20"
+
+    def lr_of(self, parameter: str) -> float:
+        """The learning rate of a parameter; of several, that of the table its name begins with."""
+        if not isinstance(self.lr, dict):
+            return self.lr
+        for table, rate in self.lr.items():
+            if parameter == table or parameter.startswith(f"{table}_"):
+                return rate
+        raise ConfigError(f"Option 'lr' has no rate for {parameter!r}: {written(self.lr)}.")
+
+
+def written(value: object) -> str:
+    """A value of an option as one types it: `0.05`, or `users=0.01,items=0.0001`."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}={written(entry)}" for name, entry in value.items())
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def resolve(config: TrainConfig, model: type[Recommender]) -> ResolvedConfig:
+    """Fill in every open option: what was given, the model's own defaults, the general ones.
+
+    Raises ConfigError for options that the model or the phase cannot use (layers for a model
+    without any, a perturbation in pretraining), UsageError for a site or norm it does not have.
+    """
+    given = config.given()
+    if config.phase == "pretrain":
+        for name in ("eps", "adv_weight", "site_eps", "site_adv_weight"):
+            if given.get(name):
+                raise ConfigError(
+                    f"Option {name!r} is {given[name]}, but pretraining perturbs nothing.",
+                    hint="advrec pretrain first, then advrec adv-train --eps 0.5",
+                )
+        given |= {"eps": 0.0, "adv_weight": 0.0, "site_eps": {}, "site_adv_weight": {}}
+    if given.get("layers") and "layers" not in model.defaults:
+        raise ConfigError(
+            f"Option 'layers' is {given['layers']}, but the model {model.name!r} has no layers.",
+            hint="leave it out",
+        )
+    sites = model.sites_of(given.get("site", model.defaults.get("site")))
+    norm = given.get("norm")
+    if norm is None:
+        norm = str(model.defaults.get("norm", sites[0].norms[0]))
+        norm = norm if norm in sites[0].norms else sites[0].norms[0]
+    for site in sites:
+        model.check_site(site.name, norm)
+    names = [site.name for site in sites]
+    for name in ("site_eps", "site_adv_weight"):
+        given[name] = _of_sites(model, names, name, given.get(name, {}))
+    if config.metric is not None:
+        metric_specs((config.metric,), (20,))  # UsageError for a figure that does not exist
+    values = {**model.defaults, **given, "site": "+".join(names), "norm": norm, "model": model.name}
+    values["options"] = _model_options(model, config.options)
+    if isinstance(config.lr, dict):
+        values["lr"] = _rates(model, config.lr)
+    return parse(ResolvedConfig, values, f"the options of {model.name!r}")
+
+
+def _rates(model: type[Recommender], given: Mapping[str, float]) -> dict[str, float]:
+    """A learning rate for each table of a model: what was given over the model's own."""
+    own = model.defaults.get("lr")
+    if not isinstance(own, Mapping):
+        raise ConfigError(
+            f"Option 'lr' names {', '.join(given)}, but the model {model.name!r} has one rate"
+            " for all.",
+            hint="give a single number",
+        )
+    for name in given:
+        if name not in own:
+            raise ConfigError(
+                f"Option 'lr' names {name!r}; the model {model.name!r} has {', '.join(own)}.",
+                hint=did_you_mean(name, own),
+            )
+    return {**own, **given}
+
+
+def _of_sites(
+    model: type[Recommender], names: list[str], option: str, given: Mapping[str, float]
+) -> dict[str, float]:
+    """What single sites have of their own, by their own names; ConfigError for another site."""
+    found = {model.site(name).name: value for name, value in given.items()}
+    for name in found:
+        if name not in names:
+            raise ConfigError(
+                f"Option {option!r} names the site {name!r}, but what is perturbed is "
+                f"{', '.join(names)}.",
+                hint=f"--site {'+'.join([*names, name])}",
+            )
+    return found
+
+
+def _model_options(
+    model: type[Recommender], given: Mapping[str, OptionValue]
+) -> dict[str, OptionValue]:
+    """The options that only this model has, those left open filled in from `model.options`."""
+    known: Mapping[str, OptionValue] = getattr(model, "options", {})
+    for name in given:
+        if name not in known:
+            raise ConfigError(
+                f"The model {model.name!r} has no option {name!r}.",
+                hint=did_you_mean(name, known) or f"it has {', '.join(known) or 'none of its own'}",
+            )
+    return {**known, **given}
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """A `--config FILE.toml`: the sections `[data]` and `[train]`, not yet checked field by field.
+
+    A run's own `config.toml` can be given too: its `[run]` and `[versions]` are passed over.
+    """
+
+    data: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> ConfigFile:
+        """From the text of the file; ConfigError for what is not TOML or not such a file."""
+        document = read_toml(text, where)
+        known = ("data", "train")
+        for name, section in document.items():
+            if name not in (*known, "run", "versions"):
+                raise ConfigError(
+                    f"{where} has {name!r} at the top; wanted the sections [data] and [train].",
+                    hint=did_you_mean(name, known) or "options stand below [data] or [train]",
+                )
+            if not isinstance(section, dict):
+                raise ConfigError(f"{where} has {name!r} as a value; wanted a section [{name}].")
+        return cls(document.get("data", {}), document.get("train", {}))
+
+    @classmethod
+    def read(cls, path: str | Path) -> ConfigFile:
+        """From a file; ConfigError also when it cannot be read."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not UTF-8 text.") from error
+        return cls.parse(text, str(path))
+
+    def under(self, flags: Mapping[str, Any]) -> dict[str, Any]:
+        """The `[train]` options with the flags that are not None laid over them."""
+        options = {**self.train.get("options", {}), **(flags.get("options") or {})}
+        merged = {**self.train, **{k: v for k, v in flags.items() if v is not None}}
+        return {**merged, "options": options} if options else merged
+
+
+def read_toml(text: str, where: str) -> dict[str, Any]:
+    """A TOML document; ConfigError with line and column when it is not one."""
+    try:
+        return dict(tomllib.loads(text))
+    except ValueError as error:
+        raise ConfigError(f"{where} is not valid TOML: {error}.") from error

@@ -1,0 +1,249 @@
+"""Well-known data sets: where to get them, what they are, and under what terms.
+
+A checksum stands here only where it was computed from the published file, or where several
+independent parties give the same one; for the rest the first download records what it saw (see
+`download`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from advrec.data.sources import embedded
+from advrec.system.folders import cache_home
+
+GROUPLENS_TERMS = (
+    "research use; no commercial use and no redistribution without permission (GroupLens)"
+)
+LIGHTGCN = "https://raw.githubusercontent.com/gusye1234/LightGCN-PyTorch/master/data"
+APR = "https://raw.githubusercontent.com/hexiangnan/adversarial_personalized_ranking/master/Data"
+NCF = "https://raw.githubusercontent.com/hexiangnan/neural_collaborative_filtering/master/Data"
+GROUPLENS = "https://files.grouplens.org/datasets/movielens"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """One file to fetch."""
+
+    url: str
+    save_as: str
+    sha256: str | None = None
+    members: Mapping[str, str] = field(default_factory=dict)  # of a zip -> saved as
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One data set of the catalogue."""
+
+    name: str
+    about: str
+    terms: str
+    files: tuple[Remote, ...]
+    users: int | None = None  # as published
+    items: int | None = None
+    pairs: int | None = None
+
+
+def data_home() -> Path:
+    """Where downloads go: $ADVREC_DATA, else advrec/data in the user's cache folder."""
+    home = os.environ.get("ADVREC_DATA")
+    return Path(home).expanduser() if home else cache_home() / "data"
+
+
+def _movielens(name: str, sha256: str, users: int, items: int, pairs: int, *members: str) -> Entry:
+    archive = Remote(
+        f"{GROUPLENS}/{name}.zip",
+        f"{name}.zip",
+        sha256,
+        {f"{name}/{member}": member for member in members},
+    )
+    about = f"MovieLens {name.removeprefix('ml-').upper()}: film ratings with timestamps and titles"
+    return Entry(name, about, GROUPLENS_TERMS, (archive,), users, items, pairs)
+
+
+def _split_of(base: str, folder: str, test_sha256: str | None = None) -> tuple[Remote, ...]:
+    return (
+        Remote(f"{base}/{folder}/train.txt", "train.txt"),
+        Remote(f"{base}/{folder}/test.txt", "test.txt", test_sha256),
+    )
+
+
+def _ratings_of(base: str, name: str) -> tuple[Remote, ...]:
+    return (
+        Remote(f"{base}/{name}.train.rating", "train.rating"),
+        Remote(f"{base}/{name}.test.rating", "test.rating"),
+    )
+
+
+_ENTRIES = (
+    _movielens(
+        "ml-100k",
+        "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+        943,
+        1_682,
+        100_000,
+        "u.data",
+        "u.item",
+        "README",
+    ),
+    _movielens(
+        "ml-1m",
+        "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+        6_040,
+        3_706,
+        1_000_209,
+        "ratings.dat",
+        "movies.dat",
+        "README",
+    ),
+    _movielens(
+        "ml-20m",
+        "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
+        138_493,
+        26_744,
+        20_000_263,
+        "ratings.csv",
+        "movies.csv",
+        "README.txt",
+    ),
+    _movielens(
+        "ml-25m",
+        "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa",
+        162_541,
+        59_047,
+        25_000_095,
+        "ratings.csv",
+        "movies.csv",
+        "README.txt",
+    ),
+    _movielens(
+        "ml-32m",
+        "e4a68655d7386b8f95f2f2424b2ff975dfdd15ffd59e0d864a14dca43e99d6ee",
+        200_948,
+        84_432,
+        32_000_204,
+        "ratings.csv",
+        "movies.csv",
+        "README.txt",
+    ),
+    Entry(
+        "gowalla",
+        "check-ins, the split of NGCF and LightGCN",
+        "no licence stated; cite Cho, Myers and Leskovec, KDD 2011",
+        _split_of(
+            LIGHTGCN,
+            "gowalla",
+            "099a2a73924e4b754dc6efd730d764f492321b53c38eb93298850c83acf57be3",
+        ),
+        29_858,
+        40_981,
+        1_027_370,
+    ),
+    Entry(
+        "yelp2018",
+        "businesses, the split of NGCF and LightGCN",
+        "terms of the Yelp data set: academic use",
+        _split_of(LIGHTGCN, "yelp2018"),
+        31_668,
+        38_048,
+        1_561_406,
+    ),
+    Entry(
+        "amazon-book",
+        "books, the split of NGCF and LightGCN",
+        "no licence stated; cite He and McAuley, WWW 2016",
+        _split_of(LIGHTGCN, "amazon-book"),
+        52_643,
+        91_599,
+        2_984_108,
+    ),
+    Entry(
+        "lastfm",
+        "HetRec 2011 Last.fm artists, the split of LightGCN-PyTorch",
+        "non-commercial use; cite Cantador, Brusilovsky and Kuflik, HetRec 2011",
+        (
+            Remote(f"{LIGHTGCN}/lastfm/data1.txt", "train.tsv"),
+            Remote(f"{LIGHTGCN}/lastfm/test1.txt", "test.tsv"),
+        ),
+        1_892,
+        4_489,
+        52_668,
+    ),
+    Entry(
+        "apr-yelp",
+        "businesses, leave-one-out, the set that the authors of APR publish",
+        "terms of the Yelp data set: academic use",
+        _ratings_of(APR, "yelp"),
+    ),
+    Entry(
+        "ncf-ml-1m",
+        "MovieLens 1M, leave-one-out as in NCF and APR",
+        GROUPLENS_TERMS,
+        _ratings_of(NCF, "ml-1m"),
+        6_040,
+        3_706,
+        1_000_209,
+    ),
+    Entry(
+        "ncf-pinterest",
+        "Pinterest pins, leave-one-out as in NCF and APR",
+        "no licence stated; cite Geng et al., ICCV 2015",
+        _ratings_of(NCF, "pinterest-20"),
+    ),
+)
+
+CATALOG: Mapping[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of `advrec data list`."""
+
+    name: str
+    state: str  # "embedded", "downloaded" or "can be downloaded"
+    users: int | None
+    items: int | None
+    pairs: int | None
+    about: str
+    terms: str
+    folder: Path | None
+
+
+def list_datasets(home: Path | None = None) -> tuple[Listed, ...]:
+    """The embedded sets, then the catalogue."""
+    home = home or data_home()
+    lines = []
+    for name in embedded.EMBEDDED:
+        facts = embedded.provenance(name)
+        counts = facts["counts"]
+        lines.append(
+            Listed(
+                name,
+                "embedded",
+                counts["users"],
+                counts["items"],
+                counts["pairs"],
+                facts["what"],
+                facts["terms"],
+                None,
+            )
+        )
+    for entry in _ENTRIES:
+        folder = home / entry.name
+        there = folder.is_dir()
+        lines.append(
+            Listed(
+                entry.name,
+                "downloaded" if there else "can be downloaded",
+                entry.users,
+                entry.items,
+                entry.pairs,
+                entry.about,
+                entry.terms,
+                folder if there else None,
+            )
+        )
+    return tuple(lines)

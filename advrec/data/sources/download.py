@@ -1,0 +1,171 @@
+"""A data set of the catalogue, as a folder that is whole or not there."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from advrec.data.sources.catalog import CATALOG, Entry, Remote, data_home
+from advrec.data.sources.embedded import EMBEDDED
+from advrec.data.sources.fetch import Fetched, Progress, fetch, file_sha256, recorded_sha256
+from advrec.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """Where a data set lies, and what is to be said about it."""
+
+    name: str
+    folder: Path
+    notes: tuple[str, ...]
+
+
+def download(
+    name: str,
+    *,
+    home: Path | None = None,
+    sha256: Sequence[str] = (),
+    progress: Progress | None = None,
+    again: bool = False,
+) -> Downloaded:
+    """Fetch a data set of the catalogue into `home`/`name`.
+
+    `sha256`: checksums to insist on, `HASH` for a set of one file, else `FILE=HASH`. A file whose
+    checksum nobody knows is trusted on first use: recorded in FILE.sha256 and said in the notes;
+    `again` fetches a set that is there and compares with that record. An interrupted download goes
+    on where it stopped. Raises UsageError for a wrong name or checksum option, else DataError.
+    """
+    entry = find_entry(name)
+    wanted = _checksums(entry, sha256)
+    home = home or data_home()
+    folder = home / name
+    if folder.is_dir() and not again:
+        return Downloaded(name, folder, _verify(entry, folder, wanted))
+    incoming = home / f".{name}.incoming"
+    try:
+        incoming.mkdir(parents=True, exist_ok=True)
+        notes = [f"terms: {entry.terms}"]
+        for remote in entry.files:
+            known = wanted.get(remote.save_as) or remote.sha256
+            known = known or recorded_sha256(folder / remote.save_as)
+            target = incoming / remote.save_as
+            if _whole(target, known):
+                continue  # an earlier try got this one
+            fetched = fetch(remote.url, target, sha256=known, progress=progress)
+            notes += _said(remote, fetched)
+        _assemble(entry, incoming, home, folder)
+    except OSError as error:
+        raise DataError(f"cannot be written ({error.strerror or error})", path=home) from error
+    return Downloaded(name, folder, tuple(notes))
+
+
+def find_entry(name: str) -> Entry:
+    """An entry of the catalogue. Raises UsageError with the nearest name."""
+    if name in CATALOG:
+        return CATALOG[name]
+    if name in EMBEDDED:
+        raise UsageError(f"{name} is embedded, there is nothing to download")
+    near = difflib.get_close_matches(name, CATALOG, n=1)
+    raise UsageError(
+        f"no data set of the catalogue is called {name!r}",
+        hint=f"did you mean {near[0]}?" if near else "the names are " + ", ".join(CATALOG),
+    )
+
+
+def _checksums(entry: Entry, given: Sequence[str]) -> dict[str, str]:
+    names = [remote.save_as for remote in entry.files]
+    checksums = {}
+    for option in given:
+        file_name, equals, digest = option.rpartition("=")
+        if not equals and len(names) == 1:
+            file_name = names[0]
+        if file_name not in names:
+            raise UsageError(
+                f"sha256 {option!r}: {entry.name} has the files {', '.join(names)}",
+                hint="give FILE=SHA256",
+            )
+        if len(digest) != 64 or not set(digest.lower()) <= set("0123456789abcdef"):
+            raise UsageError(f"sha256 {digest!r} is not 64 hexadecimal digits")
+        checksums[file_name] = digest.lower()
+    return checksums
+
+
+def _whole(target: Path, known: str | None) -> bool:
+    return target.exists() and file_sha256(target) == (known or recorded_sha256(target))
+
+
+def _said(remote: Remote, fetched: Fetched) -> list[str]:
+    sentences = []
+    if fetched.resumed_from:
+        sentences.append(f"{remote.save_as}: went on after {fetched.resumed_from:,} bytes")
+    if fetched.first_use:
+        sentences.append(
+            f"{remote.save_as}: no checksum was known, trusted on first use; "
+            f"sha256 {fetched.sha256} is now in {remote.save_as}.sha256"
+        )
+    else:
+        sentences.append(f"{remote.save_as}: sha256 {fetched.sha256}, as expected")
+    return sentences
+
+
+def _verify(entry: Entry, folder: Path, wanted: dict[str, str]) -> tuple[str, ...]:
+    """Is what lies there what was fetched? Raises DataError."""
+    notes = [f"already in {folder}"]
+    for remote in entry.files:
+        path = folder / remote.save_as
+        recorded = recorded_sha256(path)
+        expected = wanted.get(remote.save_as) or remote.sha256 or recorded
+        found = file_sha256(path) if path.exists() else recorded  # an archive was unpacked
+        if expected is not None and found != expected:
+            raise DataError(
+                f"the sha256 is {found or 'unknown'}, wanted {expected}",
+                path=path,
+                hint=f"delete {folder} and download it again",
+            )
+    return tuple(notes)
+
+
+def _assemble(entry: Entry, incoming: Path, home: Path, folder: Path) -> None:
+    """Make the folder beside its place, then move it there in one step."""
+    ready = home / f".{entry.name}.ready"
+    shutil.rmtree(ready, ignore_errors=True)
+    ready.mkdir()
+    for remote in entry.files:
+        fetched = incoming / remote.save_as
+        shutil.copy2(incoming / f"{remote.save_as}.sha256", ready)
+        if remote.members:
+            _unpack(fetched, remote, ready)
+        else:
+            shutil.copy2(fetched, ready)
+    facts = {
+        "name": entry.name,
+        "about": entry.about,
+        "terms": entry.terms,
+        "files": [
+            {"url": remote.url, "sha256": recorded_sha256(incoming / remote.save_as)}
+            for remote in entry.files
+        ],
+    }
+    (ready / "SOURCE.json").write_text(json.dumps(facts, indent=2) + "\n")
+    if folder.exists():
+        shutil.rmtree(folder)
+    ready.replace(folder)
+    shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _unpack(archive: Path, remote: Remote, folder: Path) -> None:
+    """Only the members that are named, under the names that are given."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for member, save_as in remote.members.items():
+                with packed.open(member) as source, (folder / save_as).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        archive.unlink()  # and do not trust what it was
+        archive.with_name(archive.name + ".sha256").unlink(missing_ok=True)
+        raise DataError(f"the archive is damaged ({error})", path=archive) from None

@@ -1,0 +1,87 @@
+"""What a model would recommend to one user."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from advrec.errors import DataError, UsageError
+from advrec.evaluation.scorer import Scored, merged_rows, scoring
+
+if TYPE_CHECKING:
+    from advrec.data.dataset import Dataset
+
+SEARCHED = 20_000  # ids compared with one that is unknown: keeps the error message fast
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One line of a user's list."""
+
+    rank: int  # from 1
+    item: str  # the id in the user's data
+    name: str | None  # where the data set has names
+    score: float  # comparable within one list only
+
+
+def recommend(
+    model: Scored,
+    dataset: Dataset,
+    user_id: str,
+    k: int = 10,
+) -> list[Recommendation]:
+    """The k best items for a user, best first; fewer if the user has nearly everything.
+
+    Items that the user has in train or validation are left out: they are known. Test items are
+    not, they are what a good list should hold. Equal scores stand in the order of the data set.
+
+    Args:
+        model: a model, or its vectors (user [U, d], item [I, d]).
+        user_id: the id as it stands in the data.
+
+    Raises:
+        UsageError: k below 1.
+        DataError: an unknown user; the hint names the ids that look alike.
+        TrainingError: scores that are not finite.
+    """
+    if k < 1:
+        raise UsageError(f"A list needs at least 1 item, not {k}.")
+    users = np.array([_dense(user_id, dataset)])
+    known = merged_rows([dataset.train, dataset.valid], users)
+    nothing = (np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int32))
+    with scoring(model, dataset) as scorer:
+        ranking = scorer.rank(users, known, nothing, min(k, dataset.n_items))
+    names = dataset.item_names
+    found = zip(ranking.ids[0].tolist(), ranking.scores[0].tolist(), strict=True)
+    return [
+        Recommendation(rank, dataset.item_ids[item], names[item] if names else None, score)
+        for rank, (item, score) in enumerate(found, start=1)
+        if item >= 0
+    ]
+
+
+def _dense(user_id: str, dataset: Dataset) -> int:
+    try:
+        return list(dataset.user_ids).index(user_id)
+    except ValueError:
+        raise DataError(
+            f"The data set {dataset.name!r} has no user {user_id!r} among its "
+            f"{dataset.n_users:,} users.",
+            hint=_alike(user_id, dataset.user_ids),
+        ) from None
+
+
+def _alike(wanted: str, ids: Sequence[str]) -> str:
+    """Ids that start alike are searched first, and no more than SEARCHED in all."""
+    lower = wanted.lower()
+    near = [text for text in ids if lower[:2] == text[:2].lower()][:SEARCHED]
+    pool = near or ids[:SEARCHED]
+    by_lower = {text.lower(): text for text in pool}
+    close = [by_lower[text] for text in difflib.get_close_matches(lower, by_lower, n=3)]
+    if close:
+        return f"did you mean {' or '.join(map(repr, close))}?"
+    return f"user ids look like {', '.join(map(repr, ids[:3]))}"

@@ -1,0 +1,86 @@
+"""From a configuration and a data set to a model, and back from a run folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from advrec.errors import ConfigError, RunError
+from advrec.models import ModelSpec, Recommender, create, model_class
+from advrec.native import gpu
+from advrec.ops.graph import Graph
+from advrec.ops.positives import Positives
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from advrec.config.train import ResolvedConfig
+    from advrec.data.dataset import Dataset
+    from advrec.runs.run import Run
+
+# bf16 is a way to store what kernels gather (training.fused); the weights themselves are float32.
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
+
+
+def device_of(name: str) -> str:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means here; ConfigError if not there."""
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    reason = gpu.why_not()
+    if reason is not None:
+        raise ConfigError(f"The device is {name!r}, but {reason}", hint=reason.hint)
+    count = torch.cuda.device_count()
+    index = 0 if ":" not in name else int(name.split(":")[1])
+    if index >= count:
+        raise ConfigError(
+            f"The device is {name!r}, but torch {torch.__version__} sees {count} CUDA devices.",
+            hint="--device cpu",
+        )
+    return f"cuda:{index}"
+
+
+def build_model(config: ResolvedConfig, dataset: Dataset, device: str) -> Recommender:
+    """The model of `config`, its weights drawn from `config.seed`, on a device."""
+    kind, dtype = model_class(config.model), DTYPES[config.precision]
+    features = dataset.item_features
+    spec = ModelSpec(
+        n_users=dataset.n_users,
+        n_items=dataset.n_items,
+        dim=config.dim,
+        layers=config.layers,
+        seed=config.seed,
+        graph=Graph.build(dataset.train, dtype) if kind.needs_graph else None,
+        positives=Positives.from_pairs(dataset.train),
+        item_features=None if features is None else torch.from_numpy(features).to(dtype),
+        dtype=dtype,
+        init_std=config.init_std,
+        options=config.options,
+    )
+    return create(config.model, spec).to(device)
+
+
+def weights_of(model: Recommender) -> dict[str, Tensor]:
+    """The model's parameters by name, detached, not copied: all that training changes."""
+    return {name: param.detach() for name, param in model.named_parameters()}
+
+
+def put_weights(model: Recommender, weights: Mapping[str, Tensor]) -> None:
+    """Copy weights into a model; RunError when they are another model's."""
+    own = weights_of(model)
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    if found != wanted:
+        raise RunError(f"The weights are {found}; the model {model.name!r} wants {wanted}.")
+    for name, tensor in own.items():
+        tensor.copy_(weights[name])
+
+
+def load_model(run: Run, dataset: Dataset, device: str = "auto") -> Recommender:
+    """The best epoch's model of a run, ready to evaluate; RunError for another data set."""
+    run.check_data(dataset)
+    model = build_model(run.config, dataset, device_of(device))
+    put_weights(model, run.weights())
+    return model.eval()

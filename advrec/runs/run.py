@@ -1,0 +1,354 @@
+"""Run folders: everything that a training leaves behind, and all that it needs to go on.
+
+    runs/NAME/config.toml          every resolved option, the data, versions, git revision
+             /ids.json             original user and item ids, by dense index
+             /model.safetensors    weights of the best epoch
+             /state.safetensors    weights and optimiser of the last checkpoint
+             /state.json           where that checkpoint is, the best so far, sha256 of the above
+             /metrics.jsonl        one line an epoch
+             /lock                 who trains it
+
+How the files stay consistent: advrec/runs/commits.py. Nothing in a run folder is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from advrec.config.train import ResolvedConfig, read_toml
+from advrec.errors import ConfigError, RunError
+from advrec.runs import tensors
+from advrec.runs.commits import COMMIT, CommitFolder, damaged, sha256
+from advrec.system import files
+from advrec.system.locks import RunLock
+from advrec.validation import parse
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from advrec.data.dataset import Dataset
+
+CONFIG, IDS, METRICS = "config.toml", "ids.json", "metrics.jsonl"
+MODEL, STATE = "model.safetensors", "state.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where a training is. All of it is reproducible but the four fields of time and memory."""
+
+    epoch: int = 0  # finished epochs
+    step: int = 0  # finished steps of the epoch that runs
+    loss: float = 0.0  # summed over the triplets of the epoch that runs
+    adv_loss: float = 0.0
+    triplets: int = 0
+    best_epoch: int = 0  # the epoch of model.safetensors
+    best_value: float | None = None  # its validation figure; None before the first validation
+    stale: int = 0  # validations since the best one
+    stopped: str | None = None  # why it is finished: "epochs" or "patience"
+    metrics_bytes: int = 0  # length of metrics.jsonl
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"train": 0.0, "evaluate": 0.0, "checkpoint": 0.0}
+    )
+    epoch_seconds: float = 0.0  # training time of the epoch that runs
+    peak_bytes: int = 0  # largest resident memory of a process that trained it
+    updated: float = 0.0  # time of the checkpoint, seconds since 1970
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more to do, unless someone asks for more."""
+        return self.stopped is not None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """`[run]` of config.toml: what a run came from. Digests are sha256."""
+
+    dataset: str
+    data_digest: str
+    features_digest: str | None = None  # of the item features, for a model that reads them
+    parent: str | None = None  # the run whose best epoch it started at
+    parent_epoch: int | None = None
+    epoch_offset: int = 0  # added to the epoch in the sampler, so that no triplet comes again
+    created: str = ""  # ISO 8601
+
+
+class Run:
+    """One run folder. `open` reads it; `create` and `lock` make this process its trainer."""
+
+    def __init__(self, path: Path, lock: RunLock | None = None) -> None:
+        self.path = path
+        self._lock = lock
+        self._folder = CommitFolder(path)
+        sections = _sections(self._folder.read(CONFIG), path / CONFIG)
+        self.progress = _progress(self._folder)
+        self.data: dict[str, Any] | None = sections.get("data")
+        self.versions: dict[str, str] = sections.get("versions", {})
+        try:
+            self.config = parse(ResolvedConfig, sections["train"], str(path / CONFIG))
+            self.origin = Origin(**sections["run"])
+        except (ConfigError, TypeError) as error:
+            writer = self.versions.get("advrec", "another version")
+            raise RunError(f"{path / CONFIG} was written by advrec {writer}: {error}") from error
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        *,
+        config: ResolvedConfig,
+        origin: Origin,
+        dataset: Dataset,
+        data: Mapping[str, Any] | None,
+        versions: Mapping[str, str],
+        weights: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+    ) -> Run:
+        """A new folder at epoch 0, locked. It appears all at once, its first checkpoint in it.
+
+        Raises RunError when there is something at `path` already.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise _exists(path)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+        try:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+        except OSError as error:
+            raise RunError(f"{path} cannot be made: {error.strerror}.") from error
+        lock = RunLock(draft)
+        try:
+            contents = {
+                CONFIG: _config_toml(config, origin, data, versions),
+                IDS: _ids_json(dataset),
+                MODEL: tensors.dump(weights, _about(config, origin, Progress())),
+                STATE: tensors.dump(_state(weights, optimizer)),
+            }
+            files.write(draft / METRICS, b"")
+            CommitFolder.fill(draft, contents, asdict(Progress(updated=time.time())))
+            try:
+                draft.rename(path)
+            except OSError as error:
+                raise _exists(path) from error
+        except BaseException:
+            lock.release()
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        lock.moved(path)
+        files.sync_folder(path.parent)
+        return cls(path, lock)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Read a run folder. RunError says what is missing or damaged."""
+        if not Path(path).is_dir():
+            raise RunError(f"There is no run folder {path}.", hint="advrec runs lists them")
+        return cls(Path(path))
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return self.path.name
+
+    def ids(self) -> tuple[list[str], list[str]]:
+        """Original ids of users and items, by dense index."""
+        ids = json.loads(self._folder.read(IDS))
+        return ids["users"], ids["items"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the best epoch, by parameter name, on the CPU."""
+        return tensors.parse(self._folder.read(MODEL), self.path / MODEL)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Weights and optimiser state of the last checkpoint, on the CPU."""
+        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}}
+        for name, tensor in tensors.parse(self._folder.read(STATE), self.path / STATE).items():
+            group, _, key = name.partition(".")
+            groups[group][key] = tensor
+        return groups["weights"], groups["optimizer"]
+
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl up to the last checkpoint."""
+        path = self.path / METRICS
+        try:
+            content = path.read_bytes()[: self.progress.metrics_bytes]
+            return [json.loads(line) for line in content.splitlines()]
+        except (OSError, ValueError) as error:
+            raise damaged(path, str(error)) from error
+
+    def summary(self) -> dict[str, Any]:
+        """The figures that a list of runs shows."""
+        progress = asdict(self.progress)
+        return {
+            "name": self.name,
+            "phase": self.config.phase,
+            "model": self.config.model,
+            "dataset": self.origin.dataset,
+            "parent": self.origin.parent,
+            "finished": self.progress.finished,
+            "metric": self.config.metric,
+            **{key: progress[key] for key in _SUMMARY},
+        }
+
+    def check_data(self, dataset: Dataset) -> None:
+        """RunError unless `dataset` is the one, bit for bit, that this run was made from."""
+        for what, made, found in (
+            ("data", self.origin.data_digest, dataset.digest),
+            ("item features", self.origin.features_digest, features_digest(dataset)),
+        ):
+            if made is not None and made != found:
+                raise RunError(
+                    f"Run {self.name} was made from {self.origin.dataset!r} with {what} "
+                    f"{made[:12]}, but {dataset.name!r} has {what} {(found or 'none')[:12]}.",
+                    hint=f"give the data and split options that {self.path / CONFIG} holds",
+                )
+
+    def lock(self) -> None:
+        """Take the folder for this process, and put it in the state of its last checkpoint.
+
+        Lines of metrics.jsonl that came after it are cut off: they will be written again.
+        """
+        if self._lock is None:
+            self._lock = RunLock(self.path)
+        self._folder.reload()  # another process may have gone on since `open`
+        self._folder.settle()
+        self.progress = _progress(self._folder)
+        metrics = self.path / METRICS
+        if not metrics.exists() or metrics.stat().st_size < self.progress.metrics_bytes:
+            raise damaged(metrics, f"it is shorter than {COMMIT} says")
+        os.truncate(metrics, self.progress.metrics_bytes)
+
+    def release(self) -> None:
+        """Let another process train this run."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl; it counts from the next `save` on."""
+        path = self.path / METRICS
+        try:
+            with path.open("ab") as file:
+                file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror}.") from error
+
+    def save(
+        self,
+        weights: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        best: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Commit a checkpoint of `self.progress`; `best`: new weights for model.safetensors."""
+        contents = {STATE: tensors.dump(_state(weights, optimizer))}
+        if best is not None:
+            contents[MODEL] = tensors.dump(best, _about(self.config, self.origin, self.progress))
+        self._commit(contents)
+
+    def reconfigure(self, config: ResolvedConfig) -> None:
+        """Go on under other options (more epochs, another device): they are saved too."""
+        self.config = config
+        self._commit({CONFIG: _config_toml(config, self.origin, self.data, self.versions)})
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Put a result (of attack, of eval) into the folder."""
+        files.write(self.path / name, json.dumps(content, indent=2) + "\n")
+        return self.path / name
+
+    def _commit(self, contents: Mapping[str, bytes]) -> None:
+        with (self.path / METRICS).open("ab") as metrics:
+            os.fsync(metrics.fileno())
+            self.progress.metrics_bytes = metrics.tell()
+        self.progress.updated = time.time()
+        self._folder.commit(contents, asdict(self.progress))
+
+
+_SUMMARY = (
+    "epoch",
+    "best_epoch",
+    "best_value",
+    "stopped",
+    "seconds",
+    "peak_bytes",
+    "updated",
+)
+
+
+def features_digest(dataset: Dataset) -> str | None:
+    """sha256 of the item features [I, F] and their shape; None without any."""
+    features = dataset.item_features
+    if features is None:
+        return None
+    return sha256(repr(features.shape).encode() + features.astype("<f4").tobytes())
+
+
+def _progress(folder: CommitFolder) -> Progress:
+    known, found = {entry.name for entry in fields(Progress)}, folder.body.keys()
+    if known != found:
+        odd = ", ".join(sorted(known ^ found))
+        raise RunError(f"{folder.path} was written by another version of advrec (fields: {odd}).")
+    return Progress(**folder.body)
+
+
+def _sections(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        sections = read_toml(content.decode(), str(path))
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise damaged(path, str(error)) from error
+    if not {"train", "run"} <= sections.keys():
+        raise damaged(path, "[train] or [run] is missing")
+    return sections
+
+
+def _config_toml(
+    config: ResolvedConfig,
+    origin: Origin,
+    data: Mapping[str, Any] | None,
+    versions: Mapping[str, str],
+) -> bytes:
+    document: dict[str, Any] = {"run": _given(asdict(origin))}
+    if data is not None:
+        document["data"] = _given(data)
+    return tomli_w.dumps({**document, "train": config.given(), "versions": versions}).encode()
+
+
+def _given(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in section.items() if value is not None}  # TOML has no None
+
+
+def _ids_json(dataset: Dataset) -> bytes:
+    ids = {"users": list(dataset.user_ids), "items": list(dataset.item_ids)}
+    return json.dumps(ids, ensure_ascii=False).encode()
+
+
+def _about(config: ResolvedConfig, origin: Origin, progress: Progress) -> dict[str, Any]:
+    """What model.safetensors says of itself."""
+    return {
+        "model": config.model,
+        "data_digest": origin.data_digest,
+        "epoch": progress.best_epoch,
+        "metric": config.metric,
+        "value": progress.best_value,
+    }
+
+
+def _state(weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        **{f"weights.{name}": tensor for name, tensor in weights.items()},
+        **{f"optimizer.{name}": tensor for name, tensor in optimizer.items()},
+    }
+
+
+def _exists(path: Path) -> RunError:
+    return RunError(
+        f"There is already something at {path}.",
+        hint=f"--resume {path} to go on with it, or another --name",
+    )

@@ -1,0 +1,142 @@
+"""Steps of VBPR and AMR with their gradients written out: what autograd finds, in half the time.
+
+With G the gradient of the item vectors v = q + W c, the gradient of the features is Γ = G Wᵀ. Of
+Δ = ε·Γ/‖Γ‖ the losses see Δ W alone, so that of many features the small matrix M = WᵀW is enough:
+
+    ‖Γ_row‖² = g M gᵀ,   (Δ W)_row = ε·g M/‖Γ_row‖,   Δᵀ G' = W·Σ_row ε·gᵀ g'/‖Γ_row‖
+
+and the adversary costs the same however many there are. M and the lengths are float64: g may lie
+where W hardly stretches, and then g M gᵀ is a small difference of large numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from advrec import ops
+from advrec.models.vbpr import VBPR, Rows
+from advrec.robustness.objective import Terms
+from advrec.training.stepper import ComposableStepper
+
+if TYPE_CHECKING:
+    from advrec.config.train import ResolvedConfig
+    from advrec.models.base import Recommender
+    from advrec.ops.positives import Positives
+
+NARROW: Final = 4
+"""With up to so many features a column of W, Γ itself is made: that is less work than float64."""
+
+
+def supports(model: Recommender, config: ResolvedConfig) -> bool:
+    """Exactly VBPR, its features perturbed row by row or not at all, and no Adam (it moves all)."""
+    known = config.adv_weight == 0 or (config.site == "features" and config.norm == "row")
+    by_row = config.optimizer != "adam" and config.precision != "bf16"
+    return type(model) is VBPR and known and by_row
+
+
+class Slopes(NamedTuple):
+    """The BPR losses of a batch, and their gradient in the vectors of its rows."""
+
+    loss: Tensor  # scalar, the sum
+    users: Tensor  # [Ru, k]
+    items: Tensor  # [Ri, k]
+
+    @classmethod
+    def of(cls, users: Tensor, items: Tensor, rows: Rows) -> Slopes:
+        """At these vectors."""
+        margins = ops.triplet_margin(users, items, rows.triplets)
+        grad = torch.sigmoid(-margins).neg_()  # of softplus(−margin)
+        slopes = ops.triplet_margin_backward(grad, users, items, rows.triplets)
+        return cls(-functional.logsigmoid(margins).sum(), *slopes)
+
+
+class Push(NamedTuple):
+    """A perturbation of a batch's features, as far as the losses see it."""
+
+    content: Tensor  # Δ W, [R, w]
+    delta: Tensor  # Δ, [R, F]; or what Δ is `weights`ᵀ times, [R, w]
+    weights: Tensor | None  # W, [F, w]
+
+    @classmethod
+    def of(cls, slopes: Tensor, weights: Tensor, eps: float) -> Push:
+        """The fast gradient method; `slopes`, [R, w], is the gradient of the items' content."""
+        if len(weights) <= NARROW * weights.shape[1]:
+            delta = ops.normalize_rows(slopes @ weights.T, eps)
+            return cls(delta @ weights, delta, None)
+        g, wide = slopes.double(), weights.double()  # the square of a tiny float is no 0 there
+        moved = g @ (wide.T @ wide)
+        lengths = torch.linalg.vecdot(moved, g).clamp_min_(0).sqrt_().unsqueeze(1)
+        reach = torch.where(lengths > 0, eps / lengths, 0.0)
+        return cls(moved.mul_(reach).to(slopes), (g * reach).to(slopes), weights)
+
+    def by_weights(self, slopes: Tensor) -> Tensor:  # [F, w]
+        """Δᵀ G': the gradient in W through Δ, from that in the perturbed content."""
+        inner = self.delta.T @ slopes
+        return inner if self.weights is None else self.weights @ inner
+
+
+class ClosedFormStepper(ComposableStepper):
+    """`ComposableStepper` for VBPR: the same batches and state, the same numbers to rounding."""
+
+    def __init__(self, model: VBPR, positives: Positives, config: ResolvedConfig) -> None:
+        super().__init__(model, positives, config)
+        self._vbpr = model
+        self._tables = [
+            [n for n, name in enumerate(self._names) if name.split("_")[0] == table]
+            for table in ("users", "items", "projection")
+        ]
+
+    @torch.no_grad()
+    def _step(self, batch: Tensor) -> Terms:
+        model, config = self._vbpr, self._config
+        share = batch.shape[-1] if config.reduction == "mean" else 1
+        rows = Rows.of(batch)
+        user, own = model.user_rows(rows.users.ids), model.own_rows(rows.items.ids)
+        features, weights = model.features.index_select(0, rows.items.ids), model.weights()
+        content = features @ weights
+        wide = model.widened(user)
+        clean = Slopes.of(wide, model.joined(own, content), rows)
+        by_user, by_item, adversarial = clean.users, clean.items, torch.zeros_like(clean.loss)
+        by_weights = torch.zeros_like(weights)
+        if config.adv_weight > 0:
+            push = Push.of(model.parts(clean.items)[1], weights, config.eps)
+            worst = Slopes.of(wide, model.joined(own, content + push.content), rows)
+            adversarial = worst.loss
+            by_user = torch.add(by_user, worst.users, alpha=config.adv_weight)
+            by_item = torch.add(by_item, worst.items, alpha=config.adv_weight)
+            by_weights = config.adv_weight * push.by_weights(model.parts(worst.items)[1])
+        by_user, (by_own, by_content) = by_user[:, : user.shape[1]], model.parts(by_item)
+        penalty = torch.zeros_like(clean.loss)
+        if config.reg > 0:
+            penalty, pull_user, pull_item = self._pull(user, own, content, rows)
+            by_user, by_own = by_user + pull_user, by_own + pull_item
+            if model.scorer == "amr":  # the whole vector is shrunk, own and content
+                by_content = by_own
+        by_weights.addmm_(features.T, by_content)
+        self._steps += 1
+        self._move_table(0, by_user if share == 1 else by_user / share, rows.users.ids)
+        self._move_table(1, by_own if share == 1 else by_own / share, rows.items.ids)
+        self._move_table(2, by_weights if share == 1 else by_weights / share, None)
+        total = clean.loss + config.adv_weight * adversarial + penalty
+        return Terms(total / share, clean.loss / share, adversarial / share, penalty / share)
+
+    def _pull(
+        self, user: Tensor, own: Tensor, content: Tensor, rows: Rows
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """γ·`VBPR.penalty`, and its gradient in the users' rows and in what items are shrunk."""
+        model, reg = self._vbpr, self._config.reg
+        item = own + content if model.scorer == "amr" else own
+        by_user = 2 * reg * rows.users.counts(user) * user
+        by_item = 2 * reg * model.reg_items * rows.items.counts(item) * item
+        penalty = (by_user * user).sum() + (by_item * item).sum()
+        return penalty / 2, by_user, by_item
+
+    def _move_table(self, place: int, grad: Tensor, ids: Tensor | None) -> None:
+        """The optimiser's steps on a table, and on the second one whose columns are behind it."""
+        parts = torch.split(grad, self._vbpr.dim, 1) if grad.shape[1] > self._vbpr.dim else [grad]
+        for index, part in zip(self._tables[place], parts, strict=True):
+            self._move(index, part.contiguous(), ids)

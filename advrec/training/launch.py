@@ -1,0 +1,277 @@
+"""From options to a trained run: a new one, one that starts at another's weights, a resumed one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from advrec import native
+from advrec.config.train import ResolvedConfig, TrainConfig, resolve
+from advrec.errors import ConfigError, RunError, UsageError
+from advrec.models import Recommender, model_class
+from advrec.native import gpu
+from advrec.ops.positives import Positives
+from advrec.robustness.perturb import relative
+from advrec.runs.find import new_path
+from advrec.runs.model import build_model, device_of, put_weights, weights_of
+from advrec.runs.run import Origin, Run, features_digest
+from advrec.training.forecast import Forecast, forecast
+from advrec.training.loop import Event, OnEvent, Training, make_stepper
+from advrec.validation import parse
+from advrec.versions import versions
+
+if TYPE_CHECKING:
+    from advrec.data.dataset import Dataset
+
+RESUMABLE = ("epochs", "patience", "device", "threads", "kernels", "checkpoint_seconds")
+"""Options that may change when a run goes on: none changes what an epoch computes, kernels and
+device aside, which change its rounding."""
+
+INHERITED_NOT = (
+    "phase", "eps", "adv_weight", "site_eps", "site_adv_weight", "norm", "site", "device",
+)  # fmt: skip
+"""Options that adversarial training does not take over from the pretraining it starts from."""
+
+ARCHITECTURE = ("model", "dim", "layers", "precision", "options")
+"""Options that must be the parent's, because its weights are taken over."""
+
+
+class Best(NamedTuple):
+    """The epoch that was kept, and its validation figure (None without a validation part)."""
+
+    epoch: int
+    value: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """A finished training: its folder, the best epoch's model, the lines of metrics.jsonl."""
+
+    run: Run
+    model: Recommender
+    history: list[dict[str, Any]]
+    best: Best
+
+
+def start(
+    config: TrainConfig,
+    dataset: Dataset,
+    data: Mapping[str, Any] | None,
+    *,
+    out: Path | None,
+    runs: Path,
+    parent: Run | None,
+    on_event: OnEvent,
+) -> TrainResult:
+    """Train in a new run folder: `out`, or one with a name of its own below `runs`."""
+    kind = model_class(config.model)
+    resolved = resolve(config, kind)
+    resolved = resolved.model_copy(update={"device": device_of(resolved.device)})
+    with _settings(resolved):
+        memory = forecast(resolved, dataset)
+        memory.check()
+        model = build_model(resolved, dataset, resolved.device)
+        if parent is not None:
+            put_weights(model, parent.weights())
+        positives = Positives.from_pairs(dataset.train, resolved.device)
+        stepper = make_stepper(model, positives, resolved)
+        run = _create(
+            out,
+            runs,
+            config=resolved,
+            origin=_origin(dataset, parent, uses_features=kind.needs_features),
+            dataset=dataset,
+            data=data,
+            versions=versions(),
+            weights=weights_of(model),
+            optimizer=stepper.state(),
+        )
+        with _released(run):
+            training = Training(run, model, stepper, dataset, on_event)
+            _announce(run, dataset, type(stepper).__name__, memory, on_event)
+            if parent is not None:
+                _tell_sizes(model, resolved, on_event)
+                training.validate_start()
+            training.loop()
+        return _result(run, model)
+
+
+def go_on(run: Run, dataset: Dataset, changes: Mapping[str, Any], on_event: OnEvent) -> TrainResult:
+    """Resume a run at its last checkpoint, as if it had never stopped; `changes` of RESUMABLE."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    for name in given:
+        if name not in RESUMABLE:
+            raise UsageError(
+                f"Option {name!r} cannot change when a run is resumed; {', '.join(RESUMABLE)} can.",
+                hint="start a new run for it",
+            )
+    run.check_data(dataset)
+    config = parse(ResolvedConfig, {**run.config.given(), **given}, "the options to resume with")
+    config = config.model_copy(update={"device": device_of(config.device)})
+    with _settings(config), _released(run):
+        run.lock()
+        _check_more_to_do(run, config)
+        memory = forecast(config, dataset)
+        memory.check()
+        weights, optimizer = run.state()
+        model = build_model(config, dataset, config.device)
+        put_weights(model, weights)
+        stepper = make_stepper(model, Positives.from_pairs(dataset.train, config.device), config)
+        stepper.load_state(optimizer)
+        run.progress.stopped = None
+        if config != run.config:
+            run.reconfigure(config)
+        training = Training(run, model, stepper, dataset, on_event)
+        _announce(run, dataset, type(stepper).__name__, memory, on_event)
+        if run.origin.parent is not None:
+            training.validate_start()
+        training.loop()
+        return _result(run, model)
+
+
+def inherit(parent: Run, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of adversarial training from `parent`: its own, and over them the given ones.
+
+    In place of its own, those that the model fixes for this (`Recommender.adversarial_defaults`).
+    ConfigError for a given option that would need other weights than the parent's.
+    """
+    own = {k: v for k, v in parent.config.given().items() if k not in INHERITED_NOT}
+    if parent.config.phase == "pretrain":
+        own |= model_class(parent.config.model).adversarial_defaults
+    if "options" in given:  # those that are not named stay; other weights are noticed when loaded
+        given = {**given, "options": {**own.get("options", {}), **given["options"]}}
+    for name in ARCHITECTURE:
+        if name != "options" and name in given and given[name] != own.get(name):
+            raise ConfigError(
+                f"Option {name!r} is {given[name]!r}, but {parent.path} has {own.get(name)!r}.",
+                hint="leave it out, or train --from scratch",
+            )
+    rates, wanted = own.get("lr"), given.get("lr")
+    if isinstance(rates, Mapping) and isinstance(wanted, Mapping):
+        given = {**given, "lr": {**rates, **wanted}}  # tables that are not named keep theirs
+    return {**own, **given}
+
+
+def _create(out: Path | None, runs: Path, **content: Any) -> Run:
+    """`Run.create`; under a name of its own the next number if another process was faster."""
+    config, origin = content["config"], content["origin"]
+    while True:
+        path = out or new_path(
+            runs,
+            model=config.model,
+            dataset=origin.dataset,
+            adversarial=config.phase == "adversarial",
+            parent=None if origin.parent is None else Path(origin.parent).name,
+        )
+        try:
+            return Run.create(path, **content)
+        except RunError:
+            if out is not None or not path.exists():
+                raise
+
+
+def _origin(dataset: Dataset, parent: Run | None, *, uses_features: bool) -> Origin:
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    features = features_digest(dataset) if uses_features else None
+    origin = Origin(dataset.name, dataset.digest, features, created=created)
+    if parent is None:
+        return origin
+    trained = parent.progress.epoch + (parent.progress.step > 0)
+    return Origin(
+        dataset.name,
+        dataset.digest,
+        features,
+        parent=str(parent.path),
+        parent_epoch=parent.progress.best_epoch,
+        epoch_offset=parent.origin.epoch_offset + trained,
+        created=created,
+    )
+
+
+def _check_more_to_do(run: Run, config: ResolvedConfig) -> None:
+    done, stale = run.progress.epoch, run.progress.stale
+    if config.epochs <= done:
+        what = "is finished" if run.progress.finished else "has gone further"
+        raise RunError(
+            f"Run {run.path} {what}: it has {done} epochs, and --epochs is {config.epochs}.",
+            hint=f"--epochs {2 * done} would double them",
+        )
+    if 0 < config.patience <= stale:
+        raise RunError(
+            f"Run {run.path} is finished: it stopped at epoch {done}, because "
+            f"{run.config.metric} had not improved in {stale} validations.",
+            hint=f"--patience {2 * stale} would go on, --patience 0 never stops early",
+        )
+
+
+def _announce(
+    run: Run, dataset: Dataset, stepper: str, memory: Forecast, on_event: OnEvent
+) -> None:
+    config, progress = run.config, run.progress
+    what = "pretraining" if config.phase == "pretrain" else "adversarial training"
+    where = f" from epoch {progress.epoch}" if progress.epoch or progress.step else ""
+    on_event(
+        Event(
+            "started",
+            message=f"{what} of {config.model} on {dataset.name}{where}, in {run.path}, "
+            f"on {config.device} ({stepper})",
+            run=run,
+            epoch=progress.epoch,
+            epochs=config.epochs,
+        )
+    )
+    on_event(Event("note", message=memory.sentence()))
+    if not len(dataset.valid):
+        note = "no validation part: the last epoch is kept, and nothing stops early"
+        on_event(Event("note", message=note))
+
+
+def _tell_sizes(model: Recommender, config: ResolvedConfig, on_event: OnEvent) -> None:
+    """ε beside what it is added to: the same number is little for one model and all for another."""
+    for site in model.sites_of(config.site):
+        eps = config.site_eps.get(site.name, config.eps)
+        if eps == 0 or config.site_adv_weight.get(site.name, config.adv_weight) == 0:
+            continue
+        share = relative(eps, model.tables(site.name), config.norm)
+        what = "row" if config.norm in ("row", "sample") else "tensor"
+        note = f"noise at {site.name}: ε {eps:g} is {share:.0%} of the mean length of a {what}"
+        if share > 1:
+            note += ", which it outweighs: train for longer before, or take a smaller --eps"
+        on_event(Event("note", message=note))
+
+
+def _result(run: Run, model: Recommender) -> TrainResult:
+    put_weights(model, run.weights())
+    best = Best(run.progress.best_epoch, run.progress.best_value)
+    return TrainResult(run, model.eval(), run.history(), best)
+
+
+@contextmanager
+def _released(run: Run) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        run.release()
+
+
+@contextmanager
+def _settings(config: ResolvedConfig) -> Iterator[None]:
+    """Kernels and threads as the configuration wants them; afterwards as they were."""
+    with ExitStack() as stack:
+        stack.enter_context(gpu.errors())
+        if config.kernels != "auto":
+            stack.callback(native.use, native.choice())
+            native.use(config.kernels)
+        if config.threads > 0:
+            stack.callback(torch.set_num_threads, torch.get_num_threads())
+            torch.set_num_threads(config.threads)
+            if native.kernels() == "native":
+                stack.callback(native.set_threads, native.set_threads(None))
+                native.set_threads(config.threads)
+        yield

@@ -1,0 +1,1 @@
+"""One file per claim: a TITLE and `run(lab)`."""

@@ -1,0 +1,154 @@
+"""`advrec compare`: is one run better than another, user by user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from advrec_cli import inputs
+from advrec_cli.console import emit_json, note, show_report
+from advrec_cli.help import examples
+from advrec_cli.options import (
+    ConfigFile,
+    Given,
+    Json,
+    Quiet,
+    RunsDir,
+    numbers,
+    one_of,
+    split_list,
+    takes,
+)
+from advrec_cli.settings import RUN_DATA, named
+
+if TYPE_CHECKING:
+    from advrec.report.stats import Comparison
+    from advrec.report.table import Table
+
+EPILOG = examples(
+    "advrec compare mf-debian-1-apr mf-debian-1",
+    "advrec compare A B --metrics NDCG,Recall -k 10,100 --part valid",
+)
+
+MEASURE = "Measure"
+
+
+@takes([RUN_DATA], named("device", "threads", "kernels"))
+def compare(
+    given: Given,
+    *,
+    a: Annotated[str, typer.Argument(metavar="A", help="A run, by name or path.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The run it is compared with.")],
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metrics",
+            "--metric",
+            metavar="NAME[@K]",
+            help="Recall, NDCG, Precision, HR, MRR, MAP, AUC. May be repeated, or hold commas."
+            " [dim]\\[default: all but AUC][/]",
+            rich_help_panel=MEASURE,
+            show_default=False,
+        ),
+    ] = None,
+    k: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--k",
+            "-k",
+            metavar="K[,K…]",
+            help="Cut-offs of the metrics that are named without one. [dim]\\[default: 20][/]",
+            rich_help_panel=MEASURE,
+            show_default=False,
+        ),
+    ] = None,
+    part: Annotated[
+        str,
+        typer.Option(
+            "--part",
+            metavar="NAME",
+            help="Which held-out part: test or valid.",
+            rich_help_panel=MEASURE,
+            callback=one_of(("test", "valid")),
+        ),
+    ] = "test",
+    runs_dir: RunsDir = Path("runs"),
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare two runs on the same users: the mean difference with its 95 % interval, and the
+    p-values of a paired t-test and of Wilcoxon's signed-rank test.
+
+    The users are the sample, the two trained models are fixed: the test says nothing about another
+    seed. Train several seeds to learn about the method.
+    """
+    from advrec.errors import UsageError
+    from advrec.evaluation.metrics import DEFAULT_METRICS
+    from advrec.report.stats import compare as compare_values
+
+    names = split_list(metrics or DEFAULT_METRICS)
+    cutoffs = numbers(k or ["20"], int, "-k", low=1)
+    file = inputs.config_file(config)
+    runs = inputs.chosen_runs([a, b], runs_dir)
+    if len(runs) != 2 or runs[0].origin.data_digest != runs[1].origin.data_digest:
+        raise UsageError(
+            f"{a} and {b} are not two runs on the same data.",
+            hint="advrec runs shows each run's data",
+        )
+    with inputs.computing(given, file) as device:
+        from advrec.evaluation.evaluate import evaluate
+
+        loader = inputs.Loader(given, file, device)
+        first, second = (
+            evaluate(
+                loader.model(run),
+                loader.dataset(run),
+                part="valid" if part == "valid" else "test",
+                ks=cutoffs,
+                metrics=names,
+            )
+            for run in runs
+        )
+    found = {
+        name: compare_values(first.per_user[name], second.per_user[name]) for name in first.values
+    }
+    if json:
+        emit_json(
+            {
+                "a": runs[0].name,
+                "b": runs[1].name,
+                "part": first.part,
+                "users": first.n_users,
+                "metrics": {name: asdict(comparison) for name, comparison in found.items()},
+            }
+        )
+        return
+    show_report(_table(found, runs[0].name, runs[1].name, f"{part} part, {first.n_users:,} users"))
+    note("p-values are about these two models and other users, not about other seeds", quiet=quiet)
+
+
+def _table(found: Mapping[str, Comparison], a: str, b: str, title: str) -> Table:
+    """The library's comparison table in the width of a terminal."""
+    from advrec.report.table import Column, Table
+
+    columns = (
+        Column("metric"),
+        Column("A"),
+        Column("B"),
+        Column("A − B", "+.4f"),
+        Column("95 % interval"),
+        Column("relative", "+.1%"),
+        Column("p (t)", ".2g"),
+        Column("p (W)", ".2g"),
+    )
+    rows = []
+    for name, c in found.items():
+        interval = f"{c.low:+.4f} {c.high:+.4f}"
+        rows.append((name, c.a, c.b, c.difference, interval, c.relative, c.p_t, c.p_wilcoxon))
+    notes = (f"A: {a}; B: {b}; p: of a paired t-test, and of Wilcoxon's signed-rank test.",)
+    return Table(title, columns, tuple(rows), notes)

@@ -1,0 +1,326 @@
+"""`advrec data …`: which data sets there are, what is in a file, and other formats of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from advrec_cli.console import count, emit_json, facts, note, show, table
+from advrec_cli.help import Command, Group, examples
+from advrec_cli.options import ConfigFile, Given, Json, Quiet, one_of, takes
+from advrec_cli.progress import CountProgress
+from advrec_cli.settings import settings
+
+if TYPE_CHECKING:
+    from advrec.data.inspection import Inspection, Spread
+
+EPILOG = examples(
+    "advrec data list",
+    "advrec data inspect ratings.csv  # what would be understood of it",
+    "advrec data download ml-1m",
+    "advrec data convert ratings.csv split/ --to lightgcn --split random",
+    "advrec data synth big --users 1000000 --items 40000 --pairs 50000000",
+)
+
+app = typer.Typer(
+    cls=Group,
+    help="Look at data sets, fetch and convert them.",
+    epilog=EPILOG,
+    rich_markup_mode="rich",
+    no_args_is_help=False,
+    invoke_without_command=True,
+)
+
+Source = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[DATA]",
+        help="An embedded or downloaded set, or a path.",
+        show_default="debian",
+    ),
+]
+
+WITHOUT_DATA = tuple(setting for setting in settings("data") if setting.field != "data")
+
+
+@app.callback()
+def _data(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help(), nl=False)
+
+
+def _options(given: Given, config: Path | None, source: str | None) -> dict[str, Any]:
+    """The data options of a file, the flags above them, the argument above both."""
+    from advrec_cli.inputs import config_file
+
+    options = {**config_file(config).data, **given.data}
+    return options if source is None else {**options, "data": source}
+
+
+@app.command(
+    "list",
+    cls=Command,
+    epilog=examples("advrec data list", "advrec data list --json  # with terms and folders"),
+)
+@takes()
+def list_(_: Given, *, json: Json = False) -> None:
+    """List the embedded data set and the well-known ones that can be downloaded.
+
+    Counts are those that were published; 'advrec data inspect NAME' counts what is on this machine.
+    """
+    from advrec.data.sources.catalog import data_home, list_datasets
+
+    found = list_datasets()
+    if json:
+        emit_json(
+            {
+                "folder": str(data_home()),
+                "data": [
+                    {**vars(entry), "folder": str(entry.folder) if entry.folder else None}
+                    for entry in found
+                ],
+            }
+        )
+        return
+    from rich.markup import escape
+
+    about = "what it is"
+    made = table(["name", "state", "users", "items", "pairs", about], left=2, wrap=[about])
+    for entry in found:
+        numbers = [count(n) if n else "" for n in (entry.users, entry.items, entry.pairs)]
+        state = {"can be downloaded": "[dim]to download[/]"}.get(entry.state, entry.state)
+        made.add_row(f"[bold cyan]{entry.name}[/]", state, *numbers, escape(entry.about))
+    show(made)
+    note(f"downloads go to {data_home()} ('advrec data download NAME'); --json has the terms")
+
+
+@app.command(
+    "inspect",
+    cls=Command,
+    epilog=examples(
+        "advrec data inspect  # the embedded set",
+        "advrec data inspect ratings.csv --min-rating 4 --k-core 5",
+        "advrec data inspect events.tsv --user-col visitor --item-col page",
+    ),
+)
+@takes(WITHOUT_DATA)
+def inspect(
+    given: Given,
+    *,
+    data: Source = None,
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Say what is in a file or folder: its format, counts, ratings and times, and how it would be
+    split. Nothing is written; training reads it the same way.
+    """
+    from advrec.data import DataConfig
+    from advrec.data.inspection import inspect as look
+
+    found = look(DataConfig.of(**_options(given, config, data)))
+    if json:
+        emit_json(found.to_dict())
+        return
+    facts(_described(found), title=found.name)
+    for sentence in found.notes:
+        show(f"- {sentence}")
+
+
+def _described(found: Inspection) -> list[tuple[str, object]]:
+    pairs: list[tuple[str, object]] = [
+        ("format", found.format),
+        ("rows", count(found.rows)),
+        ("pairs", f"{count(found.pairs)} different, {count(found.repeated)} repeated"),
+        ("users", f"{count(found.users)}, pairs each: {_spread(found.pairs_per_user)}"),
+        ("items", f"{count(found.items)}, pairs each: {_spread(found.pairs_per_item)}"),
+        ("density", f"{100 * found.density:.4g} %"),
+    ]
+    if found.parts is not None:
+        text = ", ".join(f"{name} {count(rows)}" for name, rows in found.parts.items())
+        pairs.append(("given parts", text))
+    pairs.append(("split", found.split))
+    if found.ratings is not None:
+        pairs.append(("ratings", _spread(found.ratings)))
+    if found.timestamps is not None:
+        times = found.timestamps
+        first, last = times.first_date or times.first, times.last_date or times.last
+        pairs.append(("times", f"{first} to {last}"))
+    pairs.append(("first users", ", ".join(found.first_users)))
+    pairs.append(("first items", ", ".join(found.first_items)))
+    if found.named_items:
+        pairs.append(("item names", count(found.named_items)))
+    return pairs
+
+
+def _spread(spread: Spread) -> str:
+    return (
+        f"{spread.least:,.6g} to {spread.most:,.6g} "
+        f"(mean {spread.mean:,.4g}, median {spread.median:,.4g})"
+    )
+
+
+@app.command(
+    "convert",
+    cls=Command,
+    epilog=examples(
+        "advrec data convert ratings.csv split/ --to lightgcn --split loo-time",
+        "advrec data convert ml-1m ratings.inter --to recbole  # one file, nothing dropped",
+        "advrec data convert debian debian.csv --to csv",
+    ),
+)
+@takes(WITHOUT_DATA)
+def convert(
+    given: Given,
+    *,
+    data: Annotated[
+        str,
+        typer.Argument(metavar="DATA", help="An embedded or downloaded set, or a path."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="With an ending: one file with every row as it was read. Without: a folder with"
+            " train, valid and test, filtered and split as the options say.",
+        ),
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="NAME",
+            help="Format to write. One of lightgcn, csv, recbole.",
+            callback=one_of(("lightgcn", "csv", "recbole")),
+        ),
+    ] = "lightgcn",
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Write a data set in another format: one file, or a folder that holds its split.
+
+    Reading a folder that was written gives the same three parts again. LightGCN text knows numbers
+    only: where ids are none, users.tsv and items.tsv say which id each number stands for.
+    """
+    from advrec.data import DataConfig
+    from advrec.data.convert import convert as write
+
+    files = write(DataConfig.of(**_options(given, config, data)), out, to=to)
+    if json:
+        emit_json({"files": [{"path": str(f), "bytes": f.stat().st_size} for f in files]})
+        return
+    made = table(["file", "bytes"])
+    for path in files:
+        made.add_row(str(path), count(path.stat().st_size))
+    show(made)
+
+
+@app.command(
+    "synth",
+    cls=Command,
+    epilog=examples(
+        "advrec data synth big --users 1000000 --items 40000 --pairs 50000000",
+        "advrec data synth small.txt --users 2000 --items 1500 --pairs 30000 --seed 1",
+    ),
+)
+@takes()
+def synth(
+    _: Given,
+    *,
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="Without an ending: a folder with train.txt and test.txt. With .txt: one file.",
+        ),
+    ],
+    users: Annotated[int, typer.Option("--users", metavar="N", help="How many users.")] = 10_000,
+    items: Annotated[
+        int, typer.Option("--items", metavar="N", help="How many items, at most.")
+    ] = 5_000,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="How many pairs.")] = 200_000,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="The same seed gives the same files.")
+    ] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make up interactions of any size, to see how long things take: there is nothing to learn.
+
+    Users and items are as unequal as in real data (power laws). Written as it is drawn, so that
+    memory does not grow with the number of pairs.
+    """
+    from advrec.data.sources.synth import write_synthetic
+
+    with CountProgress("pairs", quiet=quiet) as progress:
+        files = write_synthetic(
+            out, users=users, items=items, pairs=pairs, seed=seed, progress=progress
+        )
+    if json:
+        emit_json({"files": [{"path": str(f), "bytes": f.stat().st_size} for f in files]})
+        return
+    made = table(["file", "bytes"])
+    for path in files:
+        made.add_row(str(path), count(path.stat().st_size))
+    show(made)
+    note(f"next: advrec pretrain --data {out}", quiet=quiet)
+
+
+@app.command(
+    "download",
+    cls=Command,
+    epilog=examples(
+        "advrec data download ml-1m",
+        "advrec data download yelp2018 --again  # fetch it once more and compare",
+        "advrec data download ml-100k --sha256 50d2a982…",
+    ),
+)
+@takes()
+def download(
+    _: Given,
+    *,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name that 'advrec data list' shows.")
+    ],
+    sha256: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sha256",
+            metavar="[FILE=]HASH",
+            help="Insist on this checksum; may be repeated. [dim]\\[default: the known or recorded"
+            " one][/]",
+            show_default=False,
+        ),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", metavar="", help="Fetch it even if it is there.")
+    ] = False,
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            "--folder",
+            metavar="DIR",
+            help="Where data sets go. [dim]\\[default: $ADVREC_DATA, or the cache folder][/]",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch a well-known data set, check it, and keep it where --data NAME finds it.
+
+    An interrupted download goes on where it stopped. The terms of the set are printed; they are
+    between you and whoever publishes it.
+    """
+    from advrec.data.sources.download import download as fetch
+
+    with CountProgress("bytes", quiet=quiet) as progress:
+        found = fetch(name, home=home, sha256=sha256 or [], again=again, progress=progress)
+    if json:
+        emit_json({"name": found.name, "folder": str(found.folder), "notes": found.notes})
+        return
+    facts([("data", found.name), ("folder", found.folder)])
+    for sentence in found.notes:
+        show(f"- {sentence}")
+    note(f"next: advrec pretrain --data {found.name}", quiet=quiet)

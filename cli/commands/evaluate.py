@@ -1,0 +1,161 @@
+"""`advrec eval`: ranking metrics of trained models on a held-out part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from advrec_cli import inputs
+from advrec_cli.console import emit_json, note, show_report
+from advrec_cli.help import examples
+from advrec_cli.options import (
+    ConfigFile,
+    Given,
+    Json,
+    Quiet,
+    RunNames,
+    RunsDir,
+    numbers,
+    one_of,
+    split_list,
+    takes,
+)
+from advrec_cli.settings import OUTPUT, RUN_DATA, named, reworded
+
+EPILOG = examples(
+    "advrec eval  # the newest run on the test part",
+    "advrec eval mf-debian-1 mf-debian-1-apr --metrics NDCG,Recall,AUC -k 10,20,100",
+    "advrec eval mf-debian-1 --sampled 99 --seed 1  # cheap, and named so in the table",
+    "advrec eval mf-debian-1 --per-user users.csv",
+)
+
+MEASURE = "Measure"
+SEED = reworded("seed", "Seed of the items that --sampled draws.")
+RESULT = "eval.json"
+
+
+@takes([RUN_DATA, SEED], named("device", "threads", "kernels"))
+def evaluate(
+    given: Given,
+    *,
+    runs: RunNames = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metrics",
+            "--metric",
+            metavar="NAME[@K]",
+            help="Recall, NDCG, Precision, HR, MRR, MAP, AUC. May be repeated, or hold commas."
+            " [dim]\\[default: all but AUC][/]",
+            rich_help_panel=MEASURE,
+            show_default=False,
+        ),
+    ] = None,
+    k: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--k",
+            "-k",
+            metavar="K[,K…]",
+            help="Cut-offs of the metrics that are named without one. [dim]\\[default: 20][/]",
+            rich_help_panel=MEASURE,
+            show_default=False,
+        ),
+    ] = None,
+    part: Annotated[
+        str,
+        typer.Option(
+            "--part",
+            metavar="NAME",
+            help="Which held-out part: test or valid.",
+            rich_help_panel=MEASURE,
+            callback=one_of(("test", "valid")),
+        ),
+    ] = "test",
+    sampled: Annotated[
+        int | None,
+        typer.Option(
+            "--sampled",
+            metavar="N",
+            help="Rank each held-out item against N random items instead of all; --seed chooses"
+            " them. Not comparable with full rankings. [dim]\\[default: full ranking][/]",
+            rich_help_panel=MEASURE,
+            show_default=False,
+        ),
+    ] = None,
+    per_user: Annotated[
+        Path | None,
+        typer.Option(
+            "--per-user",
+            metavar="FILE",
+            help="Write every user's own figures as .csv or .tsv (one run only).",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Write the table too, as .md or .json.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    runs_dir: RunsDir = Path("runs"),
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure how well a run ranks what was held out, as means over users.
+
+    Every item that the user is not known to have is a candidate; ties count against the hit; users
+    without held-out items are left out of the means and counted below the table. Without a RUN the
+    newest is taken. The result is also kept in the run folder as eval.json.
+    """
+    from advrec.errors import UsageError
+    from advrec.evaluation.metrics import DEFAULT_METRICS
+    from advrec.report.table import evaluation_table
+
+    names = split_list(metrics or DEFAULT_METRICS)
+    cutoffs = numbers(k or ["20"], int, "-k", low=1)
+    file = inputs.config_file(config)
+    chosen = inputs.chosen_runs(runs or [], runs_dir, quiet=quiet)
+    if per_user is not None and len(chosen) > 1:
+        raise UsageError("--per-user writes the figures of one run.", hint="name one RUN")
+    seed = {**file.train, **given.train}.get("seed", 0)
+    evaluations = {}
+    with inputs.computing(given, file) as device:
+        from advrec.evaluation.evaluate import evaluate as evaluate_model
+        from advrec.evaluation.evaluate import write_per_user
+
+        loader = inputs.Loader(given, file, device)
+        for run in chosen:
+            dataset = loader.dataset(run)
+            evaluation = evaluate_model(
+                loader.model(run),
+                dataset,
+                part="valid" if part == "valid" else "test",
+                ks=cutoffs,
+                metrics=names,
+                sampled=sampled,
+                sampled_seed=seed,
+            )
+            kept = run.write_json(RESULT, {"run": run.name, **evaluation.to_dict()})
+            note(f"{run.name}: kept in {kept}", quiet=quiet)
+            if per_user is not None:
+                write_per_user(evaluation, dataset, per_user)
+                note(f"{evaluation.n_users:,} users in {per_user}", quiet=quiet)
+            evaluations[run.name] = evaluation
+    made = evaluation_table(evaluations)
+    if json:
+        emit_json(
+            {"runs": [{"run": name, **found.to_dict()} for name, found in evaluations.items()]}
+        )
+    else:
+        show_report(made)
+    if out is not None:
+        made.write(out)

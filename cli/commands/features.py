@@ -1,0 +1,241 @@
+"""`advrec features`: content features of items, from their text or their images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from advrec_cli.console import count, emit_json, facts, note, percent
+from advrec_cli.help import examples
+from advrec_cli.options import Given, Json, Quiet, at_least, split_list, takes
+from advrec_cli.settings import OUTPUT, named, reworded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FROM = "Where from (one of these)"
+TEXT = "Of text"
+IMAGES = "Of images"
+
+EPILOG = examples(
+    "advrec features --text items.tsv --out features.npz  # item id, then its text",
+    "advrec features --text movies.csv --column title,genres --dim 32",
+    "advrec features --images photos/ --encoder google/vit-base-patch16-224",
+    "advrec features --images photos/ --encoder ./my-encoder --batch-size 64",
+    "advrec pretrain --model vbpr --data ratings.csv --features features.npz  # then use them",
+)
+
+DATA = reworded(
+    "data",
+    "Text of the items of a data set: what an embedded one says of them, otherwise their names.",
+    default="none",
+    panel=FROM,
+)
+SEED = reworded("seed", "Seed of the start of the decomposition (text).")
+DEVICE = reworded("device", "Where to compute (images).")
+
+
+@takes([DATA, SEED, DEVICE], named("threads"))
+def features(
+    given: Given,
+    *,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            "--text",
+            metavar="FILE",
+            help="A table of item ids and their text: TF-IDF, then SVD.",
+            rich_help_panel=FROM,
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images",
+            metavar="DIR",
+            help="A folder of images ITEM.jpg, ITEM.png, …: through a pretrained encoder.",
+            rich_help_panel=FROM,
+            show_default=False,
+        ),
+    ] = None,
+    dim: Annotated[
+        int,
+        typer.Option(
+            "--dim",
+            metavar="N",
+            help="Columns, at most.",
+            rich_help_panel=TEXT,
+            callback=at_least(1),
+        ),
+    ] = 64,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="NAME",
+            help="A column of --text to read; may be repeated. [dim]\\[default: all but the id][/]",
+            rich_help_panel=TEXT,
+            show_default=False,
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder",
+            metavar="NAME|PATH",
+            help="An image model of transformers: its name on huggingface.co, or the folder where"
+            " save_pretrained put it.",
+            rich_help_panel=IMAGES,
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            "--batch-size",
+            metavar="N",
+            help="Images a pass.",
+            rich_help_panel=IMAGES,
+            callback=at_least(1),
+        ),
+    ] = 32,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--skip-unreadable",
+            metavar="",
+            help="Leave out files that are no images instead of stopping at the first.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = False,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE.npz",
+            help="Where the features go, with the item ids beside them.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = Path("features.npz"),
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make item features for VBPR and AMR from text (TF-IDF and SVD) or images (an encoder).
+
+    The result is read by --features. Items are known by their ids, so the order of the rows does
+    not matter and items may be missing: training says how many are, and gives them zeros.
+
+    Images need the extra 'images' (transformers, Pillow). An interrupted extraction goes on where
+    it was when the same command is given again.
+    """
+    from advrec.errors import UsageError
+
+    source = [name for name, value in _sources(text, images, given).items() if value is not None]
+    if len(source) != 1:
+        raise UsageError(
+            f"Features come from one of --text, --images and --data; here from "
+            f"{' and '.join(source) or 'none'}.",
+            hint="advrec features --text items.tsv",
+        )
+    if images is not None:
+        made = _of_images(
+            given, images, encoder, out, batch_size, skip=skip_unreadable, quiet=quiet
+        )
+    else:
+        made = _of_text(given, text, split_list(column or ()), dim, out)
+    if json:
+        emit_json(made)
+        return
+    facts([(name.replace("_", " "), _shown(value)) for name, value in made.items()])
+    note(f"next: advrec pretrain --model vbpr --data … --features {out}", quiet=quiet)
+
+
+def _sources(text: Path | None, images: Path | None, given: Given) -> Mapping[str, object]:
+    return {"--text": text, "--images": images, "--data": given.data.get("data")}
+
+
+def _of_text(
+    given: Given, path: Path | None, columns: list[str], dim: int, out: Path
+) -> dict[str, Any]:
+    from advrec.data import DataConfig
+    from advrec.data.item_text import read_texts, texts_of
+    from advrec.data.load import read_interactions
+    from advrec.features import save_features, text_features
+    from advrec.features.files import checked_path
+
+    checked_path(out)
+    if path is not None:
+        texts = read_texts(path, columns)
+    else:
+        rows = read_interactions(DataConfig.of(given.data["data"]))
+        texts = dict(texts_of(given.data["data"], rows.names))
+    made = text_features(list(texts.values()), dim=dim, seed=given.train.get("seed", 0))
+    save_features(out, list(texts), made.values)
+    return {
+        "file": str(out),
+        "items": len(texts),
+        "columns": made.values.shape[1],
+        "words": made.words,
+        "kept": made.kept,
+        "without_words": made.empty,
+    }
+
+
+def _of_images(
+    given: Given,
+    folder: Path,
+    name: str | None,
+    out: Path,
+    batch_size: int,
+    *,
+    skip: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    import torch
+
+    from advrec.errors import UsageError
+    from advrec.features.encoder import load_encoder
+    from advrec.features.files import checked_path
+    from advrec.features.images import find_images, image_features
+    from advrec.runs.model import device_of
+    from advrec_cli.progress import CountProgress
+
+    if name is None:
+        raise UsageError(
+            "--images needs --encoder, the name or the folder of an image model.",
+            hint="--encoder google/vit-base-patch16-224",
+        )
+    checked_path(out)
+    find_images(folder)  # before a model is loaded
+    if given.train.get("threads"):
+        torch.set_num_threads(given.train["threads"])
+    encoder = load_encoder(name, device_of(given.train.get("device", "auto")))
+    with CountProgress("images", quiet=quiet) as progress:
+        made = image_features(
+            folder,
+            encoder,
+            out,
+            batch_size=batch_size,
+            skip_unreadable=skip,
+            progress=progress,
+        )
+    return {
+        "file": str(out),
+        "items": made.items,
+        "columns": made.columns,
+        "encoder": name,
+        "resumed": made.resumed,
+        "unreadable": list(made.unreadable),
+    }
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, float):
+        return percent(value) + " of the weight"
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return count(value) if isinstance(value, int) else value

@@ -1,0 +1,76 @@
+"""`advrec models`: what can be trained, where it can be perturbed, and what its paper fixes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from advrec_cli.console import emit_json, show, table
+from advrec_cli.help import examples
+from advrec_cli.options import Given, Json, takes
+
+EPILOG = examples(
+    "advrec models",
+    "advrec models --json  # names, sites, norms and defaults for a program",
+    "advrec pretrain --model lightgcn  # train one of them",
+)
+
+
+def _described() -> list[dict[str, Any]]:
+    from advrec.models import MODELS
+
+    return [
+        {
+            "name": name,
+            "about": model.about,
+            "sites": [
+                {"name": site.name, "about": site.about, "norms": list(site.norms)}
+                for site in model.sites
+            ],
+            "combinations": {key: list(sites) for key, sites in model.combinations.items()},
+            "defaults": dict(model.defaults),
+            "adversarial_defaults": dict(model.adversarial_defaults),
+            "options": dict(model.options),
+            "needs_features": model.needs_features,
+        }
+        for name, model in MODELS.items()
+    ]
+
+
+@takes()
+def models(_: Given, *, json: Json = False) -> None:
+    """List the models: what each is, the sites that can be perturbed, and its own defaults.
+
+    A site is a place in the model where noise is added (--site); its norms say what has length ε
+    there (--norm), the first being the default. The defaults are those of the model's paper or
+    code; flags and configuration files win over them.
+    """
+    described = _described()
+    if json:
+        emit_json({"models": described})
+        return
+    from rich.markup import escape
+
+    about = "what it is"
+    made = table(["model", "site", "norms", about], left=3, wrap=[about])
+    for entry in described:
+        needs = "; needs item features (--features)" if entry["needs_features"] else ""
+        made.add_row(f"[bold cyan]{entry['name']}[/]", "", "", escape(f"{entry['about']}{needs}"))
+        for site in entry["sites"]:
+            made.add_row("", site["name"], ", ".join(site["norms"]), escape(site["about"]))
+        for combination, names in entry["combinations"].items():
+            made.add_row("", combination, "", escape(f"the sites {' + '.join(names)}"))
+        made.add_row("", "[dim]defaults[/]", "", f"[dim]{escape(_listed(entry['defaults']))}[/]")
+        if entry["adversarial_defaults"]:
+            text = f"[dim]{escape(_listed(entry['adversarial_defaults']))}[/]"
+            made.add_row("", "[dim]adv-train --from[/]", "", text)
+        if entry["options"]:
+            text = f"[dim]{escape(_listed(entry['options']))} (--option NAME=VALUE)[/]"
+            made.add_row("", "[dim]own options[/]", "", text)
+        made.add_section()
+    show(made)
+
+
+def _listed(options: dict[str, Any]) -> str:
+    from advrec.config.train import written
+
+    return ", ".join(f"{name} {written(value)}" for name, value in options.items())

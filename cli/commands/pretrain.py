@@ -1,0 +1,64 @@
+"""`advrec pretrain`: train a recommender with its clean loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from advrec_cli import inputs
+from advrec_cli.commands.training import (
+    ModelOptions,
+    Name,
+    Resume,
+    Watcher,
+    conclude,
+    new_folder,
+    refuse_with_resume,
+)
+from advrec_cli.help import examples
+from advrec_cli.options import ConfigFile, Given, Json, Quiet, RunsDir, takes
+from advrec_cli.settings import MODEL, OUTPUT, TRAINING, settings
+
+EPILOG = examples(
+    "advrec pretrain  # matrix factorisation on the embedded data",
+    "advrec pretrain --model lightgcn --epochs 100 --name first",
+    "advrec pretrain --data ratings.csv --split loo-time --k-core 5",
+    "advrec pretrain --resume first --epochs 200  # go on with a run",
+)
+
+
+@takes(settings("data"), settings("train", panels=(MODEL, TRAINING, OUTPUT)))
+def pretrain(
+    given: Given,
+    *,
+    name: Name = None,
+    resume: Resume = None,
+    runs_dir: RunsDir = Path("runs"),
+    option: ModelOptions = None,
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a recommender with BPR: it learns to score the items a user has above the others.
+
+    Makes a run folder with every option as it was resolved, the weights of the best epoch on the
+    validation part, and all that is needed to go on after Ctrl-C. The test part is never looked at.
+    """
+    import advrec
+
+    file = inputs.config_file(config)
+    if option:
+        given.train["options"] = inputs.model_options(option)
+    with Watcher(quiet=quiet) as watcher:
+        if resume is not None:
+            refuse_with_resume(name=name, config=config, data=given.data)
+            result = advrec.resume(resume, runs=runs_dir, on_event=watcher, **given.train)
+        else:
+            out = new_folder(name, runs_dir)
+            options = inputs.train_options(file, given, resolve_for="mf")
+            dataset, data = inputs.open_data(
+                {**file.data, **given.data}, quiet=quiet, model=options["model"]
+            )
+            result = advrec.pretrain(
+                dataset, data=data, out=out, runs=runs_dir, on_event=watcher, **options
+            )
+    conclude(result, json=json, quiet=quiet)
