@@ -13,6 +13,7 @@ torch is imported when one of these is first used, not by `import advrec`.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from advrec.versions import VERSION
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from advrec.training.loop import Event
 
 __version__ = VERSION
+
+# MKL's matrix products otherwise depend on the number of threads and on where memory happens to
+# lie. It reads this at its first product, so it must be set before torch makes one.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 __all__ = [
     "AdvrecError",

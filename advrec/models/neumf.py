@@ -152,7 +152,8 @@ class NeuMF(Recommender):
     ) -> Tensor:  # [...]
         *tower, output = weights
         d = self.dim
-        made = (user[..., :d] * item[..., :d]) @ output[0, :d]
+        # Sums, not products with a vector: those depend on the number of threads (gemv in MKL).
+        made = (user[..., :d] * item[..., :d] * output[0, :d]).sum(-1)
         if tower:
             # The first layer is a sum of a part for the user and one for the item: a user's part
             # is computed once, however many items there are.
@@ -161,5 +162,5 @@ class NeuMF(Recommender):
             hidden = functional.relu(of_user + item[..., d:] @ tower[0][:, half:].T)
             for weight, bias in zip(tower[1:], list(self.tower_bias)[1:], strict=True):
                 hidden = functional.relu(functional.linear(hidden, weight, bias))
-            made = made + hidden @ output[0, d:]
+            made = made + (hidden * output[0, d:]).sum(-1)
         return made + self.output_bias
