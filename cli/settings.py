@@ -9,6 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from advrec.choices import (
+    FORMATS,
+    KERNELS,
+    NORMS,
+    OPTIMIZERS,
+    PRECISIONS,
+    REDUCTIONS,
+    SAMPLINGS,
+    SPLITS,
+    VALIDATIONS,
+)
+
 DATA = "Data"
 MODEL = "Model"
 TRAINING = "Training"
@@ -48,10 +60,6 @@ def _train(name: str, kind: type, help: str, default: str, panel: str, **rest: A
     return Setting("train", name, kind, help, default, panel, **rest)
 
 
-FORMATS = ("auto", "lightgcn", "movielens", "recbole", "csv", "parquet")
-SPLITS = ("auto", "given", "random", "loo-time", "loo-random", "global-time")
-NORMS = ("row", "sample", "joint", "tensor")
-
 SETTINGS: tuple[Setting, ...] = (
     _data("data", str, "An embedded set (see 'advrec data list') or the path of a file or folder.",
           "debian", metavar="NAME|PATH"),
@@ -65,7 +73,7 @@ SETTINGS: tuple[Setting, ...] = (
     _data("valid_ratio", float, "Share of the rest held out of train for validation, 0 to 1.",
           "0.1", low=0),
     _data("valid", str, "Whether to cut a validation part from train.", "auto",
-          choices=("auto", "none")),
+          choices=VALIDATIONS),
     _data("split_seed", int, "Seed of the random splits.", "0", low=0),
     _data("k_core", int, "Drop users and items with fewer than this many pairs, again and again"
           " until none is left; 0 keeps all.", "0", low=0),
@@ -91,14 +99,14 @@ SETTINGS: tuple[Setting, ...] = (
     _train("lr", float, "Learning rate; of a model whose tables have their own, users=X,items=X"
            " and so on.", "mf 0.05, lightgcn 0.001, …", TRAINING, low=0, named="lr"),
     _train("optimizer", str, "Update rule.", "mf adagrad, lightgcn adam, …", TRAINING,
-           choices=("adagrad", "sgd", "adam", "sparse_adam")),
+           choices=OPTIMIZERS),
     _train("reg", float, "L2 penalty γ on a batch's embeddings.", "mf 0, lightgcn 0.0001, …",
            TRAINING, low=0),
     _train("negatives", int, "Sampled negatives a positive pair.", "1", TRAINING, low=1),
     _train("sampling", str, "Draw every pair once an epoch, or users at random and then one of"
-           " their items.", "mf pairs, lightgcn users, …", TRAINING, choices=("pairs", "users")),
+           " their items.", "mf pairs, lightgcn users, …", TRAINING, choices=SAMPLINGS),
     _train("reduction", str, "Sum or mean of the loss over a batch.", "mf sum, lightgcn mean, …",
-           TRAINING, choices=("sum", "mean")),
+           TRAINING, choices=REDUCTIONS),
     _train("eval_every", int, "Epochs between two validations.", "10", TRAINING, low=1),
     _train("patience", int, "Stop after this many validations without a better figure; 0 never"
            " stops early.", "10", TRAINING, low=0),
@@ -123,9 +131,9 @@ SETTINGS: tuple[Setting, ...] = (
     _train("threads", int, "CPU threads; 0 takes as many as torch does. Results do not depend"
            " on it.", "0", OUTPUT, low=0),
     _train("kernels", str, "The compiled core, its plain torch twin, or whichever there is.",
-           "auto", OUTPUT, choices=("auto", "native", "reference")),
+           "auto", OUTPUT, choices=KERNELS),
     _train("precision", str, "Floating point type; bf16 keeps float32 weights and gathers them as"
-           " bfloat16 (lightgcn).", "float32", OUTPUT, choices=("float32", "float64", "bf16")),
+           " bfloat16 (lightgcn).", "float32", OUTPUT, choices=PRECISIONS),
 )  # fmt: skip
 
 BY_FIELD: Mapping[str, Setting] = {setting.field: setting for setting in SETTINGS}

@@ -166,7 +166,7 @@ def test_float32_noise_has_the_length_that_was_asked_for() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "gaussian"}, "no noise 'gaussian'; there are adversarial, random"),
+        ({"kind": "gaussian"}, "unknown noise 'gaussian': choose random or adversarial"),
         ({"steps": 0}, "steps is 0"),
         ({"restarts": 0}, "restarts is 0"),
         ({"step_size": 0.0}, "step_size is 0.0"),

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tomli_w
 from pydantic import (
@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from advrec.choices import Kernels, Norm, Optimizer, Phase, Precision, Reduction, Sampling
 from advrec.errors import ConfigError
 from advrec.evaluation.metrics import metric_specs
 from advrec.validation import did_you_mean, parse
@@ -41,10 +42,6 @@ Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Optimizer = Literal["adagrad", "sgd", "adam", "sparse_adam"]
-Sampling = Literal["pairs", "users"]
-Reduction = Literal["sum", "mean"]
-Norm = Literal["row", "sample", "joint", "tensor"]
 Rates = Annotated[
     Annotated[Positive, Tag("number")] | Annotated[dict[str, Positive], Tag("table")],
     Discriminator(lambda value: "table" if isinstance(value, dict) else "number"),
@@ -58,7 +55,7 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    phase: Literal["pretrain", "adversarial"] = Field(
+    phase: Phase = Field(
         "pretrain",
         description="adversarial: the clean loss + adv_weight·the adversarial one",
     )
@@ -93,10 +90,10 @@ class TrainConfig(BaseModel):
         None, description="stop after so many validations without a better one; 0: never"
     )
     metric: str | None = Field(None, description="validation figure that chooses the best epoch")
-    kernels: Literal["auto", "native", "reference"] = Field(
+    kernels: Kernels = Field(
         "auto", description="native: compiled; reference: plain torch; auto: native where there is"
     )
-    precision: Literal["float32", "float64", "bf16"] = Field(
+    precision: Precision = Field(
         "float32", description="of the weights; bf16: float32 weights, gathered as bfloat16"
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")

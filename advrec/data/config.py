@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from advrec.choices import Format, Split, Validation
 from advrec.errors import ConfigError
-
-Format = Literal["auto", "lightgcn", "movielens", "recbole", "csv", "parquet"]
-Split = Literal["auto", "given", "random", "loo-time", "loo-random", "global-time"]
 
 
 class DataConfig(BaseModel):
@@ -28,7 +24,7 @@ class DataConfig(BaseModel):
     valid_ratio: float = Field(
         0.1, gt=0, lt=1, description="Validation share of what is left for training."
     )
-    valid: Literal["auto", "none"] = Field(
+    valid: Validation = Field(
         "auto", description="none: no validation part, train on those pairs too."
     )
     split_seed: int = Field(0, ge=0, description="Seed of random splits.")

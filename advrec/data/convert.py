@@ -6,7 +6,6 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,6 @@ from advrec.data.load import build_dataset, read_interactions
 from advrec.data.readers.text import shown
 from advrec.errors import DataError, UsageError
 
-Target = Literal["lightgcn", "csv", "recbole"]
 ENDINGS: dict[str, str] = {"lightgcn": ".txt", "csv": ".csv", "recbole": ".inter"}
 HEADERS: dict[str, dict[str, str]] = {
     "csv": {"user": "user", "item": "item", "rating": "rating", "timestamp": "timestamp"},

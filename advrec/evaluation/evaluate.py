@@ -11,11 +11,12 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from advrec.choices import Part
 from advrec.errors import DataError, UsageError
 from advrec.evaluation import metrics as m
 from advrec.evaluation.sampled import sampled_ranks
@@ -25,7 +26,6 @@ from advrec.system import files
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset, Pairs
 
-Part = Literal["test", "valid"]
 OnBlock = Callable[[int, int], None]
 FULL_RANKING = "full ranking"
 

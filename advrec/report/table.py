@@ -11,8 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from advrec.choices import Noise
 from advrec.errors import UsageError
 from advrec.system import files
 
@@ -123,7 +124,7 @@ class Curve:
 
     model: str  # "MF": one panel each
     training: str  # "pretrained", "adversarially trained": one colour each
-    noise: Literal["random", "adversarial"]
+    noise: Noise
     clean: float  # the metric without noise
     eps: tuple[float, ...]  # L2 norm of a row's perturbation, ascending
     values: tuple[float, ...]  # the metric at each eps

@@ -10,13 +10,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from advrec.choices import NOISES, Part
 from advrec.errors import UsageError
-from advrec.evaluation.evaluate import Evaluation, Part, evaluate
+from advrec.evaluation.evaluate import Evaluation, evaluate
 from advrec.evaluation.metrics import DEFAULT_KS, DEFAULT_METRICS
 from advrec.models.base import Noise, Recommender
 from advrec.ops.positives import Positives
@@ -25,8 +26,6 @@ from advrec.robustness.objective import gradient
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
-
-KINDS: Final = ("adversarial", "random")
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Plan:
     seed: int = 0  # of the negatives, the directions and the starts
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UsageError(f"There is no noise {self.kind!r}; there are {', '.join(KINDS)}.")
+        if self.kind not in NOISES:
+            raise UsageError(f"unknown noise {self.kind!r}: choose {' or '.join(NOISES)}")
         for name, value in (("steps", self.steps), ("restarts", self.restarts)):
             if value < 1:
                 raise UsageError(f"{name} is {value}; wanted at least 1.")

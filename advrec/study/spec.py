@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from advrec.choices import Control, Noise
 from advrec.config.train import read_toml
 from advrec.data import DataConfig
 from advrec.data.item_text import FROM_TEXT
@@ -22,7 +23,6 @@ from advrec.validation import parse
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Eps = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Section = dict[str, Any]
-Control = Literal["continued", "restarted"]
 
 PRETRAINED = "pretrained"
 CONTROLS: tuple[Control, ...] = ("continued", "restarted")
@@ -38,7 +38,7 @@ class AttackSpec(_Part):
     """`[attack]`: the noise that every trained model is measured under."""
 
     eps: list[Eps] = Field([0.5, 1.0, 2.0], min_length=1)
-    noise: list[Literal["random", "adversarial"]] = Field(["random", "adversarial"], min_length=1)
+    noise: list[Noise] = Field(["random", "adversarial"], min_length=1)
     sites: list[str] = Field([], description="empty: the model's first")
     norm: str | None = None
     steps: Annotated[int, Field(ge=1)] = 1

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from advrec.choices import NOISES, NORMS
 from advrec_cli import inputs
-from advrec_cli.commands.robustness import KINDS, document, draw, present
+from advrec_cli.commands.robustness import document, draw, present
 from advrec_cli.console import note
 from advrec_cli.help import examples
 from advrec_cli.options import (
@@ -26,7 +27,7 @@ from advrec_cli.options import (
     split_list,
     takes,
 )
-from advrec_cli.settings import NORMS, OUTPUT, RUN_DATA, named, reworded
+from advrec_cli.settings import OUTPUT, RUN_DATA, named, reworded
 
 if TYPE_CHECKING:
     from advrec.models import Recommender
@@ -252,7 +253,7 @@ def attack(
 
 def _kinds(given: Sequence[str]) -> list[str]:
     """The kinds of noise of `--noise`, in the order random, adversarial."""
-    known = (*KINDS, "both")
+    known = (*NOISES, "both")
     wanted = split_list(given)
     for kind in wanted:
         if kind not in known:
@@ -260,7 +261,7 @@ def _kinds(given: Sequence[str]) -> list[str]:
                 f"{kind!r} is not one of {', '.join(known)}{closest(kind, known)}",
                 param_hint="--noise",
             )
-    return [kind for kind in KINDS if kind in wanted or "both" in wanted]
+    return [kind for kind in NOISES if kind in wanted or "both" in wanted]
 
 
 def _sites(model: Recommender, given: Sequence[str]) -> list[str | None]:

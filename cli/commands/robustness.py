@@ -8,14 +8,13 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advrec.choices import NOISES
 from advrec_cli.console import emit_json, plain, show, show_report
 
 if TYPE_CHECKING:
     from advrec.report.table import Table
     from advrec.robustness.attack import AttackResult
     from advrec.runs.run import Run
-
-KINDS = ("random", "adversarial")
 
 
 def present(
@@ -114,7 +113,7 @@ def draw(found: Sequence[tuple[Run, list[AttackResult]]], path: Path) -> None:
     curves = []
     for run, results in found:
         sites = dict.fromkeys(result.plan.site for result in results)
-        for site, kind in product(sites, KINDS):
+        for site, kind in product(sites, NOISES):
             name = f"{run.name}, {site}" if len(sites) > 1 else run.name
             chosen = [r for r in results if (r.plan.site, r.plan.kind) == (site, kind)]
             if chosen:

@@ -1,0 +1,40 @@
+"""The words that an option can have, each list once: for types, checks, help and error messages.
+
+Plain strings, so that the command line can list them without importing numpy or torch. Dispatch
+tables elsewhere (`training.tiers`, `robustness.perturb`, `data.load`) must cover these lists; tests
+compare them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Phase = Literal["pretrain", "adversarial"]
+Optimizer = Literal["adagrad", "sgd", "adam", "sparse_adam"]
+Sampling = Literal["pairs", "users"]
+Reduction = Literal["sum", "mean"]
+Norm = Literal["row", "sample", "joint", "tensor"]
+Noise = Literal["random", "adversarial"]
+Kernels = Literal["auto", "native", "reference"]
+Precision = Literal["float32", "float64", "bf16"]
+Part = Literal["test", "valid"]
+Format = Literal["auto", "lightgcn", "movielens", "recbole", "csv", "parquet"]
+Split = Literal["auto", "given", "random", "loo-time", "loo-random", "global-time"]
+Validation = Literal["auto", "none"]
+Target = Literal["lightgcn", "csv", "recbole"]
+Control = Literal["continued", "restarted"]
+
+PHASES: tuple[str, ...] = get_args(Phase)
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+SAMPLINGS: tuple[str, ...] = get_args(Sampling)
+REDUCTIONS: tuple[str, ...] = get_args(Reduction)
+NORMS: tuple[str, ...] = get_args(Norm)
+NOISES: tuple[str, ...] = get_args(Noise)
+KERNELS: tuple[str, ...] = get_args(Kernels)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+PARTS: tuple[str, ...] = get_args(Part)
+FORMATS: tuple[str, ...] = get_args(Format)
+SPLITS: tuple[str, ...] = get_args(Split)
+VALIDATIONS: tuple[str, ...] = get_args(Validation)
+TARGETS: tuple[str, ...] = get_args(Target)
+CONTROLS: tuple[str, ...] = get_args(Control)
