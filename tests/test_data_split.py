@@ -197,8 +197,8 @@ def test_a_pair_in_two_parts_stays_in_the_first_and_is_counted():
     data = split(rows, "given")
     assert "1 pair stands in both train and test: dropped from test" in data.notes
     assert "1 pair stands in both valid and test: dropped from test" in data.notes
-    assert data.train.contains(0, 1)
-    assert data.valid.contains(1, 1)
+    assert 1 in data.train.of(0)
+    assert 1 in data.valid.of(1)
     assert len(data.test) == 1
 
 
