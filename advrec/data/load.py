@@ -20,6 +20,7 @@ from advrec.data.readers import delimited, lightgcn, movielens, parquet, recbole
 from advrec.data.sources import embedded
 from advrec.data.sources.catalog import CATALOG, data_home
 from advrec.data.split import SplitOptions, assign_parts, choose_rule
+from advrec.data.unseen import unseen_notes
 from advrec.data.wording import counted
 from advrec.errors import ConfigError, DataError
 
@@ -129,12 +130,19 @@ def divide(rows: Interactions, config: DataConfig) -> Dataset:
         user_ids=pairs.user_ids,
         item_ids=pairs.item_ids,
         item_names=None if names is None else [names.get(item, item) for item in pairs.item_ids],
+        split=rule,
         notes=(*rows.notes, *pairs.notes, *split_notes),
     )
 
 
 def _described(dataset: Dataset, config: DataConfig) -> Dataset:
-    """With the names and features that the options ask for."""
+    """Checked for what training cannot know, with the names and features that the options ask for.
+
+    Raises DataError for a held-out part that training knows nothing of, and for files of names or
+    features that cannot be used.
+    """
+    unseen = unseen_notes(dataset, items_have_features=config.features is not None)
+    dataset = replace(dataset, notes=(*dataset.notes, *unseen))
     if config.item_names is None and config.features is None:
         return dataset
     item_ids, notes = dataset.item_ids, list(dataset.notes)
