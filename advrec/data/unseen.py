@@ -8,11 +8,10 @@ figure would then look plausible and mean nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from advrec.data.dataset import Dataset
 from advrec.data.readers.text import shown
@@ -30,12 +29,13 @@ class _Unseen:
     part: str  # "validation" or "test"
     noun: str  # "user" or "item"
     held_out: int  # different ones in the part
-    unseen: list[str]  # ids of those without a training pair
-    trained: list[str]  # ids of those with one
+    unseen: int  # of these, without a training pair
+    unseen_ids: list[str]  # COMPARED of them at most
+    trained_ids: list[str]
 
     @property
     def share(self) -> float:
-        return len(self.unseen) / max(self.held_out, 1)
+        return self.unseen / max(self.held_out, 1)
 
 
 def unseen_notes(dataset: Dataset, *, items_have_features: bool) -> tuple[str, ...]:
@@ -59,35 +59,25 @@ def unseen_notes(dataset: Dataset, *, items_have_features: bool) -> tuple[str, .
     return tuple(notes)
 
 
-def _look(dataset: Dataset) -> list[_Unseen]:
+def _look(dataset: Dataset) -> Iterator[_Unseen]:
     train = dataset.train
-    degrees = {"user": train.user_degrees(), "item": train.item_degrees()}
-    ids = {"user": dataset.user_ids, "item": dataset.item_ids}
-    looks = []
     for part, pairs in (("validation", dataset.valid), ("test", dataset.test)):
-        held_out = {"user": np.flatnonzero(pairs.user_degrees()), "item": np.unique(pairs.items)}
-        for noun, codes in held_out.items():
-            unseen = codes[degrees[noun][codes] == 0]
-            trained = np.flatnonzero(degrees[noun])
-            looks.append(
-                _Unseen(
-                    part,
-                    noun,
-                    len(codes),
-                    _named(unseen, ids[noun]),
-                    _named(trained, ids[noun]) if len(unseen) else [],
-                )
+        for noun, held, degrees, ids in (
+            ("user", pairs.user_degrees(), train.user_degrees(), dataset.user_ids),
+            ("item", pairs.item_degrees(), train.item_degrees(), dataset.item_ids),
+        ):
+            held_out = np.flatnonzero(held)
+            unseen = held_out[degrees[held_out] == 0]
+            trained = np.flatnonzero(degrees)
+            first = (
+                [ids[code] for code in codes[:COMPARED].tolist()] for codes in (unseen, trained)
             )
-    return looks
-
-
-def _named(codes: NDArray[np.integer], ids: Sequence[str]) -> list[str]:
-    return [ids[code] for code in codes.tolist()]
+            yield _Unseen(part, noun, len(held_out), len(unseen), *first)
 
 
 def _sentence(found: _Unseen) -> str:
     have = "has" if found.held_out == 1 else "have"
-    sentence = f"{len(found.unseen):,} of {counted(found.held_out, f'{found.part} {found.noun}')}"
+    sentence = f"{found.unseen:,} of {counted(found.held_out, f'{found.part} {found.noun}')}"
     if found.share <= WARN_ABOVE:
         return f"{sentence} {have} no training pair"
     sentence = f"warning: {sentence} ({found.share:.0%}) {have} no training pair"
@@ -96,12 +86,12 @@ def _sentence(found: _Unseen) -> str:
         return (
             f"{sentence}; {shown(pair[0])} may be {shown(pair[1])} of training, spelled otherwise"
         )
-    return f"{sentence}, such as {shown(found.unseen[0])}: nothing is learned about them"
+    return f"{sentence}, such as {shown(found.unseen_ids[0])}: nothing is learned about them"
 
 
 def _refusal(found: _Unseen, dataset: Dataset) -> DataError:
     pair = _two_spellings(found)
-    held_out, trained = pair or (found.unseen[0], found.trained[0])
+    held_out, trained = pair or (found.unseen_ids[0], found.trained_ids[0])
     if pair is not None:
         hint = f"write the {found.noun} ids of both parts alike"
     elif dataset.split == "given":
@@ -121,8 +111,8 @@ def _refusal(found: _Unseen, dataset: Dataset) -> DataError:
 
 def _two_spellings(found: _Unseen) -> tuple[str, str] | None:
     """An unseen id, and a trained one that differs from it in spelling only, if there are such."""
-    by_core = {_core(text): text for text in found.trained[:COMPARED]}
-    for text in found.unseen[:COMPARED]:
+    by_core = {_core(text): text for text in found.trained_ids}
+    for text in found.unseen_ids:
         if (other := by_core.get(_core(text))) is not None:
             return text, other
     return None
