@@ -258,7 +258,7 @@ def _check_finite(values: Tensor, what: str) -> float:
         )
         raise TrainingError(
             f"The model cannot rank: {bad} of {len(values)} {what} rows hold NaN or infinity.",
-            hint="training diverged; train again with a smaller lr, adv_weight or eps",
+            hint="training diverged; train again with a smaller lr, init_std, reg, adv_weight or eps",
         )
     return largest
 
@@ -269,5 +269,5 @@ def _check_range(width: int, user: float, item: float, dtype: torch.dtype) -> No
     if largest > torch.finfo(dtype).max:
         raise TrainingError(
             f"The model cannot rank: scores may reach {largest:.1e}, too much for {dtype}.",
-            hint="training diverged; train again with a smaller lr, adv_weight or eps",
+            hint="training diverged; train again with a smaller lr, init_std, reg, adv_weight or eps",
         )
