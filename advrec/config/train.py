@@ -40,6 +40,7 @@ tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else 
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
+BatchSize = Annotated[int, Field(ge=1, lt=2**29)]  # the compiled core counts so far
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rates = Annotated[
@@ -64,7 +65,7 @@ class TrainConfig(BaseModel):
     layers: Whole | None = Field(None, description="propagation layers (graph models)")
     init_std: Positive | None = Field(None, description="standard deviation of the initial weights")
     epochs: Count | None = Field(None, description="passes over the training pairs, at most")
-    batch_size: Count | None = Field(None, description="triplets (or users) in a step")
+    batch_size: BatchSize | None = Field(None, description="triplets (or users) in a step")
     lr: Rates | None = Field(None, description="learning rate, of all or of each table")
     optimizer: Optimizer | None = Field(None, description="rule that turns gradients into steps")
     reg: NotNegative | None = Field(None, description="γ, weight of the squared norms")
@@ -155,7 +156,7 @@ class ResolvedConfig(TrainConfig):
     dim: Count = 64
     layers: Whole = 0
     epochs: Count = 1000
-    batch_size: Count = 512
+    batch_size: BatchSize = 512
     lr: Rates = 0.05
     optimizer: Optimizer = "adagrad"
     reg: NotNegative = 0.0

@@ -18,7 +18,7 @@ LEAST = {"init_std": 0.1, "reg": 0.01, "eps": 0.5, "adv_weight": 1.0}
 
 def advice(config: ResolvedConfig) -> str:
     """A hint: the extreme options, the worst first; without one, the step sizes."""
-    usual = resolve(TrainConfig(model=config.model), model_class(config.model))
+    usual = resolve(TrainConfig.model_validate({"model": config.model}), model_class(config.model))
     ratios: dict[str, float] = {}
     for name, value in _values(config):
         own = max((number for key, number in _values(usual) if key == name), default=0.0)
