@@ -57,7 +57,7 @@ def _elsewhere(tmp_path, monkeypatch):
         ("eval --config nope.toml", 2, "nope.toml", ""),
         ("compare nope other", 3, "no run nope: neither a path", "advrec runs"),
         ("recommend", 2, "no user to recommend to", "--user ID"),
-        ("recommend --user a", 3, "There is no finished run", "advrec pretrain"),
+        ("recommend --user a", 3, "no finished run", "advrec pretrain"),
         ("export nope", 3, "no run nope: neither a path", "advrec runs"),
         ("runs nope", 3, "no run nope: neither a path", "advrec runs"),
         ("data inspect nope", 3, "nope: no such file", "advrec data list"),
