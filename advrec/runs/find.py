@@ -89,8 +89,7 @@ def named_path(root: str | Path, name: str) -> Path:
     """`root`/`name`; UsageError for a name that would lead elsewhere or be hidden."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9.+_-]*", name):
         raise UsageError(
-            f"run name {name!r} must have only letters, digits and . + _ -, with a letter, a digit or"
-            " _ in front",
+            f"run name {name!r} must have only letters, digits and . + _ -, and none of . + - in front",
             hint="--runs-dir DIR chooses the folder that runs are made in",
         )
     return Path(root) / name
