@@ -34,7 +34,7 @@ def _elsewhere(tmp_path, monkeypatch):
         ("pretrain --lr users=x", 2, "'x' is not a number", "pretrain --help"),
         ("pretrain --layers 2", 3, "the model 'mf' has no layers", "leave it out"),
         ("pretrain --device gpu", 3, "'device'", ""),
-        ("pretrain --name ../up", 2, "run name '../up' must have", ""),
+        ("pretrain --name ../up", 2, "run name '../up' must be", ""),
         ("pretrain --option x", 2, "'x' is not NAME=VALUE", ""),
         ("pretrain --data nope.csv", 3, "nope.csv: no such file", "advrec data list"),
         ("pretrain --data debain", 3, "debain", "did you mean debian?"),

@@ -1,4 +1,4 @@
-"""`make drill` runs every loop that is there, repeats with a seed, and fails if one of them fails."""
+"""`make drill` runs every loop that is there, names the seed, and fails if one of them fails."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def named_path(root: str | Path, name: str) -> Path:
     """`root`/`name`; UsageError for a name that would lead elsewhere or be hidden."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9.+_-]*", name):
         raise UsageError(
-            f"run name {name!r} must have only letters, digits and . + _ -, and none of . + - in front",
+            f"run name {name!r} must be of letters, digits and . + _ -, and not start with . + -",
             hint="--runs-dir DIR chooses the folder that runs are made in",
         )
     return Path(root) / name

@@ -32,8 +32,8 @@ def recommend(
             "--user",
             "-u",
             metavar="ID",
-            help="The user's id as it stands in the data. May be repeated, or be several separated by"
-            " commas; an id that itself holds a comma is taken as it is.",
+            help="The user's id as it stands in the data. May be repeated, or be several with"
+            " commas between; an id that itself holds a comma is taken as it is.",
             show_default=False,
         ),
     ] = None,
