@@ -13,7 +13,7 @@ from advrec_cli.console import count, note
 from advrec_cli.options import Given
 
 if TYPE_CHECKING:
-    from advrec.config.train import ConfigFile
+    from advrec.config.file import ConfigFile
     from advrec.data import DataConfig, Dataset
     from advrec.models import Recommender
     from advrec.runs.run import Run
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 def config_file(path: Path | None) -> ConfigFile:
     """The sections of `--config FILE`, empty without one."""
-    from advrec.config.train import ConfigFile
+    from advrec.config.file import ConfigFile
 
     return ConfigFile() if path is None else ConfigFile.read(path)
 
 
 def model_options(texts: Sequence[str]) -> dict[str, Any]:
     """`["alpha=0.5", "name=x"]` → values of TOML types; what is no TOML value is text."""
-    from advrec.config.train import tomllib
+    from advrec.config.file import tomllib
 
     made: dict[str, Any] = {}
     for text in texts:
@@ -49,7 +49,8 @@ def train_options(
 
     `resolve_for`: the model where none is named; with it the options must fit the model, too.
     """
-    from advrec.config.train import TrainConfig, resolve
+    from advrec.config.resolve import resolve
+    from advrec.config.train import TrainConfig
     from advrec.models import model_class
     from advrec.validation import parse
 

@@ -15,7 +15,8 @@ import torch
 from support.training_data import tiny_dataset
 
 import advrec
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.errors import RunError, UsageError
 from advrec.models import MODELS
 from advrec.runs import commits, find

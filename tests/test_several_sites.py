@@ -8,7 +8,9 @@ from support.small_models import EVERYONE, TRIPLETS, small
 from support.training_data import FAST, bits, tiny_dataset
 
 import advrec
-from advrec.config.train import ConfigFile, ResolvedConfig, TrainConfig, resolve
+from advrec.config.file import ConfigFile
+from advrec.config.resolve import resolve
+from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError, UsageError
 from advrec.models import MODELS
 from advrec.robustness.objective import adversarial_step_loss, gradient, gradients, perturbation
@@ -131,7 +133,7 @@ def test_a_site_can_have_an_eps_and_a_weight_of_its_own_however_it_is_written():
     )
     found = of(**file.train)
     assert (found.site, found.eps, found.site_eps) == ("user+encoder+decoder", 1.0, {"user": 4.0})
-    assert ResolvedConfig.from_toml(found.to_toml()) == found
+    assert parse(ResolvedConfig, found.given(), "c.toml") == found
 
 
 @pytest.mark.parametrize(

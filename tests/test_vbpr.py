@@ -12,7 +12,8 @@ from support.training_data import FAST, bits, tiny_dataset
 
 import advrec
 from advrec import native, ops
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.data import DataConfig
 from advrec.errors import ConfigError, DataError, RunError, UsageError
 from advrec.models import MODELS, ModelSpec, create

@@ -8,15 +8,9 @@ one is what is printed, saved in the run folder and trained.
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import tomli_w
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -29,14 +23,6 @@ from pydantic import (
 
 from advrec.choices import Kernels, Norm, Optimizer, Phase, Precision, Reduction, Sampling
 from advrec.errors import ConfigError
-from advrec.evaluation.metrics import metric_specs
-from advrec.validation import did_you_mean, parse
-
-if TYPE_CHECKING:
-    from advrec.models.base import Recommender
-
-# Python 3.10 has the same parser as a package.
-tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -136,15 +122,6 @@ class TrainConfig(BaseModel):
         values = self.model_dump(exclude_none=True)
         return {name: value for name, value in values.items() if value != {}}
 
-    def to_toml(self) -> str:
-        """A `[train]` section; options that are left open are not in it."""
-        return tomli_w.dumps({"train": self.given()})
-
-    @classmethod
-    def from_toml(cls, text: str, where: str = "the configuration") -> TrainConfig:
-        """The `[train]` section of `text`; ConfigError says what in it is wrong."""
-        return parse(cls, ConfigFile.parse(text, where).train, f"[train] of {where}")
-
 
 class ResolvedConfig(TrainConfig):
     """A TrainConfig with nothing left open. The values here hold for models that set no other.
@@ -185,140 +162,3 @@ def written(value: object) -> str:
     if isinstance(value, dict):
         return ",".join(f"{name}={written(entry)}" for name, entry in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def resolve(config: TrainConfig, model: type[Recommender]) -> ResolvedConfig:
-    """Fill in every open option: what was given, the model's own defaults, the general ones.
-
-    Raises ConfigError for options that the model or the phase cannot use (layers for a model
-    without any, a perturbation in pretraining), UsageError for a site or norm it does not have.
-    """
-    given = config.given()
-    if config.phase == "pretrain":
-        for name in ("eps", "adv_weight", "site_eps", "site_adv_weight"):
-            if given.get(name):
-                raise ConfigError(
-                    f"Option {name!r} is {given[name]}, but pretraining perturbs nothing.",
-                    hint="advrec pretrain first, then advrec adv-train --eps 0.5",
-                )
-        given |= {"eps": 0.0, "adv_weight": 0.0, "site_eps": {}, "site_adv_weight": {}}
-    if given.get("layers") and "layers" not in model.defaults:
-        raise ConfigError(
-            f"Option 'layers' is {given['layers']}, but the model {model.name!r} has no layers.",
-            hint="leave it out",
-        )
-    sites = model.sites_of(given.get("site", model.defaults.get("site")))
-    norm = given.get("norm")
-    if norm is None:
-        norm = str(model.defaults.get("norm", sites[0].norms[0]))
-        norm = norm if norm in sites[0].norms else sites[0].norms[0]
-    for site in sites:
-        model.check_site(site.name, norm)
-    names = [site.name for site in sites]
-    for name in ("site_eps", "site_adv_weight"):
-        given[name] = _of_sites(model, names, name, given.get(name, {}))
-    if config.metric is not None:
-        metric_specs((config.metric,), (20,))  # UsageError for a figure that does not exist
-    values = {**model.defaults, **given, "site": "+".join(names), "norm": norm, "model": model.name}
-    values["options"] = _model_options(model, config.options)
-    if isinstance(config.lr, dict):
-        values["lr"] = _rates(model, config.lr)
-    return parse(ResolvedConfig, values, f"the options of {model.name!r}")
-
-
-def _rates(model: type[Recommender], given: Mapping[str, float]) -> dict[str, float]:
-    """A learning rate for each table of a model: what was given over the model's own."""
-    own = model.defaults.get("lr")
-    if not isinstance(own, Mapping):
-        raise ConfigError(
-            f"Option 'lr' names {', '.join(given)}, but the model {model.name!r} has one rate"
-            " for all.",
-            hint="give a single number",
-        )
-    for name in given:
-        if name not in own:
-            raise ConfigError(
-                f"Option 'lr' names {name!r}; the model {model.name!r} has {', '.join(own)}.",
-                hint=did_you_mean(name, own),
-            )
-    return {**own, **given}
-
-
-def _of_sites(
-    model: type[Recommender], names: list[str], option: str, given: Mapping[str, float]
-) -> dict[str, float]:
-    """What single sites have of their own, by their own names; ConfigError for another site."""
-    found = {model.site(name).name: value for name, value in given.items()}
-    for name in found:
-        if name not in names:
-            raise ConfigError(
-                f"Option {option!r} names the site {name!r}, but what is perturbed is "
-                f"{', '.join(names)}.",
-                hint=f"--site {'+'.join([*names, name])}",
-            )
-    return found
-
-
-def _model_options(
-    model: type[Recommender], given: Mapping[str, OptionValue]
-) -> dict[str, OptionValue]:
-    """The options that only this model has, those left open filled in from `model.options`."""
-    known: Mapping[str, OptionValue] = getattr(model, "options", {})
-    for name in given:
-        if name not in known:
-            raise ConfigError(
-                f"The model {model.name!r} has no option {name!r}.",
-                hint=did_you_mean(name, known) or f"it has {', '.join(known) or 'none of its own'}",
-            )
-    return {**known, **given}
-
-
-@dataclass(frozen=True)
-class ConfigFile:
-    """A `--config FILE.toml`: the sections `[data]` and `[train]`, not yet checked field by field.
-
-    A run's own `config.toml` can be given too: its `[run]` and `[versions]` are passed over.
-    """
-
-    data: dict[str, Any] = field(default_factory=dict)
-    train: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str, where: str) -> ConfigFile:
-        """From the text of the file; ConfigError for what is not TOML or not such a file."""
-        document = read_toml(text, where)
-        known = ("data", "train")
-        for name, section in document.items():
-            if name not in (*known, "run", "versions"):
-                raise ConfigError(
-                    f"{where} has {name!r} at the top; wanted the sections [data] and [train].",
-                    hint=did_you_mean(name, known) or "options stand below [data] or [train]",
-                )
-            if not isinstance(section, dict):
-                raise ConfigError(f"{where} has {name!r} as a value; wanted a section [{name}].")
-        return cls(document.get("data", {}), document.get("train", {}))
-
-    @classmethod
-    def read(cls, path: str | Path) -> ConfigFile:
-        """From a file; ConfigError also when it cannot be read."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not UTF-8 text.") from error
-        return cls.parse(text, str(path))
-
-    def under(self, flags: Mapping[str, Any]) -> dict[str, Any]:
-        """The `[train]` options with the flags that are not None laid over them."""
-        options = {**self.train.get("options", {}), **(flags.get("options") or {})}
-        merged = {**self.train, **{k: v for k, v in flags.items() if v is not None}}
-        return {**merged, "options": options} if options else merged
-
-
-def read_toml(text: str, where: str) -> dict[str, Any]:
-    """A TOML document; ConfigError with line and column when it is not one."""
-    try:
-        return dict(tomllib.loads(text))
-    except ValueError as error:
-        raise ConfigError(f"{where} is not valid TOML: {error}.") from error

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from advrec.config.train import ResolvedConfig, read_toml
+from advrec.config.file import read_toml
+from advrec.config.train import ResolvedConfig
 from advrec.errors import ConfigError, RunError
 from advrec.runs import tensors
 from advrec.runs.commits import COMMIT, CommitFolder, damaged, sha256

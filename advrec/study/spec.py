@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from advrec.choices import Control, Noise
-from advrec.config.train import read_toml
+from advrec.config.file import read_toml
 from advrec.data import DataConfig
 from advrec.data.item_text import FROM_TEXT
 from advrec.data.sources.catalog import CATALOG, data_home

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from advrec import native
-from advrec.config.train import ResolvedConfig, TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError, RunError, UsageError
 from advrec.models import Recommender, model_class
 from advrec.native import gpu
