@@ -32,8 +32,13 @@ def _elsewhere(tmp_path, monkeypatch):
         ("pretrain --epochs ten", 2, "--epochs", "pretrain --help"),
         ("pretrain --lr nan", 2, "--lr", "pretrain --help"),
         ("pretrain --lr users=x", 2, "'x' is not a number", "pretrain --help"),
-        ("pretrain --layers 2", 3, "the model 'mf' has no layers", "leave it out"),
-        ("pretrain --device gpu", 3, "'device'", ""),
+        ("pretrain --layers 2", 3, "model 'mf' has no layers", "leave it out"),
+        (
+            "pretrain --device gpu",
+            3,
+            "device in the options must be auto, cpu, cuda or cuda:N, got 'gpu'",
+            "",
+        ),
         ("pretrain --name ../up", 2, "The run name is '../up'", ""),
         ("pretrain --option x", 2, "'x' is not NAME=VALUE", ""),
         ("pretrain --data nope.csv", 3, "nope.csv: no such file", "advrec data list"),
@@ -89,7 +94,7 @@ def test_a_configuration_file_names_its_own_mistakes():
 
 def test_options_are_checked_before_the_data_is_read():
     outcome = advrec("pretrain", "--data", "nope.csv", "--lr", 0)
-    assert "'lr'" in outcome.err
+    assert "lr in the options must be more than 0" in outcome.err
     assert "nope.csv" not in outcome.err
 
 

@@ -139,10 +139,18 @@ def test_a_site_can_have_an_eps_and_a_weight_of_its_own_however_it_is_written():
 @pytest.mark.parametrize(
     ("options", "kind", "said"),
     [
-        ({"eps": {"user": 1}}, ConfigError, "'site_eps' names the site 'user', but what is"),
+        (
+            {"eps": {"user": 1}},
+            ConfigError,
+            "site_eps names site 'user', but the perturbed sites are",
+        ),
         ({"eps": {"usr": 1}}, UsageError, "no site 'usr'"),
-        ({"adv_weight": {"decoder": -1}}, ConfigError, "'site_adv_weight'"),
-        ({"adv_weight": {"decoder": "much"}}, ConfigError, "wanted a number"),
+        (
+            {"adv_weight": {"decoder": -1}},
+            ConfigError,
+            "site_adv_weight in x must be at least 0, got -1",
+        ),
+        ({"adv_weight": {"decoder": "much"}}, ConfigError, "must be a number"),
         ({"site": "encoder+decoder", "norm": "joint"}, UsageError, "no norm 'joint'"),
     ],
 )
@@ -152,7 +160,7 @@ def test_what_does_not_fit_the_sites_is_refused(options, kind, said):
 
 
 def test_pretraining_has_no_sites_to_weigh():
-    with pytest.raises(ConfigError, match=r"'site_eps' is.*pretraining perturbs nothing"):
+    with pytest.raises(ConfigError, match=r"site_eps is.*pretraining has no perturbation"):
         resolve(TrainConfig(model="cdae", eps={"decoder": 1.0}), CDAE)
 
 

@@ -20,7 +20,7 @@ tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else 
 class ConfigFile:
     """A `--config FILE.toml`: the sections `[data]` and `[train]`, not yet checked field by field.
 
-    A run's own `config.toml` can be given too: its `[run]` and `[versions]` are passed over.
+    A run's own `config.toml` can be given too: its `[run]` and `[versions]` are ignored.
     """
 
     data: dict[str, Any] = field(default_factory=dict)
@@ -34,22 +34,22 @@ class ConfigFile:
         for name, section in document.items():
             if name not in (*known, "run", "versions"):
                 raise ConfigError(
-                    f"{where} has {name!r} at the top; wanted the sections [data] and [train].",
-                    hint=did_you_mean(name, known) or "options stand below [data] or [train]",
+                    f"{where} has {name!r} at the top level, expected sections [data] and [train]",
+                    hint=did_you_mean(name, known) or "put options below [data] or [train]",
                 )
             if not isinstance(section, dict):
-                raise ConfigError(f"{where} has {name!r} as a value; wanted a section [{name}].")
+                raise ConfigError(f"{where} has {name!r} as a value, expected a section [{name}]")
         return cls(document.get("data", {}), document.get("train", {}))
 
     @classmethod
     def read(cls, path: str | Path) -> ConfigFile:
-        """From a file; ConfigError also when it cannot be read."""
+        """From a file; ConfigError also if it cannot be read."""
         try:
             text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not UTF-8 text.") from error
+            raise ConfigError(f"{path} is not UTF-8 text") from error
         return cls.parse(text, str(path))
 
     def under(self, flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,4 +64,4 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
     try:
         return dict(tomllib.loads(text))
     except ValueError as error:
-        raise ConfigError(f"{where} is not valid TOML: {error}.") from error
+        raise ConfigError(f"{where} is not valid TOML: {error}") from error

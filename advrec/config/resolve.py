@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advrec.config.train import OptionValue, ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError
@@ -13,25 +13,35 @@ from advrec.validation import did_you_mean, parse
 if TYPE_CHECKING:
     from advrec.models.base import Recommender
 
+ADVERSARIAL = ("eps", "adv_weight", "site_eps", "site_adv_weight")
+"""Options that pretraining does not have."""
 
-def resolve(config: TrainConfig, model: type[Recommender]) -> ResolvedConfig:
-    """Fill in every open option: what was given, the model's own defaults, the general ones.
+
+def resolve(
+    config: TrainConfig,
+    model: type[Recommender],
+    inherited: Mapping[str, Any] | None = None,
+) -> ResolvedConfig:
+    """Fill in every open option: as given, else inherited, else the model's own, else the general.
+
+    `inherited`: options of the run that a training starts from.
 
     Raises ConfigError for options that the model or the phase cannot use (layers for a model
-    without any, a perturbation in pretraining), UsageError for a site or norm it does not have.
+    without any, a perturbation in pretraining), UsageError for a site, norm or metric that does
+    not exist.
     """
-    given = config.given()
+    given = _over(inherited or {}, config.explicit())
     if config.phase == "pretrain":
-        for name in ("eps", "adv_weight", "site_eps", "site_adv_weight"):
+        for name in ADVERSARIAL:
             if given.get(name):
                 raise ConfigError(
-                    f"Option {name!r} is {given[name]}, but pretraining perturbs nothing.",
+                    f"{name} is {given[name]}, but pretraining has no perturbation",
                     hint="advrec pretrain first, then advrec adv-train --eps 0.5",
                 )
         given |= {"eps": 0.0, "adv_weight": 0.0, "site_eps": {}, "site_adv_weight": {}}
     if given.get("layers") and "layers" not in model.defaults:
         raise ConfigError(
-            f"Option 'layers' is {given['layers']}, but the model {model.name!r} has no layers.",
+            f"layers is {given['layers']}, but model {model.name!r} has no layers",
             hint="leave it out",
         )
     sites = model.sites_of(given.get("site", model.defaults.get("site")))
@@ -43,14 +53,30 @@ def resolve(config: TrainConfig, model: type[Recommender]) -> ResolvedConfig:
         model.check_site(site.name, norm)
     names = [site.name for site in sites]
     for name in ("site_eps", "site_adv_weight"):
-        given[name] = _of_sites(model, names, name, given.get(name, {}))
-    if config.metric is not None:
-        metric_specs((config.metric,), (20,))  # UsageError for a figure that does not exist
-    values = {**model.defaults, **given, "site": "+".join(names), "norm": norm, "model": model.name}
-    values["options"] = _model_options(model, config.options)
-    if isinstance(config.lr, dict):
-        values["lr"] = _rates(model, config.lr)
-    return parse(ResolvedConfig, values, f"the options of {model.name!r}")
+        given[name] = _by_site(model, names, name, given.get(name, {}))
+    if "metric" in given:
+        metric_specs((given["metric"],), (20,))  # UsageError for a metric that does not exist
+    if isinstance(given.get("lr"), Mapping):
+        given["lr"] = _rates(model, given["lr"])
+    given["options"] = _model_options(model, given.get("options", {}))
+    values = {
+        **model.defaults,
+        **given,
+        "phase": config.phase,
+        "model": model.name,
+        "site": "+".join(names),
+        "norm": norm,
+    }
+    return parse(ResolvedConfig, values, f"the options of model {model.name!r}")
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Options over others. Model options and learning rates by table that are not named stay."""
+    merged = {**below, **above}
+    for name in ("options", "lr"):
+        if isinstance(below.get(name), Mapping) and isinstance(above.get(name), Mapping):
+            merged[name] = {**below[name], **above[name]}
+    return merged
 
 
 def _rates(model: type[Recommender], given: Mapping[str, float]) -> dict[str, float]:
@@ -58,32 +84,30 @@ def _rates(model: type[Recommender], given: Mapping[str, float]) -> dict[str, fl
     own = model.defaults.get("lr")
     if not isinstance(own, Mapping):
         raise ConfigError(
-            f"Option 'lr' names {', '.join(given)}, but the model {model.name!r} has one rate"
-            " for all.",
+            f"lr names {', '.join(given)}, but model {model.name!r} has one rate for all",
             hint="give a single number",
         )
     for name in given:
         if name not in own:
             raise ConfigError(
-                f"Option 'lr' names {name!r}; the model {model.name!r} has {', '.join(own)}.",
+                f"lr names {name!r}, but the rates of model {model.name!r} are {', '.join(own)}",
                 hint=did_you_mean(name, own),
             )
     return {**own, **given}
 
 
-def _of_sites(
+def _by_site(
     model: type[Recommender], names: list[str], option: str, given: Mapping[str, float]
 ) -> dict[str, float]:
-    """What single sites have of their own, by their own names; ConfigError for another site."""
-    found = {model.site(name).name: value for name, value in given.items()}
-    for name in found:
+    """The values of single sites by the sites' own names; ConfigError for one not perturbed."""
+    values = {model.site(name).name: value for name, value in given.items()}
+    for name in values:
         if name not in names:
             raise ConfigError(
-                f"Option {option!r} names the site {name!r}, but what is perturbed is "
-                f"{', '.join(names)}.",
+                f"{option} names site {name!r}, but the perturbed sites are {', '.join(names)}",
                 hint=f"--site {'+'.join([*names, name])}",
             )
-    return found
+    return values
 
 
 def _model_options(
@@ -94,7 +118,7 @@ def _model_options(
     for name in given:
         if name not in known:
             raise ConfigError(
-                f"The model {model.name!r} has no option {name!r}.",
+                f"model {model.name!r} has no option {name!r}",
                 hint=did_you_mean(name, known) or f"it has {', '.join(known) or 'none of its own'}",
             )
     return {**known, **given}

@@ -114,13 +114,20 @@ class TrainConfig(BaseModel):
     @classmethod
     def _metric_has_a_shape(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[A-Za-z]+(@[1-9]\d*)?", value):
-            raise ValueError("a figure such as NDCG@20 or Recall@10")
+            raise ValueError("a metric such as NDCG@20 or Recall@10")
         return value
 
     def given(self) -> dict[str, Any]:
         """The options that are not None, as plain values that TOML can hold."""
-        values = self.model_dump(exclude_none=True)
-        return {name: value for name, value in values.items() if value != {}}
+        return _not_empty(self.model_dump(exclude_none=True))
+
+    def explicit(self) -> dict[str, Any]:
+        """The options that the caller set; those left at their default are not included."""
+        return _not_empty(self.model_dump(exclude_none=True, exclude_unset=True))
+
+
+def _not_empty(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value != {}}
 
 
 class ResolvedConfig(TrainConfig):
@@ -154,7 +161,7 @@ class ResolvedConfig(TrainConfig):
         for table, rate in self.lr.items():
             if parameter == table or parameter.startswith(f"{table}_"):
                 return rate
-        raise ConfigError(f"Option 'lr' has no rate for {parameter!r}: {written(self.lr)}.")
+        raise ConfigError(f"lr has no rate for {parameter!r}, got {written(self.lr)}")
 
 
 def written(value: object) -> str:

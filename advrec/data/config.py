@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from advrec.choices import Format, Split, Validation
-from advrec.errors import ConfigError
+from advrec.validation import parse
 
 
 class DataConfig(BaseModel):
@@ -43,12 +43,9 @@ class DataConfig(BaseModel):
     item_names: str | None = Field(None, description="Table of item ids and their names.")
 
     @classmethod
-    def of(cls, data: str = "debian", **options: object) -> DataConfig:
+    def of(cls, data: str = "debian", /, **options: object) -> DataConfig:
         """Check options that a caller typed. Raises ConfigError naming the option and the value."""
-        try:
-            return cls.model_validate({"data": str(data), **options})
-        except ValidationError as error:
-            raise ConfigError(_sentence(error), hint=_hint(error)) from None
+        return parse(cls, {"data": str(data), **options}, "the data options")
 
     def with_features(self) -> DataConfig:
         """The same for a model that needs item features: by default from an embedded set's text."""
@@ -57,21 +54,3 @@ class DataConfig(BaseModel):
         if self.features is not None or self.data not in EMBEDDED:
             return self
         return self.model_copy(update={"features": "text"})
-
-
-def _sentence(error: ValidationError) -> str:
-    parts = []
-    for problem in error.errors():
-        name = ".".join(str(step) for step in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            parts.append(f"no data option is called {name!r}")
-        else:
-            reason = problem["msg"].replace("Input should be", "wanted")
-            parts.append(f"data option {name}: found {problem['input']!r}, {reason}")
-    return "; ".join(parts)
-
-
-def _hint(error: ValidationError) -> str | None:
-    if any(problem["type"] == "extra_forbidden" for problem in error.errors()):
-        return "the data options are " + ", ".join(DataConfig.model_fields)
-    return None

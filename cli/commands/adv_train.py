@@ -68,7 +68,7 @@ def adv_train(
     given is taken from that run; ε, λ, norm and site have the model's own defaults.
     """
     import advrec
-    from advrec.runs import find
+    from advrec.data import DataConfig
 
     file = inputs.config_file(config)
     if option:
@@ -78,16 +78,13 @@ def adv_train(
             refuse_with_resume(from_=start, name=name, config=config, data=given.data)
             result = advrec.resume(resume, runs=runs_dir, on_event=watcher, **given.train)
         else:
-            out = new_folder(name, runs_dir)
-            options = inputs.train_options(file, given)
-            wanted = {**file.data, **given.data}
-            dataset = data = None
-            if wanted or start == "scratch":
-                model = options.get("model")
-                if model is None and start not in (None, "scratch"):
-                    model = find.find(start, runs_dir).config.model
-                dataset, data = inputs.open_data(wanted, quiet=quiet, model=model)
+            data = {**file.data, **given.data}
             result = advrec.adv_train(
-                dataset, start, data=data, out=out, runs=runs_dir, on_event=watcher, **options
+                DataConfig.of(**data) if data else None,
+                start,
+                config=inputs.train_config(file, given),
+                out=new_folder(name, runs_dir),
+                runs=runs_dir,
+                on_event=watcher,
             )
     conclude(result, json=json, quiet=quiet)

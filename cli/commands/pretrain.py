@@ -44,6 +44,7 @@ def pretrain(
     validation part, and all that is needed to go on after Ctrl-C. The test part is never looked at.
     """
     import advrec
+    from advrec.data import DataConfig
 
     file = inputs.config_file(config)
     if option:
@@ -53,12 +54,11 @@ def pretrain(
             refuse_with_resume(name=name, config=config, data=given.data)
             result = advrec.resume(resume, runs=runs_dir, on_event=watcher, **given.train)
         else:
-            out = new_folder(name, runs_dir)
-            options = inputs.train_options(file, given, resolve_for="mf")
-            dataset, data = inputs.open_data(
-                {**file.data, **given.data}, quiet=quiet, model=options["model"]
-            )
             result = advrec.pretrain(
-                dataset, data=data, out=out, runs=runs_dir, on_event=watcher, **options
+                DataConfig.of(**{**file.data, **given.data}),
+                config=inputs.train_config(file, given),
+                out=new_folder(name, runs_dir),
+                runs=runs_dir,
+                on_event=watcher,
             )
     conclude(result, json=json, quiet=quiet)
