@@ -7,10 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from advrec_cli.console import note
-from advrec_cli.options import Given
+from advrec_cli.options import BadValue, Given
 
 if TYPE_CHECKING:
     from advrec.config.file import ConfigFile
@@ -35,7 +33,7 @@ def model_options(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--option")
+            raise BadValue(f"must be NAME=VALUE, got {text!r}", flag="--option")
         try:
             made[name.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:

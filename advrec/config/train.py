@@ -2,8 +2,11 @@
 
 `TrainConfig` is what flags and files say; a field that is None is left to the model. `resolve`
 returns a `ResolvedConfig`: first what was given, then what the model's paper fixes
-(`Recommender.defaults`), then the defaults written down in `ResolvedConfig` itself. The resolved
-one is what is printed, saved in the run folder and trained.
+(`Recommender.defaults`), then the defaults written in `ResolvedConfig` itself. The resolved
+one is printed, saved in the run folder and trained.
+
+The fields of `TrainConfig` are also the flags of the command line and their help, so this module
+must not import torch or numpy.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from pydantic import (
 
 from advrec.choices import Kernels, Norm, Optimizer, Phase, Precision, Reduction, Sampling
 from advrec.errors import ConfigError
+from advrec.options import ADVERSARY, MODEL, OUTPUT, TRAINING, option
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -32,61 +36,138 @@ Rates = Annotated[
     Annotated[Positive, Tag("number")] | Annotated[dict[str, Positive], Tag("table")],
     Discriminator(lambda value: "table" if isinstance(value, dict) else "number"),
 ]
-"""A learning rate, or one for each table of a model that trains its tables at different rates."""
+"""A learning rate, or one per table for a model that trains its tables at different rates."""
 OptionValue = bool | int | float | str | list[bool | int | float | str]
 
 
 class TrainConfig(BaseModel):
-    """The options of `pretrain` and `adv_train` as given; None leaves one to the model."""
+    """The options of `pretrain` and `adv_train` as given; None leaves one to the model.
+
+    Pretraining has no perturbation: eps, adv_weight, norm, site and their entries by site are
+    options of adversarial training.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     phase: Phase = Field(
-        "pretrain",
-        description="adversarial: the clean loss + adv_weight·the adversarial one",
+        "pretrain", description="adversarial: the clean loss + adv_weight · the adversarial one."
     )
-    model: str = Field("mf", description="which recommender")
-    dim: Count | None = Field(None, description="width of an embedding")
-    layers: Whole | None = Field(None, description="propagation layers (graph models)")
-    init_std: Positive | None = Field(None, description="standard deviation of the initial weights")
-    epochs: Count | None = Field(None, description="passes over the training pairs, at most")
-    batch_size: Count | None = Field(None, description="triplets (or users) in a step")
-    lr: Rates | None = Field(None, description="learning rate, of all or of each table")
-    optimizer: Optimizer | None = Field(None, description="rule that turns gradients into steps")
-    reg: NotNegative | None = Field(None, description="γ, weight of the squared norms")
-    negatives: Count | None = Field(None, description="negative items drawn for a positive one")
-    sampling: Sampling | None = Field(
+    model: str = option("mf", "Model to train; 'advrec models' lists them.", MODEL, metavar="NAME")
+    dim: Count | None = option(None, "Embedding dimension.", MODEL, shown="mf 64, lightgcn 64, …")
+    layers: Whole | None = option(None, "Propagation layers of a graph model.", MODEL, shown="3")
+    init_std: Positive | None = option(
         None,
-        description="pairs: each training pair once an epoch; users: a random user, an item",
+        "Standard deviation of the initial embeddings.",
+        MODEL,
+        shown="mf 0.01, lightgcn 0.1, …",
     )
-    reduction: Reduction | None = Field(None, description="how a batch's losses become one number")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of weights and sampler")
-    eps: NotNegative | None = Field(None, description="ε, L2 length of the perturbation of a row")
-    adv_weight: NotNegative | None = Field(None, description="λ, weight of the adversarial loss")
-    norm: Norm | None = Field(None, description="what has length eps")
-    site: str | None = Field(None, description="what is perturbed; several are joined by +")
+    epochs: Count | None = option(
+        None, "Passes over the training pairs, at most.", TRAINING, shown="the model's"
+    )
+    batch_size: Count | None = option(
+        None,
+        "Triplets (cdae: users) per batch.",
+        TRAINING,
+        shown="mf 512, lightgcn 2048, …",
+    )
+    lr: Rates | None = option(
+        None,
+        "Learning rate. TABLE=X sets that of one table, for a model whose tables have their own.",
+        TRAINING,
+        shown="mf 0.05, lightgcn 0.001, …",
+        metavar="X|TABLE=X",
+        entries="lr",
+    )
+    optimizer: Optimizer | None = option(
+        None, "Update rule.", TRAINING, shown="mf adagrad, lightgcn adam, …"
+    )
+    reg: NotNegative | None = option(
+        None,
+        "γ, the weight of the L2 penalty on the embeddings of a batch.",
+        TRAINING,
+        shown="mf 0, lightgcn 0.0001, …",
+    )
+    negatives: Count | None = option(None, "Negatives per positive pair.", TRAINING)
+    sampling: Sampling | None = option(
+        None,
+        "How training pairs are drawn: each pair once per epoch, or a random user and then a"
+        " random item of that user.",
+        TRAINING,
+        shown="mf pairs, lightgcn users, …",
+    )
+    reduction: Reduction | None = option(
+        None, "Sum or mean of the loss over a batch.", TRAINING, shown="mf sum, lightgcn mean, …"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = option(
+        0,
+        "Seed of the initial weights and of sampling; the same seed gives the same bits.",
+        OUTPUT,
+    )
+    eps: NotNegative | None = option(
+        None,
+        "ε, the L2 norm of the perturbation of each row, or of what --norm says.",
+        ADVERSARY,
+        shown="mf 0.5, lightgcn 0.5, …",
+        metavar="X|SITE=X",
+        entries="site_eps",
+    )
+    adv_weight: NotNegative | None = option(
+        None,
+        "λ, the weight of the adversarial loss; the clean loss has weight 1.",
+        ADVERSARY,
+        shown="mf 1, lightgcn 0.1, …",
+        metavar="X|SITE=X",
+        entries="site_adv_weight",
+    )
+    norm: Norm | None = option(
+        None,
+        "What has norm ε: each row, the vectors of each sample, all rows jointly, or each tensor.",
+        ADVERSARY,
+        shown="mf row, lightgcn row, …",
+    )
+    site: str | None = option(
+        None,
+        "Where the perturbation is added; 'advrec models' lists the sites. May be repeated, to"
+        " perturb several sites at once.",
+        ADVERSARY,
+        shown="mf ego, lightgcn ego, …",
+        metavar="NAME",
+        joined="+",
+    )
     site_eps: dict[str, NotNegative] = Field(
-        default_factory=dict, description="eps of single sites, where several are perturbed"
+        default_factory=dict, description="SITE=X sets it for one of several sites."
     )
     site_adv_weight: dict[str, NotNegative] = Field(
-        default_factory=dict, description="adv_weight of single sites"
+        default_factory=dict, description="SITE=X sets it for one of several sites."
     )
-    eval_every: Count | None = Field(None, description="epochs between validations")
-    patience: Whole | None = Field(
-        None, description="stop after so many validations without a better one; 0: never"
+    eval_every: Count | None = option(None, "Epochs between validations.", TRAINING)
+    patience: Whole | None = option(
+        None,
+        "Stop after this many validations without improvement; 0 never stops early.",
+        TRAINING,
     )
-    metric: str | None = Field(None, description="validation figure that chooses the best epoch")
-    kernels: Kernels = Field(
-        "auto", description="native: compiled; reference: plain torch; auto: native where there is"
+    metric: str | None = option(
+        None, "Validation metric that chooses the best epoch.", TRAINING, metavar="NAME@K"
     )
-    precision: Precision = Field(
-        "float32", description="of the weights; bf16: float32 weights, gathered as bfloat16"
+    kernels: Kernels = option(
+        "auto",
+        "native: the compiled core; reference: its plain torch twin; auto: native if available.",
+        OUTPUT,
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    threads: Whole = Field(0, description="CPU threads; 0: as many as torch takes")
-    checkpoint_seconds: NotNegative = Field(10.0, description="least time between checkpoints")
+    precision: Precision = option(
+        "float32",
+        "Floating-point type; bf16 keeps float32 weights and gathers them as bfloat16 (lightgcn).",
+        OUTPUT,
+    )
+    device: str = option("auto", "Device to compute on.", OUTPUT, metavar="auto|cpu|cuda[:N]")
+    threads: Whole = option(
+        0, "CPU threads; 0 takes torch's default. Results do not depend on it.", OUTPUT
+    )
+    checkpoint_seconds: NotNegative = option(
+        10.0, "Minimum time between two checkpoints, in seconds.", TRAINING
+    )
     options: dict[str, OptionValue] = Field(
-        default_factory=dict, description="options that only this model has"
+        default_factory=dict, description="An option that only this model has; may be repeated."
     )
 
     @model_validator(mode="before")
@@ -131,9 +212,9 @@ def _not_empty(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class ResolvedConfig(TrainConfig):
-    """A TrainConfig with nothing left open. The values here hold for models that set no other.
+    """A TrainConfig with nothing left open. The values here are for models that set no other.
 
-    `init_std` alone may stay None: a model with weights of several kinds has its own for each.
+    Only `init_std` may stay None: a model with weights of several kinds has its own for each.
     """
 
     dim: Count = 64
@@ -155,7 +236,7 @@ class ResolvedConfig(TrainConfig):
     metric: str = "NDCG@20"
 
     def lr_of(self, parameter: str) -> float:
-        """The learning rate of a parameter; of several, that of the table its name begins with."""
+        """The learning rate of a parameter; with several rates, that of the table it belongs to."""
         if not isinstance(self.lr, dict):
             return self.lr
         for table, rate in self.lr.items():
@@ -165,7 +246,7 @@ class ResolvedConfig(TrainConfig):
 
 
 def written(value: object) -> str:
-    """A value of an option as one types it: `0.05`, or `users=0.01,items=0.0001`."""
+    """A value of an option as it is typed: `0.05`, or `users=0.01,items=0.0001`."""
     if isinstance(value, dict):
         return ",".join(f"{name}={written(entry)}" for name, entry in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
