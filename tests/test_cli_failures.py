@@ -62,7 +62,7 @@ def _elsewhere(tmp_path, monkeypatch):
         ("pretrain --name ../up", 2, "The run name is '../up'", ""),
         ("pretrain --option x", 2, "--option must be NAME=VALUE, got 'x'", ""),
         ("pretrain --data nope.csv", 3, "nope.csv: no such file", "advrec data list"),
-        ("pretrain --data debain", 3, "debain", "did you mean debian?"),
+        ("pretrain --data debain", 3, "debain", "did you mean 'debian'?"),
         ("pretrain --resume nope", 3, "There is no run nope", "advrec runs"),
         ("pretrain --resume a --name b", 2, "--name and --resume", ""),
         ("adv-train", 3, "no finished pretraining", "advrec pretrain"),

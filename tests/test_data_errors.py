@@ -345,7 +345,7 @@ def test_a_folder_that_does_not_say_what_to_read(tmp_path, names, wanted):
 
 
 NAMES = [
-    ("gowala", "gowala: no such file, folder or data set | did you mean gowalla?"),
+    ("gowala", "gowala: no such file, folder or data set | did you mean 'gowalla'?"),
     ("gowalla", "the data set gowalla is not on this machine | advrec data download gowalla"),
     (
         "a/b.csv",
