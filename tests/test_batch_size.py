@@ -7,7 +7,8 @@ import torch
 from support.training_data import FAST, TIERS, tiny_dataset
 
 import advrec
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.errors import ConfigError
 from advrec.models import model_class
 from advrec.training.forecast import forecast

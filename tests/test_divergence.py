@@ -6,7 +6,8 @@ import pytest
 from support.training_data import FAST, tiny_dataset
 
 import advrec
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.errors import TrainingError
 from advrec.models import model_class
 from advrec.training.divergence import advice

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from advrec.errors import AdvrecError, RunError, UsageError
 from advrec.runs.commits import COMMIT
 from advrec.runs.run import CONFIG, Run
+from advrec.validation import did_you_mean
 
 RUNS = Path("runs")
 
@@ -31,8 +31,7 @@ def find(run: str | Path, root: str | Path = RUNS) -> Run:
     if folders:
         return Run.open(folders[0])  # which says what is missing
     names = [known.name for known in _readable(Path(root))]
-    close = difflib.get_close_matches(Path(run).name, names, n=1)
-    hint = f"did you mean {Path(root) / close[0]}?" if close else "advrec runs lists them"
+    hint = did_you_mean(Path(run).name, names) or "advrec runs lists them"
     raise RunError(f"no run {run}: neither a path nor a name in {root}", hint=hint)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from advrec.config.train import TrainConfig, resolve, written
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig, written
 from advrec.models import model_class
 
 if TYPE_CHECKING:
