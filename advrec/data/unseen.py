@@ -97,8 +97,11 @@ def _refusal(found: _Unseen, dataset: Dataset) -> DataError:
     elif dataset.split == "given":
         hint = "are the parts of one data set, with the same columns and the same ids?"
     else:
-        hint = "everything after the cut in time is new: take a smaller --test-ratio, or a split"
-        hint += " by user such as --split loo-time"
+        share = "--test-ratio" if found.part == "test" else "--valid-ratio, or --valid none"
+        hint = (
+            f"everything after the cut in time is new: take a smaller {share}, or a split by user"
+        )
+        hint += " such as --split loo-time"
     what = f"{found.part} {found.noun}"
     which = f"any of the {found.held_out:,} {what}s" if found.held_out > 1 else f"the only {what}"
     return DataError(
