@@ -25,8 +25,9 @@ from advrec.report.table import (
     robustness_table,
     seeds_table,
 )
-from advrec.robustness.attack import AttackResult, Plan
+from advrec.robustness.attack import AttackResult
 from advrec.robustness.perturb import Budget
+from advrec.robustness.search import Plan
 
 SIGNATURES = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-", "svg": b"<?xml"}
 
@@ -164,9 +165,9 @@ def make_attack(eps: float, value: float) -> AttackResult:
         eps=eps,
         budget=Budget(norm="row", absolute=eps, relative=eps / 2, rows=10, largest_row=eps),
         clean_loss=0.1,
-        noisy_loss=0.2,
+        attacked_loss=0.2,
         clean=make_evaluation(HR_5=0.5),
-        noisy=make_evaluation(HR_5=value),
+        attacked=make_evaluation(HR_5=value),
     )
 
 

@@ -75,7 +75,7 @@ def test_a_cell_holds_what_the_four_steps_give(made, tiny):
         found = advrec.attack(robust.model, dataset, noise=noise, eps=[0.1, 0.5], metrics=metrics)
         told = [entry for entry in results["APR"]["attacks"] if entry["noise"] == noise]
         assert [entry["eps"] for entry in told] == [0.1, 0.5]
-        assert [entry["metrics"] for entry in told] == [dict(f.noisy.values) for f in found]
+        assert [entry["metrics"] for entry in told] == [dict(f.attacked.values) for f in found]
     assert load_result(out, own["APR"]) == json.loads(json.dumps(results["APR"]))
 
 

@@ -171,10 +171,10 @@ def attack_curve(
     return Curve(
         model=model,
         training=training,
-        noise="random" if plan.kind == "random" else "adversarial",
+        noise="random" if plan.noise == "random" else "adversarial",
         clean=known[metric],
         eps=tuple(result.eps for result in ordered),
-        values=tuple(result.noisy.values[metric] for result in ordered),
+        values=tuple(result.attacked.values[metric] for result in ordered),
         relative_eps=tuple(result.budget.relative for result in ordered),
         norm=plan.norm or "row",
     )

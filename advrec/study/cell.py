@@ -90,36 +90,33 @@ def measure(model: Recommender, dataset: Dataset, wanted: Measures) -> dict[str,
         "sampled_seed": wanted.seed,
     }
     clean = evaluate(model, dataset, **how)
-    attacks = []
-    for site, norm in zip(wanted.sites, wanted.norms, strict=True):
-        for noise in wanted.noise:
-            attacks += attack(
-                model,
-                dataset,
-                noise=noise,
-                eps=wanted.eps,
-                site=site,
-                norm=norm,
-                steps=wanted.steps if noise == "adversarial" else 1,
-                restarts=wanted.restarts,
-                seed=wanted.seed,
-                clean=clean,
-                **how,
-            )
+    attacks = attack(
+        model,
+        dataset,
+        noise=wanted.noise,
+        eps=wanted.eps,
+        site=wanted.sites,
+        norm=dict(zip(wanted.sites, wanted.norms, strict=True)),
+        steps=wanted.steps if "adversarial" in wanted.noise else 1,
+        restarts=wanted.restarts,
+        seed=wanted.seed,
+        clean=clean,
+        **how,
+    )
     return {
         "clean": clean.to_dict(),
         "attacks": [
             {
-                "site": found.plan.site,
-                "norm": found.plan.norm,
-                "noise": found.plan.kind,
-                "eps": found.eps,
-                "budget": asdict(found.budget),
-                "clean_loss": found.clean_loss,
-                "noisy_loss": found.noisy_loss,
-                "metrics": dict(found.noisy.values),
+                "site": result.plan.site,
+                "norm": result.plan.norm,
+                "noise": result.plan.noise,
+                "eps": result.eps,
+                "budget": asdict(result.budget),
+                "clean_loss": result.clean_loss,
+                "noisy_loss": result.attacked_loss,
+                "metrics": dict(result.attacked.values),
             }
-            for found in attacks
+            for result in attacks
         ],
     }
 

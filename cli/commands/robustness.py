@@ -67,13 +67,13 @@ def _table(found: Sequence[tuple[Run, list[AttackResult]]], metric: str) -> Tabl
                     (
                         run.name,
                         *([result.plan.site] if several else []),
-                        result.plan.kind,
+                        result.plan.noise,
                         result.eps,
                         result.budget.absolute,
                         result.budget.relative,
                         result.clean.values[metric],
-                        result.noisy.values[metric],
-                        round(-result.change[metric], 4) + 0.0,  # no -0.0%
+                        result.attacked.values[metric],
+                        round(result.lost[metric], 4) + 0.0,  # no -0.0%
                     )
                 )
     first = found[0][1][0]
@@ -115,7 +115,7 @@ def draw(found: Sequence[tuple[Run, list[AttackResult]]], path: Path) -> None:
         sites = dict.fromkeys(result.plan.site for result in results)
         for site, kind in product(sites, NOISES):
             name = f"{run.name}, {site}" if len(sites) > 1 else run.name
-            chosen = [r for r in results if (r.plan.site, r.plan.kind) == (site, kind)]
+            chosen = [r for r in results if (r.plan.site, r.plan.noise) == (site, kind)]
             if chosen:
                 curves.append(attack_curve(chosen, metric, model=run.config.model, training=name))
     robustness_plot(curves, metric, path)
