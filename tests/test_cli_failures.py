@@ -47,7 +47,6 @@ def _elsewhere(tmp_path, monkeypatch):
         ("attack", 3, "There is no finished run in runs", "advrec pretrain"),
         ("attack nope", 3, "There is no run nope", "advrec runs"),
         ("attack --noise advers", 2, "did you mean 'adversarial'?", "attack --help"),
-        ("attack --noise random --steps 3", 2, "Random noise takes no steps", "adversarial"),
         ("attack --eps 1,a", 2, "'a' is not a number", ""),
         ("attack --eps inf", 2, "inf is not", ""),
         ("attack -k 0", 2, "0 is not", ""),

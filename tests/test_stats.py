@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from advrec.errors import UsageError
-from advrec.report.stats import compare, summarize, summarize_runs
+from advrec.report.stats import compare, summarize
 
 SAMPLES = st.lists(st.floats(0, 1), min_size=2, max_size=8)
 UNHURRIED = settings(deadline=None, max_examples=40)  # scipy permutes where there are ties
@@ -40,12 +40,6 @@ def test_one_value_has_no_interval() -> None:
     assert math.isnan(found.low)
     assert math.isnan(found.std)
     assert str(found) == "0.2500 (1 value)"
-
-
-def test_runs_are_summarised_by_the_metrics_they_share() -> None:
-    found = summarize_runs([{"HR@5": 0.1, "AUC": 0.5}, {"HR@5": 0.3}])
-    assert list(found) == ["HR@5"]
-    assert found["HR@5"].mean == pytest.approx(0.2)
 
 
 @UNHURRIED
@@ -116,5 +110,3 @@ def test_what_cannot_be_compared_is_refused(a: list[float], b: list[float], mess
 def test_wrong_questions_are_refused() -> None:
     with pytest.raises(UsageError, match="confidence"):
         summarize([1.0, 2.0], confidence=95)
-    with pytest.raises(UsageError, match="no runs"):
-        summarize_runs([])

@@ -8,7 +8,6 @@ independent draws of *models*, so a test over users says nothing about another s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,22 +61,6 @@ def summarize(values: ArrayLike, *, confidence: float = 0.95) -> Summary:
     _check_confidence(confidence)
     mean, std, half = _t_interval(sample, confidence)
     return Summary(mean, std, mean - half, mean + half, len(sample), confidence)
-
-
-def summarize_runs(
-    runs: Sequence[dict[str, float]],  # one dict of metric values a seed
-    *,
-    confidence: float = 0.95,
-) -> dict[str, Summary]:
-    """`summarize` for every metric that all the runs have, in the first run's order.
-
-    Raises:
-        UsageError: no runs, or values as in `summarize`.
-    """
-    if not runs:
-        raise UsageError("There are no runs to take the mean of.")
-    shared = [name for name in runs[0] if all(name in run for run in runs)]
-    return {name: summarize([run[name] for run in runs], confidence=confidence) for name in shared}
 
 
 def compare(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> Comparison:
