@@ -48,10 +48,11 @@ def make_cell(cell: Cell, out: Path, tell: Tell) -> dict[str, Any]:
     An unfinished run folder is resumed, a finished one measured only. Raises what training and
     measuring raise, RunError if the data are not those of the plan.
     """
-    dataset = load_dataset(DataConfig.of(**cell.dataset["section"]))
+    data = DataConfig.of(**cell.dataset["section"])
+    dataset = load_dataset(data)
     if dataset.digest != cell.dataset["digest"]:
         raise RunError(f"The data {cell.data!r} has changed since the study was started.")
-    run, model, before = _trained(cell, out / "runs", dataset, tell)
+    run, model, before = _trained(cell, out / "runs", dataset, data, tell)
     tell({"stage": "measuring"})
     started = time.monotonic()
     found = measure(model, dataset, cell.measures)
@@ -122,7 +123,7 @@ def measure(model: Recommender, dataset: Dataset, wanted: Measures) -> dict[str,
 
 
 def _trained(
-    cell: Cell, runs: Path, dataset: Dataset, tell: Tell
+    cell: Cell, runs: Path, dataset: Dataset, data: DataConfig, tell: Tell
 ) -> tuple[Run, Recommender, dict[str, float]]:
     """The run, its best model, and the seconds that are its parent's and not its own."""
     path, options = runs / cell.run, dict(cell.options)
@@ -148,9 +149,11 @@ def _trained(
             return run, load_model(run, dataset, options.get("device", "auto")), before
         result = advrec.resume(run, dataset, on_event=_teller(tell), **changes)
     elif parent is None:
-        result = advrec.pretrain(dataset, out=path, on_event=_teller(tell), **options)
+        result = advrec.pretrain(dataset, out=path, data=data, on_event=_teller(tell), **options)
     else:
-        result = advrec.adv_train(dataset, parent, out=path, on_event=_teller(tell), **options)
+        result = advrec.adv_train(
+            dataset, parent, out=path, data=data, on_event=_teller(tell), **options
+        )
     return result.run, result.model, before
 
 
