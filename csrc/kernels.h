@@ -36,7 +36,7 @@ struct SampleSpec {
   uint64_t seed;
   uint32_t epoch;
   int64_t negatives;  // triplets per positive
-  Sampling mode;
+  Sampling sampling;
 };
 
 // Rows of a ragged matrix of item ids, ascending within a row.
@@ -48,6 +48,23 @@ struct Lists {
 enum class Norm : int32_t { kRow = 0, kSample = 1, kJoint = 2 };
 enum class Site : int32_t { kEgo = 0, kFinal = 1 };
 enum class OptimKind : int32_t { kSgd = 0, kAdagrad = 1, kAdam = 2, kSparseAdam = 3 };
+
+// State tensors of an optimizer: Adagrad has a sum of squares, both Adams have m and v.
+constexpr int states_of(OptimKind kind) {
+  switch (kind) {
+    case OptimKind::kSgd:
+      return 0;
+    case OptimKind::kAdagrad:
+      return 1;
+    case OptimKind::kAdam:
+    case OptimKind::kSparseAdam:
+      return 2;
+  }
+  return 0;
+}
+
+// True if rows without a gradient move too, so that a step must visit the whole table.
+constexpr bool moves_untouched_rows(OptimKind kind) { return kind == OptimKind::kAdam; }
 
 struct Adversary {
   double eps;     // L2 budget
@@ -73,8 +90,8 @@ struct Schedule {
 template <class T>
 struct Table {
   T* value;   // [N, dim]
-  T* state1;  // [N, dim] or null: Adagrad's sum of squares, Adam's m
-  T* state2;  // [N, dim] or null: Adam's v
+  T* state1;  // [N, dim], or null: see states_of
+  T* state2;  // [N, dim], or null
   int64_t n_users, n_items, dim;
 };
 

@@ -105,7 +105,7 @@ StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec
   want_huge_pages(table);
   BatchWindow window(pos, sample, schedule, table.n_users, threads());
   BatchStep<T> step(schedule.batch_size, dim, adversary);
-  const bool dense = OptimStep<T>(optim, 0).dense();
+  const bool dense = moves_untouched_rows(optim.kind);
   WaitingSteps<T> waiting(table, optim, dense ? schedule.steps : 0);
   StepStats stats;
 

@@ -19,7 +19,6 @@ struct OptimStep {
       root_correction = T(after ? 1.0 / root2 : 1.0);
     }
   }
-  bool dense() const { return kind == OptimKind::kAdam; }  // moves rows without a gradient too
 
   OptimKind kind;
   T lr, beta1, beta2, eps, root_correction;

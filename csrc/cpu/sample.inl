@@ -76,7 +76,7 @@ inline void sample_range(const Positives& pos, const SampleSpec& spec, const sam
     int32_t* const u = users + begin;
     int32_t* const i = items + begin;
     int32_t* const j = negatives + begin;
-    if (spec.mode == Sampling::kPairs) {
+    if (spec.sampling == Sampling::kPairs) {
       // Positions past the end of the epoch repeat its last one; nobody reads them.
       const int64_t last = pos.pairs - 1;
       for (int64_t k = 0; k < kSampleBlock; ++k) {

@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kThreads)
                       optim_step(d.optim, clock.updates + t)};
   }
   if (t >= n) return;
-  const Triplet drawn = draw_triplet(d.pos, clock.seed, clock.epoch, d.negatives, d.mode,
+  const Triplet drawn = draw_triplet(d.pos, clock.seed, clock.epoch, d.negatives, d.sampling,
                                      clock.order, clock.step * capacity + t);
   const int64_t w = t / capacity, b = t - w * capacity;
   int32_t* const out = window.triplets + 3 * w * capacity + b;

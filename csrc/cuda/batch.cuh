@@ -84,7 +84,7 @@ Window take_window(Arena& arena, int64_t batches, int64_t capacity, bool losses)
 struct Drawing {
   Positives pos;
   int64_t negatives;
-  Sampling mode;
+  Sampling sampling;
   int64_t n_users;
   bool mean;
   Optim optim;  // its step is not used

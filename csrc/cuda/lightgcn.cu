@@ -194,7 +194,8 @@ void lightgcn_steps(const Table<float>& table, const Adjacency<float>& graph, in
   Arena arena(workspace);
   const Space space = take_space(arena, table, layers, schedule, adversary);
   const Window& window = space.window;
-  const Drawing drawing{pos, sample.negatives, sample.mode, table.n_users, schedule.mean, optim};
+  const Drawing drawing{pos,           sample.negatives, sample.sampling,
+                        table.n_users, schedule.mean,    optim};
   const Step step(table, graph, layers, schedule, adversary, optim, space);
 
   const auto body = [&](int64_t batches, void* on) {
@@ -217,7 +218,7 @@ void lightgcn_steps(const Table<float>& table, const Adjacency<float>& graph, in
   key.add('l', table.value, table.state1, table.state2, table.n_users, table.n_items, table.dim)
       .add(graph.indptr, graph.indices, graph.scale, graph.rows, layers)
       .add(pos.pair_users, pos.pair_items, pos.pairs, pos.active_users, pos.active, pos.indptr)
-      .add(pos.items, pos.n_items, sample.negatives, sample.mode, schedule.batch_size)
+      .add(pos.items, pos.n_items, sample.negatives, sample.sampling, schedule.batch_size)
       .add(schedule.mean, schedule.reg, adversary.eps, adversary.weight, adversary.norm)
       .add(adversary.site, optim.kind, optim.lr, optim.beta1, optim.beta2, optim.eps)
       .add(workspace);

@@ -22,7 +22,7 @@ Space take_space(Arena& arena, const Table<float>& table, const Schedule& schedu
   space.window = take_window(arena, window_steps(batch, n), batch, true);
   space.stats = arena.take<double>(2);
   space.step = take_step_space(arena, batch, table.dim, adversary);
-  if (moves_untouched_rows(optim)) space.slot_of = arena.take<int32_t>(n);
+  if (moves_untouched_rows(optim.kind)) space.slot_of = arena.take<int32_t>(n);
   return space;
 }
 
@@ -42,12 +42,13 @@ void mf_steps(const Table<float>& table, const Positives& pos, const SampleSpec&
   const Space space = take_space(arena, table, schedule, adversary, optim);
   const Window& window = space.window;
   const int64_t n = table.n_users + table.n_items;
-  const Drawing drawing{pos, sample.negatives, sample.mode, table.n_users, schedule.mean, optim};
+  const Drawing drawing{pos,           sample.negatives, sample.sampling,
+                        table.n_users, schedule.mean,    optim};
   const RowUpdate update{table, optim.kind, float(schedule.reg)};
   const bool adversarial = adversary.weight != 0;
   // Only the second gradient pass of APR reads copies, so only it may write the table meanwhile.
   const bool updates_itself =
-      adversarial && adversary.norm != Norm::kSample && !moves_untouched_rows(optim);
+      adversarial && adversary.norm != Norm::kSample && !moves_untouched_rows(optim.kind);
 
   const auto body = [&](int64_t batches, void* on) {
     if (space.slot_of)
@@ -72,7 +73,7 @@ void mf_steps(const Table<float>& table, const Positives& pos, const SampleSpec&
   Key key;
   key.add('m', table.value, table.state1, table.state2, table.n_users, table.n_items, table.dim)
       .add(pos.pair_users, pos.pair_items, pos.pairs, pos.active_users, pos.active, pos.indptr)
-      .add(pos.items, pos.n_items, sample.negatives, sample.mode, schedule.batch_size)
+      .add(pos.items, pos.n_items, sample.negatives, sample.sampling, schedule.batch_size)
       .add(schedule.mean, schedule.reg, adversary.eps, adversary.weight, adversary.norm)
       .add(optim.kind, optim.lr, optim.beta1, optim.beta2, optim.eps, workspace);
   run_windows(schedule.steps, window.batches, key, body, stream);

@@ -25,8 +25,6 @@ __host__ __device__ inline OptimStep optim_step(const Optim& optim, int64_t upda
           float(root_correction)};
 }
 
-inline bool moves_untouched_rows(const Optim& optim) { return optim.kind == OptimKind::kAdam; }
-
 // Moves VEC values of a row at `at` against the gradient.
 template <int VEC>
 __device__ inline void update(OptimKind kind, const OptimStep& o, float* value, float* state1,

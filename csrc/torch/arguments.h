@@ -22,11 +22,12 @@ inline std::string shape(const torch::stable::Tensor& t) {
 }
 
 inline advrec::SampleSpec sample_spec(int64_t seed, int64_t epoch, int64_t negatives,
-                                      int64_t mode) {
+                                      int64_t sampling) {
   require(negatives >= 1, "negatives is " + std::to_string(negatives) + ", wanted at least 1");
   require(epoch >= 0 && epoch < (int64_t(1) << 32), "epoch must fit in 32 bits");
-  require(mode == 0 || mode == 1, "mode must be 0 (pairs) or 1 (users)");
-  return {uint64_t(seed), uint32_t(epoch), negatives, advrec::Sampling(mode)};
+  require(sampling == 0 || sampling == 1,
+          "sampling must be 0 (pairs) or 1 (users), got " + std::to_string(sampling));
+  return {uint64_t(seed), uint32_t(epoch), negatives, advrec::Sampling(sampling)};
 }
 
 inline void check_range(const advrec::Positives& pos, int64_t negatives, int64_t first,
@@ -36,10 +37,11 @@ inline void check_range(const advrec::Positives& pos, int64_t negatives, int64_t
               ") are not all in an epoch of " + std::to_string(pos.pairs * negatives));
 }
 
-inline advrec::Optim optim(int64_t kind, double lr, double beta1, double beta2, double eps,
+inline advrec::Optim optim(int64_t optimizer, double lr, double beta1, double beta2, double eps,
                            int64_t step) {
-  require(kind >= 0 && kind <= 3, "optimiser must be 0 to 3");
-  return {advrec::OptimKind(kind), lr, beta1, beta2, eps, step};
+  require(optimizer >= 0 && optimizer <= 3,
+          "optimizer must be in [0, 3], got " + std::to_string(optimizer));
+  return {advrec::OptimKind(optimizer), lr, beta1, beta2, eps, step};
 }
 
 // The last three groups of arguments of both fused operators: schedule, adversary, optimiser.
@@ -50,7 +52,7 @@ struct Plan {
 };
 inline Plan plan(const advrec::Positives& pos, const advrec::SampleSpec& spec, int64_t first_step,
                  int64_t steps, int64_t batch_size, bool mean, double reg, double eps,
-                 double adv_weight, int64_t norm, int64_t site, int64_t kind, double lr,
+                 double adv_weight, int64_t norm, int64_t site, int64_t optimizer, double lr,
                  double beta1, double beta2, double opt_eps, int64_t updates) {
   require(batch_size >= 1 && batch_size < (int64_t(1) << 29), "batch_size must be in [1, 2^29)");
   const int64_t total = (pos.pairs * spec.negatives + batch_size - 1) / batch_size;
@@ -60,7 +62,7 @@ inline Plan plan(const advrec::Positives& pos, const advrec::SampleSpec& spec, i
   require(norm >= 0 && norm <= 2 && site >= 0 && site <= 1, "unknown norm or site");
   return {{first_step, steps, batch_size, mean, reg},
           {eps, adv_weight, advrec::Norm(norm), advrec::Site(site)},
-          optim(kind, lr, beta1, beta2, opt_eps, updates)};
+          optim(optimizer, lr, beta1, beta2, opt_eps, updates)};
 }
 
 }  // namespace advrec::arguments

@@ -21,9 +21,9 @@ using namespace advrec::arguments;
 Tensor sample_triplets(const Tensor& pair_users, const Tensor& pair_items,
                        const Tensor& active_users, const Tensor& indptr, const Tensor& items,
                        int64_t n_items, int64_t seed, int64_t epoch, int64_t first, int64_t count,
-                       int64_t negatives, int64_t mode) {
+                       int64_t negatives, int64_t sampling) {
   const auto pos = positives(pair_users, pair_items, active_users, indptr, items, n_items);
-  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto spec = sample_spec(seed, epoch, negatives, sampling);
   check_range(pos, negatives, first, count);
   Tensor out = torch::stable::new_empty(pair_users, {3, count});
   auto* data = static_cast<int32_t*>(out.mutable_data_ptr());
@@ -112,9 +112,10 @@ Tensor normalize_rows(const Tensor& x, double eps) {
 }
 
 void optimizer_step(Tensor value, const Tensor& grad, std::optional<Tensor> state1,
-                    std::optional<Tensor> state2, std::optional<Tensor> rows, int64_t kind,
+                    std::optional<Tensor> state2, std::optional<Tensor> rows, int64_t optimizer,
                     double lr, double beta1, double beta2, double eps, int64_t step) {
-  const auto spec = optim(kind, lr, beta1, beta2, eps, step);
+  const auto spec = optim(optimizer, lr, beta1, beta2, eps, step);
+  const int states = advrec::states_of(spec.kind);
   by_type(value, [&](auto zero) {
     using T = decltype(zero);
     values<T>(value, "param", 2);
@@ -127,8 +128,8 @@ void optimizer_step(Tensor value, const Tensor& grad, std::optional<Tensor> stat
     for (int64_t k = 0; at && k < count; ++k)
       require(at[k] >= 0 && at[k] < value.size(0), "a row of rows is outside the table");
     advrec::cpu::optimizer_step<T>(spec, static_cast<T*>(value.mutable_data_ptr()),
-                                   state<T>(state1, value, "state1", kind >= 1),
-                                   state<T>(state2, value, "state2", kind >= 2), g, at, count,
+                                   state<T>(state1, value, "state1", states >= 1),
+                                   state<T>(state2, value, "state2", states >= 2), g, at, count,
                                    value.size(1));
     return 0;
   });
@@ -190,13 +191,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rank_scores(
 template <class T>
 advrec::Table<T> table(Tensor& embedding, const std::optional<Tensor>& state1,
                        const std::optional<Tensor>& state2, int64_t n_users, int64_t n_items,
-                       int64_t kind) {
+                       advrec::OptimKind kind) {
   values<T>(embedding, "embedding", 2);
   require(embedding.size(0) == n_users + n_items, "embedding is " + shape(embedding) + ", wanted " +
                                                       std::to_string(n_users + n_items) + " rows");
   return {static_cast<T*>(embedding.mutable_data_ptr()),
-          state<T>(state1, embedding, "state1", kind >= 1),
-          state<T>(state2, embedding, "state2", kind >= 2),
+          state<T>(state1, embedding, "state1", advrec::states_of(kind) >= 1),
+          state<T>(state2, embedding, "state2", advrec::states_of(kind) >= 2),
           n_users,
           n_items,
           embedding.size(1)};
@@ -212,19 +213,20 @@ Tensor pack(const Tensor& like, const advrec::StepStats& stats) {
 Tensor mf_steps(Tensor embedding, std::optional<Tensor> state1, std::optional<Tensor> state2,
                 const Tensor& pair_users, const Tensor& pair_items, const Tensor& active_users,
                 const Tensor& indptr, const Tensor& items, int64_t n_items, int64_t seed,
-                int64_t epoch, int64_t negatives, int64_t mode, int64_t first_step, int64_t steps,
-                int64_t batch_size, bool mean, double reg, double eps, double adv_weight,
-                int64_t norm, int64_t kind, double lr, double beta1, double beta2, double opt_eps,
-                int64_t updates) {
+                int64_t epoch, int64_t negatives, int64_t sampling, int64_t first_step,
+                int64_t steps, int64_t batch_size, bool mean, double reg, double eps,
+                double adv_weight, int64_t norm, int64_t optimizer, double lr, double beta1,
+                double beta2, double opt_eps, int64_t updates) {
   const auto pos = positives(pair_users, pair_items, active_users, indptr, items, n_items);
-  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto spec = sample_spec(seed, epoch, negatives, sampling);
   const auto p = plan(pos, spec, first_step, steps, batch_size, mean, reg, eps, adv_weight, norm, 0,
-                      kind, lr, beta1, beta2, opt_eps, updates);
+                      optimizer, lr, beta1, beta2, opt_eps, updates);
   return by_type(embedding, [&](auto zero) {
     using T = decltype(zero);
-    return pack(embedding, advrec::cpu::mf_steps<T>(table<T>(embedding, state1, state2,
-                                                             indptr.size(0) - 1, n_items, kind),
-                                                    pos, spec, p.schedule, p.adversary, p.optim));
+    return pack(embedding,
+                advrec::cpu::mf_steps<T>(
+                    table<T>(embedding, state1, state2, indptr.size(0) - 1, n_items, p.optim.kind),
+                    pos, spec, p.schedule, p.adversary, p.optim));
   });
 }
 
@@ -234,14 +236,14 @@ Tensor lightgcn_steps(Tensor embedding, std::optional<Tensor> state1, std::optio
                       const Tensor& graph_scale, int64_t layers, const Tensor& pair_users,
                       const Tensor& pair_items, const Tensor& active_users, const Tensor& indptr,
                       const Tensor& items, int64_t n_items, int64_t seed, int64_t epoch,
-                      int64_t negatives, int64_t mode, int64_t first_step, int64_t steps,
+                      int64_t negatives, int64_t sampling, int64_t first_step, int64_t steps,
                       int64_t batch_size, bool mean, double reg, double eps, double adv_weight,
-                      int64_t norm, int64_t site, int64_t kind, double lr, double beta1,
+                      int64_t norm, int64_t site, int64_t optimizer, double lr, double beta1,
                       double beta2, double opt_eps, int64_t updates) {
   const auto pos = positives(pair_users, pair_items, active_users, indptr, items, n_items);
-  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto spec = sample_spec(seed, epoch, negatives, sampling);
   const auto p = plan(pos, spec, first_step, steps, batch_size, mean, reg, eps, adv_weight, norm,
-                      site, kind, lr, beta1, beta2, opt_eps, updates);
+                      site, optimizer, lr, beta1, beta2, opt_eps, updates);
   require(layers >= 0, "layers is " + std::to_string(layers) + ", wanted at least 0");
   require(!(p.adversary.site == advrec::Site::kEgo && p.adversary.norm == advrec::Norm::kSample),
           "norm sample perturbs a triplet's own vectors: it needs site final");
@@ -249,7 +251,7 @@ Tensor lightgcn_steps(Tensor embedding, std::optional<Tensor> state1, std::optio
           "bfloat16 storage needs a float32 embedding");
   return by_type(embedding, [&](auto zero) {
     using T = decltype(zero);
-    const auto t = table<T>(embedding, state1, state2, indptr.size(0) - 1, n_items, kind);
+    const auto t = table<T>(embedding, state1, state2, indptr.size(0) - 1, n_items, p.optim.kind);
     const auto graph = adjacency<T>(graph_indptr, graph_indices, graph_scale, embedding.size(0));
     if constexpr (kBf16 && sizeof(T) == 4)
       return pack(embedding, advrec::cpu::lightgcn_steps_bf16(t, graph, layers, pos, spec,
@@ -266,17 +268,17 @@ Tensor amr_steps(Tensor users, std::optional<Tensor> users1, std::optional<Tenso
                  std::optional<Tensor> projection2, const Tensor& features,
                  const Tensor& pair_users, const Tensor& pair_items, const Tensor& active_users,
                  const Tensor& indptr, const Tensor& items, int64_t n_items, int64_t seed,
-                 int64_t epoch, int64_t negatives, int64_t mode, int64_t first_step, int64_t steps,
-                 int64_t batch_size, bool mean, double reg, double eps, double adv_weight,
-                 int64_t norm, double reg_items, double lr_items, double lr_projection,
-                 int64_t kind, double lr, double beta1, double beta2, double opt_eps,
-                 int64_t updates) {
+                 int64_t epoch, int64_t negatives, int64_t sampling, int64_t first_step,
+                 int64_t steps, int64_t batch_size, bool mean, double reg, double eps,
+                 double adv_weight, int64_t norm, double reg_items, double lr_items,
+                 double lr_projection, int64_t optimizer, double lr, double beta1, double beta2,
+                 double opt_eps, int64_t updates) {
   const auto pos = positives(pair_users, pair_items, active_users, indptr, items, n_items);
-  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto spec = sample_spec(seed, epoch, negatives, sampling);
   const auto p = plan(pos, spec, first_step, steps, batch_size, mean, reg, eps, adv_weight, norm, 0,
-                      kind, lr, beta1, beta2, opt_eps, updates);
+                      optimizer, lr, beta1, beta2, opt_eps, updates);
   require(p.adversary.norm == advrec::Norm::kRow, "features are perturbed by row");
-  require(p.optim.kind != advrec::OptimKind::kAdam, "Adam moves all rows: it is not made here");
+  require(!advrec::moves_untouched_rows(p.optim.kind), "Adam moves all rows: it is not made here");
   return by_type(users, [&](auto zero) {
     using T = decltype(zero);
     const int64_t n_users = indptr.size(0) - 1;
@@ -284,9 +286,9 @@ Tensor amr_steps(Tensor users, std::optional<Tensor> users1, std::optional<Tenso
     require(features.size(0) == n_items,
             "features is " + shape(features) + ", wanted " + std::to_string(n_items) + " rows");
     const advrec::AmrTables<T> tables{
-        table<T>(users, users1, users2, n_users, 0, kind),
-        table<T>(vectors, vectors1, vectors2, 0, n_items, kind),
-        table<T>(projection, projection1, projection2, 0, features.size(1), kind), rows,
+        table<T>(users, users1, users2, n_users, 0, p.optim.kind),
+        table<T>(vectors, vectors1, vectors2, 0, n_items, p.optim.kind),
+        table<T>(projection, projection1, projection2, 0, features.size(1), p.optim.kind), rows,
         features.size(1)};
     require(vectors.size(1) == users.size(1) && projection.size(1) == users.size(1),
             "users, items and projection differ in width");
@@ -313,7 +315,7 @@ bool set_isa(std::string name) { return advrec::cpu::set_isa(name.c_str()); }
 #define SCHEDULE                                                                                   \
   "int negatives, int sampling, int first_step, int steps, int batch_size, bool mean, float reg, " \
   "float eps, float adv_weight, int norm, "
-#define OPTIMIZER "int kind, float lr, float beta1, float beta2, float opt_eps, int updates"
+#define OPTIMIZER "int optimizer, float lr, float beta1, float beta2, float opt_eps, int updates"
 #define TABLE "Tensor(a!) embedding, Tensor(b!)? state1, Tensor(c!)? state2, "
 #define LISTS                                                                              \
   "Tensor mask_indptr, Tensor mask_items, Tensor relevant_indptr, Tensor relevant_items, " \
@@ -330,7 +332,8 @@ STABLE_TORCH_LIBRARY(advrec, m) {
   m.def("normalize_rows(Tensor x, float eps) -> Tensor");
   m.def(
       "optimizer_step(Tensor(a!) param, Tensor grad, Tensor(b!)? state1, Tensor(c!)? state2, "
-      "Tensor? rows, int kind, float lr, float beta1, float beta2, float eps, int step) -> ()");
+      "Tensor? rows, int optimizer, float lr, float beta1, float beta2, float eps, int step) -> "
+      "()");
   m.def("rank_topk(Tensor user_vectors, Tensor item_vectors, " LISTS);
   m.def("rank_scores(Tensor scores, " LISTS);
   m.def("mf_steps(" TABLE POSITIVES SCHEDULE OPTIMIZER ") -> Tensor");

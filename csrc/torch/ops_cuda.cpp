@@ -114,10 +114,10 @@ advrec::Positives positives(const Device& on, const Tensor& pair_users, const Te
 Tensor sample_triplets(const Tensor& pair_users, const Tensor& pair_items,
                        const Tensor& active_users, const Tensor& indptr, const Tensor& items,
                        int64_t n_items, int64_t seed, int64_t epoch, int64_t first, int64_t count,
-                       int64_t negatives, int64_t mode) {
+                       int64_t negatives, int64_t sampling) {
   const Device on(pair_users);
   const auto pos = positives(on, pair_users, pair_items, active_users, indptr, items, n_items);
-  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto spec = sample_spec(seed, epoch, negatives, sampling);
   check_range(pos, negatives, first, count);
   Tensor out = torch::stable::new_empty(pair_users, {3, count});
   auto* data = static_cast<int32_t*>(out.mutable_data_ptr());
@@ -193,10 +193,11 @@ Tensor normalize_rows(const Tensor& x, double eps) {
 }
 
 void optimizer_step(Tensor value, const Tensor& grad, std::optional<Tensor> state1,
-                    std::optional<Tensor> state2, std::optional<Tensor> rows, int64_t kind,
+                    std::optional<Tensor> state2, std::optional<Tensor> rows, int64_t optimizer,
                     double lr, double beta1, double beta2, double eps, int64_t step) {
   const Device on(value);
-  const auto spec = optim(kind, lr, beta1, beta2, eps, step);
+  const auto spec = optim(optimizer, lr, beta1, beta2, eps, step);
+  const int states = advrec::states_of(spec.kind);
   on.values(value, "param", 2);
   const int32_t* at = rows ? on.ids(*rows, "rows") : nullptr;
   const int64_t count = rows ? rows->size(0) : value.size(0);
@@ -204,8 +205,8 @@ void optimizer_step(Tensor value, const Tensor& grad, std::optional<Tensor> stat
   require(grad.size(0) == count && grad.size(1) == value.size(1),
           "grad is " + shape(grad) + ", wanted [" + std::to_string(count) + ", " +
               std::to_string(value.size(1)) + "]");
-  cuda::optimizer_step(spec, writable(value), on.state(state1, value, "state1", kind >= 1),
-                       on.state(state2, value, "state2", kind >= 2), g, at, count, value.size(0),
+  cuda::optimizer_step(spec, writable(value), on.state(state1, value, "state1", states >= 1),
+                       on.state(state2, value, "state2", states >= 2), g, at, count, value.size(0),
                        value.size(1), on.stream());
 }
 
@@ -261,13 +262,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rank_scores(
 
 advrec::Table<float> table(const Device& on, Tensor& embedding, const std::optional<Tensor>& state1,
                            const std::optional<Tensor>& state2, int64_t n_users, int64_t n_items,
-                           int64_t kind) {
+                           advrec::OptimKind kind) {
   on.values(embedding, "embedding", 2);
   require(embedding.size(0) == n_users + n_items, "embedding is " + shape(embedding) + ", wanted " +
                                                       std::to_string(n_users + n_items) + " rows");
   return {writable(embedding),
-          on.state(state1, embedding, "state1", kind >= 1),
-          on.state(state2, embedding, "state2", kind >= 2),
+          on.state(state1, embedding, "state1", advrec::states_of(kind) >= 1),
+          on.state(state2, embedding, "state2", advrec::states_of(kind) >= 2),
           n_users,
           n_items,
           embedding.size(1)};
@@ -276,16 +277,16 @@ advrec::Table<float> table(const Device& on, Tensor& embedding, const std::optio
 Tensor mf_steps(Tensor embedding, std::optional<Tensor> state1, std::optional<Tensor> state2,
                 const Tensor& pair_users, const Tensor& pair_items, const Tensor& active_users,
                 const Tensor& indptr, const Tensor& items, int64_t n_items, int64_t seed,
-                int64_t epoch, int64_t negatives, int64_t mode, int64_t first_step, int64_t steps,
-                int64_t batch_size, bool mean, double reg, double eps, double adv_weight,
-                int64_t norm, int64_t kind, double lr, double beta1, double beta2, double opt_eps,
-                int64_t updates) {
+                int64_t epoch, int64_t negatives, int64_t sampling, int64_t first_step,
+                int64_t steps, int64_t batch_size, bool mean, double reg, double eps,
+                double adv_weight, int64_t norm, int64_t optimizer, double lr, double beta1,
+                double beta2, double opt_eps, int64_t updates) {
   const Device on(embedding);
   const auto pos = positives(on, pair_users, pair_items, active_users, indptr, items, n_items);
-  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto spec = sample_spec(seed, epoch, negatives, sampling);
   const auto p = plan(pos, spec, first_step, steps, batch_size, mean, reg, eps, adv_weight, norm, 0,
-                      kind, lr, beta1, beta2, opt_eps, updates);
-  const auto t = table(on, embedding, state1, state2, indptr.size(0) - 1, n_items, kind);
+                      optimizer, lr, beta1, beta2, opt_eps, updates);
+  const auto t = table(on, embedding, state1, state2, indptr.size(0) - 1, n_items, p.optim.kind);
   Tensor scratch =
       on.scratch(embedding, cuda::mf_steps_workspace(t, p.schedule, p.adversary, p.optim));
   Tensor stats = torch::stable::new_empty(embedding, {2}, ScalarType::Double);
@@ -299,19 +300,19 @@ Tensor lightgcn_steps(Tensor embedding, std::optional<Tensor> state1, std::optio
                       const Tensor& graph_scale, int64_t layers, const Tensor& pair_users,
                       const Tensor& pair_items, const Tensor& active_users, const Tensor& indptr,
                       const Tensor& items, int64_t n_items, int64_t seed, int64_t epoch,
-                      int64_t negatives, int64_t mode, int64_t first_step, int64_t steps,
+                      int64_t negatives, int64_t sampling, int64_t first_step, int64_t steps,
                       int64_t batch_size, bool mean, double reg, double eps, double adv_weight,
-                      int64_t norm, int64_t site, int64_t kind, double lr, double beta1,
+                      int64_t norm, int64_t site, int64_t optimizer, double lr, double beta1,
                       double beta2, double opt_eps, int64_t updates) {
   const Device on(embedding);
   const auto pos = positives(on, pair_users, pair_items, active_users, indptr, items, n_items);
-  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto spec = sample_spec(seed, epoch, negatives, sampling);
   const auto p = plan(pos, spec, first_step, steps, batch_size, mean, reg, eps, adv_weight, norm,
-                      site, kind, lr, beta1, beta2, opt_eps, updates);
+                      site, optimizer, lr, beta1, beta2, opt_eps, updates);
   require(layers >= 0, "layers is " + std::to_string(layers) + ", wanted at least 0");
   require(!(p.adversary.site == advrec::Site::kEgo && p.adversary.norm == advrec::Norm::kSample),
           "norm sample perturbs a triplet's own vectors: it needs site final");
-  const auto t = table(on, embedding, state1, state2, indptr.size(0) - 1, n_items, kind);
+  const auto t = table(on, embedding, state1, state2, indptr.size(0) - 1, n_items, p.optim.kind);
   const auto graph = adjacency(on, graph_indptr, graph_indices, graph_scale, embedding.size(0));
   Tensor scratch =
       on.scratch(embedding, cuda::lightgcn_steps_workspace(t, layers, p.schedule, p.adversary));
