@@ -9,32 +9,6 @@
 
 namespace advrec::cpu::ADVREC_ISA {
 
-template <class S>
-ADVREC_INLINE void prefetch_row(const S* row, int64_t dim) {
-  for (int64_t k = 0; k < dim; k += int64_t(64 / sizeof(S))) __builtin_prefetch(row + k);
-}
-
-// Where a layer reads its input rows from; S is what they are stored as.
-template <class S>
-struct DenseRows {  // every row is there
-  const S* x;
-  int64_t dim;
-  static constexpr bool kSparse = false;
-  const S* row(int64_t r) const { return x + r * dim; }
-  ADVREC_INLINE void prefetch(int64_t r) const { prefetch_row(row(r), dim); }
-};
-template <class S>
-struct SparseRows {  // only the rows with a slot are not zero
-  const S* x;
-  int64_t dim;
-  const int32_t* slot_of;  // [N], -1 for a zero row
-  static constexpr bool kSparse = true;
-  const S* row(int64_t r) const { return slot_of[r] < 0 ? nullptr : x + slot_of[r] * dim; }
-  ADVREC_INLINE void prefetch(int64_t r) const {
-    if (const S* const x = row(r)) prefetch_row(x, dim);
-  }
-};
-
 // s_r * sum_c s_c x_c of V vectors that start at column `col`; V is 1, or even. `known` neighbours,
 // those of later rows among them, may be looked at: the next row's are on their way when it comes.
 template <int V, class T, class Rows>

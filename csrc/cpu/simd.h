@@ -185,27 +185,6 @@ ADVREC_INLINE void add_scaled(const T* a, T s, const T* x, T* y, int64_t n) {
 ADVREC_INLINE float root(float x) { return __builtin_sqrtf(x); }
 ADVREC_INLINE double root(double x) { return __builtin_sqrt(x); }
 
-// y = a + eps * g / |g| with squares = |g|^2; a null `a` is zero, a zero g adds nothing.
-template <class T>
-inline void add_unit(const T* a, T eps, const T* g, T squares, T* y, int64_t n) {
-  constexpr T kSafe = sizeof(T) == 4 ? T(1e-30) : T(1e-280);
-  T largest = 1;
-  if (!(squares > kSafe)) {
-    // The square of a tiny gradient underflows, the gradient does not: measure it scaled.
-    largest = 0;
-    for (int64_t k = 0; k < n; ++k) {
-      const T size = g[k] < 0 ? -g[k] : g[k];
-      largest = size > largest ? size : largest;
-    }
-    squares = 0;
-    for (int64_t k = 0; largest > 0 && k < n; ++k) squares += (g[k] / largest) * (g[k] / largest);
-  }
-  const T scale = squares > 0 ? eps / root(squares) : T(0);
-  if (largest == 1 && a) return add_scaled(a, scale, g, y, n);
-  for (int64_t k = 0; k < n; ++k)
-    y[k] = (a ? a[k] : T(0)) + (largest > 0 ? scale * (g[k] / largest) : T(0));
-}
-
 template <class T>
 ADVREC_INLINE void fill_zero(T* y, int64_t n) {
   for (int64_t k = 0; k < n; ++k) y[k] = 0;
