@@ -72,7 +72,7 @@ class AmrStep {
       score<false>(team, batch, DenseRows<T>{moved_.get(), dim_}, dim_, lambda_ * weight,
                    adversarial_, parts_);
     }
-    if (team.thread() == 0) {  // before the last meeting of the step, as BatchStep does
+    if (team.thread() == 0) {  // before the step's last barrier, as in BatchStep
       stats.clean += clean_.total(batch.count);
       if (perturbs_) stats.adversarial += adversarial_.total(batch.count);
     }
@@ -90,7 +90,7 @@ class AmrStep {
 
   // X: p of users, q + c E of items.
   void gather(Team& team, const Batch& batch) {
-    if (team.thread() == 0) {  // nobody asks for them before the next meeting
+    if (team.thread() == 0) {  // not read before the next barrier
       n_item_slots_ = 0;
       for (int64_t s = 0; s < batch.n_rows; ++s)
         if (is_item(batch, s)) item_slots_[n_item_slots_++] = int32_t(s);
@@ -149,7 +149,7 @@ class AmrStep {
     });
   }
 
-  // The whole gradient of every slot, into x_ for items, and the optimiser's step on P and Q.
+  // The whole gradient of every slot, into x_ for items, and the optimizer's step on P and Q.
   void finish_rows(Team& team, const Batch& batch, T weight, const OptimStep<T>& for_users,
                    const OptimStep<T>& for_items) {
     Buffer<T> sum(dim_);

@@ -73,8 +73,8 @@ T weight_of(const Schedule& schedule, const Batch& batch) {
   return schedule.mean ? T(1) / T(batch.count) : T(1);
 }
 
-// Draws and buckets batches ahead, a window at a time and one batch a thread: neither depends on
-// the embeddings, so this is the part of a step that needs no meeting of threads.
+// Draws and buckets batches ahead, a window at a time, each batch on one thread: neither depends on
+// the embeddings, so this part of a step needs no barrier.
 class BatchWindow {
  public:
   BatchWindow(const Positives& pos, const SampleSpec& spec, const Schedule& schedule,

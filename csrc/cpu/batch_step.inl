@@ -127,8 +127,8 @@ class BatchStep {
     Buffer<T> row(dim_);
     team.ranges(batch.n_rows, kRowChunk, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s) {
-        // The joint length is known when all have been seen: the gradients wait where they will
-        // have moved the rows.
+        // The joint norm is known after the last slot: until then the gradients are stored where
+        // the moved rows will be.
         T* const g = joint ? moved + s * dim_ : row.get();
         parts_.sum(batch, s, g);
         squares_[s] = dot(g, g, dim_);
@@ -145,7 +145,7 @@ class BatchStep {
     });
   }
 
-  // After the scores and before the last meeting: later, others may be at the next batch already.
+  // After the scores and before the last barrier: after it, others may be at the next batch.
   void add_stats(Team& team, const Batch& batch, StepStats& stats) const {
     if (team.thread() != 0) return;
     stats.clean += clean_.total(batch.count);

@@ -44,8 +44,8 @@ struct Slopes {
 
 // What every triplet adds to the gradients of its rows: one row for its user, one for its positive
 // item; its negative item gets the opposite of the latter. Written when a triplet is scored, while
-// its vectors are at hand, and summed by the owner of each row: nobody has to look at X again,
-// which may therefore be updated in place meanwhile.
+// its vectors are in registers, and summed by the owner of each row: X is not read again, so it can
+// be updated in place meanwhile.
 template <class T>
 class Parts {
  public:

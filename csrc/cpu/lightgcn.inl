@@ -1,4 +1,4 @@
-// LightGCN with BPR or APR: many mini-batches in one call.
+// LightGCN with BPR or APR: many mini-batches in one call; the twin of cuda/lightgcn.cu.
 //
 // One step, with A the normalised adjacency, E the embedding and F its propagated mean:
 //   F = (E + A(E + A(E + ...))) / (K + 1), the last layer on the batch's rows only
@@ -9,7 +9,7 @@
 // on G + lambda G' and returns the whole gradient, so that Gamma need not be kept.
 //
 // S is what the gathered tables are stored as: T itself, or Bf16, which halves the bytes that bound
-// a step. Sums, gradients, master weights and optimiser state are T in both cases.
+// a step. Sums, gradients, master weights and optimizer state are T in both cases.
 
 namespace advrec::cpu::ADVREC_ISA {
 
@@ -68,7 +68,7 @@ class LightGcnStep {
         }
       });
     }
-    // Before the last meeting of the step: after it others may already refill the batch.
+    // Before the step's last barrier: after it, other threads may already refill the batch.
     if (ego_ && team.thread() == 0) stats.adversarial += perturbed_loss_.total(batch.count);
     backward(team, [&](int64_t r, T* g) {
       T* const value = table_.value + r * dim_;

@@ -1,8 +1,9 @@
-// Optimiser updates of single rows, in the arithmetic of torch.optim.
+// Optimizer updates of single rows, in the arithmetic of torch.optim; the twin of cuda/optim.cuh
+// and optim.cu.
 
 namespace advrec::cpu::ADVREC_ISA {
 
-// The constants of one update, worked out once a step in double precision.
+// The constants of one update, computed once per step in double precision.
 template <class T>
 struct OptimStep {
   OptimStep(const Optim& optim, int64_t updates_before)
@@ -84,10 +85,10 @@ inline void decay_row(const OptimStep<T>* steps, int64_t count, T* value, T* sta
   }
 }
 
-// Adam moves every row in every step, those without a gradient too; but nobody looks at such a row
-// until a batch touches it. So its steps wait until then, or until the end of the call, and are
-// made in registers one after the other: the same arithmetic, without a sweep over all rows in
-// every step, which would take longer than the rest of it.
+// Adam moves every row in every step, even without a gradient, but such a row is not read until a
+// batch touches it. So its steps wait until then, or until the end of the call, and are made in
+// registers one after the other: the same arithmetic without a sweep over all rows in every step,
+// which would take longer than the rest of the step.
 template <class T>
 class WaitingSteps {
  public:

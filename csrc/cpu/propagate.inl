@@ -1,4 +1,5 @@
-// One layer of LightGCN's propagation, and the mean over layers built from it.
+// One layer of LightGCN's propagation, and the mean over layers built from it; the twin
+// of cuda/propagate.cuh and propagate.cu.
 //
 //   out_r = beta * (base_r + s_r * sum_{c in N(r)} s_c x_c),   s = degree^-1/2
 //
@@ -16,7 +17,7 @@ ADVREC_INLINE void gather_columns(const int32_t* neighbours, int64_t degree, int
                                   const T* scale, const Rows& rows, int64_t col, T s, T* out) {
   constexpr int W = Simd<T>::kWidth;
   // Neighbours: several times the latency of the last-level cache. They are asked for into the
-  // second-level cache: the first one can wait for a dozen or two lines at a time, not for more.
+  // second-level cache: the first one can have only a dozen or two lines in flight.
   constexpr int64_t kAhead = 40;
   constexpr int kBytes = int(V * W * sizeof(*rows.row(0)));
   Vec<T> sum[V] = {};
@@ -95,8 +96,8 @@ ADVREC_INLINE void finish_row(const S* base, T beta, T* out, int64_t dim) {
   }
 }
 
-// Rows that are used one after the other lie in order, but what is gathered in between makes the
-// processor forget that: they are asked for so many rows before.
+// Consecutive rows are adjacent in memory, but the gathers in between hide that from the hardware's
+// prefetcher: they are prefetched this many rows ahead.
 constexpr int64_t kRowsAhead = 3;
 
 // Deals all rows of the graph in chunks of similar cost (edges, plus a share for the row itself).

@@ -33,11 +33,11 @@ template <class T>
 ADVREC_INLINE void store(T* p, Vec<T> v) {
   *reinterpret_cast<typename Simd<T>::Loose*>(p) = v;
 }
-// A float's upper half: what rows may be stored as when bytes, not bits of precision, are scarce.
+// The upper half of a float: a storage type for rows where bandwidth matters more than precision.
 //
 // Rows of it keep blocks of two vectors together: word k of a block holds element k in its lower
 // half and element W + k in its upper one, so that a shift and a mask make two vectors of floats.
-// What is left of a row behind the last whole block stands in order.
+// The rest of a row behind the last whole block is in plain order.
 struct Bf16 {
   uint16_t bits;
 };
@@ -195,9 +195,9 @@ template <class T>
 class Buffer {
  public:
   explicit Buffer(int64_t n) {
-    const size_t wanted = size_t(n > 0 ? n : 1) * sizeof(T);
-    const size_t line = wanted < kHugePage ? 64 : kHugePage;
-    const size_t bytes = (wanted + line - 1) / line * line;
+    const size_t size = size_t(n > 0 ? n : 1) * sizeof(T);
+    const size_t line = size < kHugePage ? 64 : kHugePage;
+    const size_t bytes = (size + line - 1) / line * line;
     data_ = static_cast<T*>(std::aligned_alloc(line, bytes));
     if (!data_) throw std::bad_alloc();
     if (line == kHugePage) want_huge_pages(data_, bytes, false);

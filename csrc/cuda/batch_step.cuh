@@ -60,7 +60,7 @@ __device__ inline void update_row(const Batch& batch, const RowUpdate& u, int64_
 void score(const Batch& batch, const Vectors& x, int64_t dim, float factor, float* slope,
            float* loss, void* stream);
 
-// What becomes of every slot's gradient at x.
+// Where every slot's gradient at x goes.
 struct GradientOut {
   float* grad;                    // [slots, dim] where it goes,
   const float* add_to = nullptr;  // [slots, dim] after this was added;

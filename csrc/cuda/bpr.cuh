@@ -7,8 +7,8 @@
 
 namespace advrec::cuda {
 
-// Where the vectors of a triplet are read: two tables, and ids [3, capacity] into them. Slots are
-// numbered through a window, so `first`, if given, is taken off them.
+// Where a triplet's vectors are read from: two tables, and ids [3, capacity] into them. Slots are
+// numbered through a window, so `first`, if given, is subtracted.
 struct Vectors {
   const float* users;
   const float* items;
@@ -20,7 +20,7 @@ struct Vectors {
   }
 };
 
-// The embedding of a batch's triplets, and a matrix of one row a slot.
+// The embedding of a batch's triplets, and a matrix of one row per slot.
 inline Vectors table_vectors(const Batch& batch, const float* embedding, int64_t n_users,
                              int64_t dim) {
   return {embedding, embedding + n_users * dim, batch.triplets};

@@ -1,11 +1,11 @@
-// Optimiser updates, in the arithmetic of torch.optim; the twin of cpu/optim.inl.
+// Optimizer updates, in the arithmetic of torch.optim; with optim.cu the twin of cpu/optim.inl.
 #pragma once
 
 #include "device.cuh"
 
 namespace advrec::cuda {
 
-// The constants of one update, worked out once a step in double precision.
+// The constants of one update, computed once per step in double precision.
 struct OptimStep {
   float lr, beta1, beta2, eps, root_correction;
 };

@@ -4,7 +4,7 @@
 namespace advrec::cuda {
 namespace {
 
-// A warp for a row, which may be read up to four times: the later ones come from the cache.
+// One warp per row. The row may be read up to four times; later reads come from the cache.
 template <class Row>
 __global__ void __launch_bounds__(kThreads)
     normalize_kernel(const float* x, int64_t rows, int dim, float eps, float* out) {

@@ -26,7 +26,8 @@ struct Rows {
 };
 
 // Makes a row eps long: returns what to multiply it by, after dividing it by *divisor. The square
-// of a tiny gradient underflows, the gradient does not: such a row is measured scaled.
+// of a tiny gradient underflows, though the gradient does not: such a row is scaled before it is
+// measured.
 template <class Row>
 __device__ inline float unit_scale(const Row& row, float squares, float eps, const Lanes& lanes,
                                    int dim, float* divisor) {

@@ -1,4 +1,4 @@
-// Drawing triplets: a thread draws one.
+// Drawing triplets, one per thread; with sample.cuh the twin of cpu/sample.inl.
 #include "sample.cuh"
 
 namespace advrec::cuda {

@@ -1,4 +1,4 @@
-// One triplet of the sampler whose definition is sampler_core.h.
+// One triplet of the sampler that sampler_core.h defines.
 #pragma once
 
 #include "../sampler_core.h"

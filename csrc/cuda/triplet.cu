@@ -5,7 +5,7 @@
 namespace advrec::cuda {
 namespace {
 
-// A group of lanes for a triplet.
+// One group of lanes per triplet.
 template <class Row>
 __global__ void __launch_bounds__(kThreads)
     margin_kernel(const float* user_table, const float* item_table, int64_t n_users,
@@ -72,8 +72,10 @@ void triplet_margin_backward(const float* grad, const float* user_table, const f
                              int64_t count, float* d_user, float* d_item, void* workspace,
                              void* stream) {
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  check(cudaMemsetAsync(d_user, 0, size_t(n_users * dim) * sizeof(float), cuda_stream), "Clearing");
-  check(cudaMemsetAsync(d_item, 0, size_t(n_items * dim) * sizeof(float), cuda_stream), "Clearing");
+  check(cudaMemsetAsync(d_user, 0, size_t(n_users * dim) * sizeof(float), cuda_stream),
+        "clearing memory");
+  check(cudaMemsetAsync(d_item, 0, size_t(n_items * dim) * sizeof(float), cuda_stream),
+        "clearing memory");
   if (count == 0) return;
   Arena arena(workspace);
   Window window = take_window(arena, 1, count, false);
