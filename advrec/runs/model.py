@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from advrec.errors import ConfigError, RunError
+from advrec.errors import RunError
 from advrec.models import ModelSpec, Recommender, create, model_class
-from advrec.native import gpu
+from advrec.native.gpu import device_of
 from advrec.ops.graph import Graph
 from advrec.ops.positives import Positives
 
@@ -23,23 +23,6 @@ if TYPE_CHECKING:
 
 # bf16 is a way to store what kernels gather (training.fused); the weights themselves are float32.
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
-
-
-def device_of(name: str) -> str:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means here; ConfigError if not there."""
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return "cpu"
-    reason = gpu.why_not()
-    if reason is not None:
-        raise ConfigError(f"The device is {name!r}, but {reason}", hint=reason.hint)
-    count = torch.cuda.device_count()
-    index = 0 if ":" not in name else int(name.split(":")[1])
-    if index >= count:
-        raise ConfigError(
-            f"The device is {name!r}, but torch {torch.__version__} sees {count} CUDA devices.",
-            hint="--device cpu",
-        )
-    return f"cuda:{index}"
 
 
 def build_model(config: ResolvedConfig, dataset: Dataset, device: str) -> Recommender:

@@ -16,10 +16,11 @@ from advrec.config.train import ResolvedConfig, TrainConfig, resolve
 from advrec.errors import ConfigError, RunError, UsageError
 from advrec.models import Recommender, model_class
 from advrec.native import gpu
+from advrec.native.gpu import device_of
 from advrec.ops.positives import Positives
 from advrec.robustness.perturb import relative
 from advrec.runs.find import new_path
-from advrec.runs.model import build_model, device_of, put_weights, weights_of
+from advrec.runs.model import build_model, put_weights, weights_of
 from advrec.runs.run import Origin, Run, features_digest
 from advrec.training.forecast import Forecast, forecast
 from advrec.training.loop import Event, OnEvent, Training, make_stepper
