@@ -13,7 +13,8 @@ import advrec
 from advrec.data.config import DataConfig
 from advrec.errors import ConfigError
 from advrec.models import MODELS, ModelSpec, model_class
-from advrec.training.forecast import Forecast, forecast, free_bytes, written
+from advrec.system.memory import free_bytes, written
+from advrec.training.forecast import Forecast, forecast
 
 SETTINGS = {
     "mf": {"model": "mf"},
@@ -110,7 +111,7 @@ def test_a_card_holds_no_files_and_no_code(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_limit_that_is_no_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADVREC_MEMORY", "much")
-    with pytest.raises(ConfigError, match="ADVREC_MEMORY is 'much'"):
+    with pytest.raises(ConfigError, match="ADVREC_MEMORY must be a size, got 'much'"):
         free_bytes(0)
 
 

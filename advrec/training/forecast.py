@@ -6,27 +6,19 @@ checkpoint hold beside them. Small things are left out; what this process holds 
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-import torch
 
 from advrec.errors import ConfigError
 from advrec.models import ModelSpec, model_class
 from advrec.models.initial import AT_ONCE, AT_ONCE_BYTES
+from advrec.system.memory import LIMIT, free_bytes, held_bytes, written
 from advrec.training.stepper import N_STATES
 
 if TYPE_CHECKING:
     from advrec.config.train import ResolvedConfig
     from advrec.data.dataset import Dataset
-
-LIMIT = "ADVREC_MEMORY"
-"""Environment variable: how much a training may take in all, such as 16G, in place of what the
-system says is free."""
 
 LIBRARIES = 64 << 20
 """Bytes of torch's own code and threads that come in at their first use; 45 to 100 MB were seen."""
@@ -163,63 +155,3 @@ class _Need:
         state = self.weights + self.states
         best = 2 * self.weights if self.validates else 0
         return {"checkpoint": self.states + max(2 * state, state + best)}
-
-
-def held_bytes() -> int:
-    """Resident memory of this process now; 0 where the system does not say."""
-    return 1024 * _kib(Path("/proc/self/status"), "VmRSS")
-
-
-def free_bytes(held: int, device: str = "cpu") -> int | None:
-    """How much more this process may take; None if nobody knows."""
-    wanted = os.environ.get(LIMIT)
-    if wanted is not None:
-        return max(0, _parsed(wanted) - held)
-    if device != "cpu":
-        return torch.cuda.mem_get_info(device)[0]
-    found = [1024 * _kib(Path("/proc/meminfo"), "MemAvailable"), _left_in_group()]
-    known = [size for size in found if size]
-    return min(known) if known else None
-
-
-def written(size: int, space: str = " ") -> str:
-    """Bytes for people."""
-    for unit, power in (("GB", 30), ("MB", 20)):
-        if size >= 1 << power:
-            return f"{size / (1 << power):.{0 if size >= 10 << power else 1}f}{space}{unit}"
-    return f"{size / 1024:.0f}{space}KB"
-
-
-def _left_in_group() -> int:
-    """What a control group (a container) leaves free; 0 without a limit."""
-    home = Path("/sys/fs/cgroup")
-    try:
-        limit = (home / "memory.max").read_text().strip()
-        used = int((home / "memory.current").read_text())
-        cached = int(re.search(r"^inactive_file (\d+)", _text(home / "memory.stat"), re.M)[1])  # type: ignore[index]
-    except (OSError, ValueError, TypeError):
-        return 0
-    return 0 if limit == "max" else max(1, int(limit) - used + cached)
-
-
-def _kib(path: Path, name: str) -> int:
-    found = re.search(rf"^{name}:\s+(\d+) kB", _text(path), re.M)
-    return int(found[1]) if found else 0
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii")
-    except OSError:
-        return ""
-
-
-def _parsed(text: str) -> int:
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?)B?\s*", text, re.I)
-    try:
-        size = float(found[1]) if found else float("nan")
-        return int(size * 1024 ** " KMGT".index(found[2].upper() or " ")) if found else int(size)
-    except ValueError:
-        raise ConfigError(
-            f"The environment variable {LIMIT} is {text!r}; wanted a size.", hint=f"{LIMIT}=16G"
-        ) from None

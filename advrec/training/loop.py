@@ -9,11 +9,9 @@ optimiser's state; where a training was interrupted leaves no trace in what it c
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -24,6 +22,7 @@ from advrec.errors import ConfigError, Interrupted, TrainingError
 from advrec.evaluation.evaluate import evaluate
 from advrec.runs.model import weights_of
 from advrec.system.interrupt import StopRequest
+from advrec.system.memory import peak_bytes
 from advrec.training.stepper import ComposableStepper, StepStats
 
 if TYPE_CHECKING:
@@ -287,19 +286,3 @@ class Training:
                 best_epoch=progress.best_epoch,
             )
         )
-
-
-def peak_bytes() -> int:
-    """The largest resident memory this process ever had; 0 where the system does not say."""
-    try:
-        # Linux's own mark first: ru_maxrss starts at what the parent held when it forked.
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return 1024 * int(status.split("VmHWM:")[1].split()[0])
-    except (OSError, IndexError, ValueError):
-        pass
-    try:
-        import resource
-    except ModuleNotFoundError:  # not a POSIX system
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
