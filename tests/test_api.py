@@ -14,7 +14,7 @@ from support.training_data import FAST, tiny_dataset
 import advrec
 from advrec.errors import AdvrecError, ConfigError, RunError, UsageError
 from advrec.training import launch
-from advrec.training.stepper import ComposableStepper
+from advrec.training.composable import ComposableStepper
 
 DATASET = tiny_dataset()
 
@@ -150,8 +150,8 @@ def test_a_run_holds_every_option_and_version(tmp_path):
             ConfigError,
             "Unknown option 'lerning_rate' in the options of pretrain",
         ),
-        ({"model": "mff"}, UsageError, "no model 'mff'"),
-        ({"device": "cuda:99"}, ConfigError, "'cuda:99', but torch"),
+        ({"model": "mff"}, UsageError, "unknown model 'mff'"),
+        ({"device": "cuda:99"}, ConfigError, "'cuda:99' is unavailable: torch"),
         ({"eps": 0.5}, ConfigError, "pretraining perturbs nothing"),
     ],
 )

@@ -25,7 +25,7 @@ def _elsewhere(tmp_path, monkeypatch):
         ("pretrian", 2, "No such command 'pretrian'", "advrec --help"),
         ("pretrian", 2, "Did you mean 'pretrain'?", "advrec --help"),
         ("data lst", 2, "No such command 'lst'", "advrec data --help"),
-        ("pretrain --model mff", 2, "There is no model 'mff'; there are", "did you mean 'mf'?"),
+        ("pretrain --model mff", 2, "unknown model 'mff': choose", "did you mean 'mf'?"),
         ("pretrain --split randon", 2, "did you mean 'random'?", "advrec pretrain --help"),
         ("pretrain --optimizer adamm", 2, "not one of adagrad, sgd, adam", "pretrain --help"),
         ("pretrain --epochs 0", 2, "0 is not a number from 1 up", "pretrain --help"),

@@ -99,6 +99,7 @@ def test_a_card_holds_no_files_and_no_code(monkeypatch: pytest.MonkeyPatch) -> N
     from advrec.data import load_dataset
 
     monkeypatch.setenv("ADVREC_MEMORY", "80G")
+    monkeypatch.setattr("advrec.ops.on_cuda", lambda: True)
     config = resolve(TrainConfig(model="mf"), model_class("mf"))
     data = load_dataset("debian")
     cpu, card = (
@@ -148,4 +149,4 @@ def test_every_model_knows_its_numbers(name: str, tmp_path: Path) -> None:
     spec = ModelSpec(data.n_users, data.n_items, config.dim, config.layers, options=config.options)
     width = 0 if data.item_features is None else data.item_features.shape[1]
     numbers = sum(weight.numel() for weight in model.parameters())
-    assert kind.weight_numbers(spec, width) == pytest.approx(numbers, rel=0.05)
+    assert kind.parameter_count(spec, width) == pytest.approx(numbers, rel=0.05)

@@ -38,7 +38,7 @@ STUDIES = Path(__file__).parent.parent / "bench" / "studies"
         (("[0.1, 0.5]", "[0.5, 0.1]"), "wanted different numbers, ascending"),
         (("[0.1, 0.5]", "[-1]"), "'eps' in the attack of [models.MF] of the study is -1"),
         (("[models.MF]\n", "[models.MF]\nmodels = 1\n"), "'models' in [models.MF] of the study"),
-        (('model = "mf"', 'model = "fm"'), "There is no model 'fm'"),
+        (('model = "mf"', 'model = "fm"'), "unknown model 'fm'"),
         (('model = "mf"', 'data = ["a"]\nmodel = "mf"'), "there is no [data.a]"),
         (("dim = 8", "dims = 8"), "Unknown option 'dims' in [train] of the study."),
         (("dim = 8", "seed = 8"), "Option 'seed' has no place in [train] of the study."),

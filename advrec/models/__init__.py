@@ -32,7 +32,7 @@ def model_class(name: str) -> type[Recommender]:
         return MODELS[name]
     near = difflib.get_close_matches(name.lower(), MODELS, n=1)
     raise UsageError(
-        f"There is no model {name!r}; there are {', '.join(MODELS)}.",
+        f"unknown model {name!r}: choose {', '.join(MODELS)}",
         hint=f"did you mean {near[0]!r}?" if near else None,
     )
 

@@ -19,7 +19,7 @@ only replays graphs."""
 
 
 def device_of(name: str) -> str:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means here; ConfigError if it is missing."""
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means; ConfigError if there is none."""
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return "cpu"
     reason = why_not()

@@ -21,8 +21,8 @@ from advrec.errors import ConfigError, NativeError
 from advrec.native import gpu
 from advrec.native.compile import compile_module
 
-NEWEST_OPS = ("lightgcn_steps_bf16",)
-"""Operators that an older build of the core lacks."""
+NEWEST = ("lightgcn_steps_bf16", "optimizer")
+"""An operator and an argument of it: an older build of the core lacks one or the other."""
 
 FALLBACKS = {
     "_C": "its slow reference kernels",
@@ -162,12 +162,20 @@ def _prebuilt(name: str) -> Loaded | None:
             f"the prebuilt {name} does not load with torch {torch.__version__}: {error}",
             hint="build it again: pip install --no-build-isolation --force-reinstall --no-deps .",
         ) from error
-    if name == "_C" and not all(hasattr(torch.ops.advrec, op) for op in NEWEST_OPS):
+    if name == "_C" and not _is_current():
         raise NativeError(
             f"the prebuilt core at {module.__file__} is older than this advrec",
             hint="build it again: python setup.py build_ext --inplace",
         )
     return Loaded("prebuilt", str(module.__file__), module)
+
+
+def _is_current() -> bool:
+    operator, argument = NEWEST
+    if not hasattr(torch.ops.advrec, operator):
+        return False
+    schema = getattr(torch.ops.advrec, operator).default._schema
+    return any(known.name == argument for known in schema.arguments)
 
 
 def _compiled(name: str) -> Loaded:

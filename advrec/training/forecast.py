@@ -1,7 +1,7 @@
 """How much memory a training will need at its peak, before it starts.
 
-The figures are counted, not tried: tables, optimiser, graph and what a step, a validation and a
-checkpoint hold beside them. Small things are left out; what this process holds already is measured.
+The figures are counted, not tried: tables, optimizer, graph, and what a step, a validation and a
+checkpoint take in addition. Small things are left out; what this process already holds is measured.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING
 from advrec.errors import ConfigError
 from advrec.models import ModelSpec, model_class
 from advrec.models.initial import AT_ONCE, AT_ONCE_BYTES
+from advrec.ops import OPTIMIZERS
 from advrec.system.memory import LIMIT, free_bytes, held_bytes, written
-from advrec.training.stepper import N_STATES
+from advrec.training.stepper import Sizes
+from advrec.training.tiers import tier_of
 
 if TYPE_CHECKING:
     from advrec.config.train import ResolvedConfig
     from advrec.data.dataset import Dataset
 
 LIBRARIES = 64 << 20
-"""Bytes of torch's own code and threads that come in at their first use; 45 to 100 MB were seen."""
+"""Bytes of torch's own code and threads, loaded at their first use; 45 to 100 MB were measured."""
 
 IDS, OFFSETS = 4, 8  # bytes of an id, of an offset into ids
-ROUNDED = {"float32": 4, "float64": 8, "bf16": 2}  # bytes of a number that LightGCN gathers
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Forecast:
 
     @property
     def peak(self) -> int:
-        """All together."""
+        """In total."""
         return self.held + sum(self.parts.values())
 
     def sentence(self) -> str:
@@ -50,13 +51,13 @@ class Forecast:
 
     def check(self) -> None:
         """ConfigError if it will not fit."""
-        wanted = sum(self.parts.values())
-        if self.free is None or wanted <= self.free:
+        needed = sum(self.parts.values())
+        if self.free is None or needed <= self.free:
             return
         largest = max(self.parts, key=lambda name: self.parts[name])
         raise ConfigError(
-            f"This training needs about {written(wanted)} more memory at its peak (most of it for "
-            f"the {largest}: {written(self.parts[largest])}), and {written(self.free)} are free.",
+            f"this training needs about {written(needed)} more memory at its peak (most of it for "
+            f"the {largest}: {written(self.parts[largest])}), and {written(self.free)} are free",
             hint="a smaller --dim, --optimizer sgd or adagrad; on a machine that can swap "
             f"{LIMIT}={written(2 * self.peak, space='')} would allow it",
         )
@@ -71,7 +72,7 @@ def forecast(config: ResolvedConfig, dataset: Dataset) -> Forecast:
         held = held_bytes()
         lasting["libraries"] = LIBRARIES
         moments += [need.sorting(), need.drawing(), need.checkpoint()]
-    else:  # of the card's memory: graphs, weights and files are made beside it
+    else:  # of the card's memory: graphs, weights and files are made outside it
         held = 0
         moments.append({"checkpoint": need.states})
     moment = max(moments, key=lambda parts: sum(parts.values()))
@@ -80,7 +81,7 @@ def forecast(config: ResolvedConfig, dataset: Dataset) -> Forecast:
 
 
 class _Need:
-    """Bytes for each purpose, and at each moment what there is beside the lasting ones."""
+    """Bytes for each purpose: the lasting ones, and those of single moments."""
 
     def __init__(self, config: ResolvedConfig, dataset: Dataset) -> None:
         kind = model_class(config.model)
@@ -97,16 +98,16 @@ class _Need:
         self.config, self.kind, self.number = config, kind, number
         self.pairs, self.nodes = len(dataset.train), dataset.n_users + dataset.n_items
         self.validates = len(dataset.valid) > 0
-        self.weights = number * kind.weight_numbers(spec, width)
+        self.weights = number * kind.parameter_count(spec, width)
         self.features = number * width * dataset.n_items
-        self.states = N_STATES[config.optimizer] * self.weights
-        self.table = number * self.nodes * config.dim  # a vector for each node
+        self.states = OPTIMIZERS[config.optimizer].states * self.weights
+        self.sizes = Sizes(number, self.nodes, self.weights)
 
     def lasting(self) -> dict[str, int]:
         graph = 2 * IDS * self.pairs + (OFFSETS + self.number) * self.nodes
         return {
             "weights": self.weights,
-            "optimiser": self.states,
+            "optimizer": self.states,
             "best weights": self.weights if self.validates else 0,
             "pairs": IDS * self.pairs,
             "graph": graph if self.kind.needs_graph else 0,
@@ -114,7 +115,7 @@ class _Need:
         }
 
     def sorting(self) -> dict[str, int]:
-        """The graph is made before the weights, and they before the optimiser."""
+        """The graph is made before the weights, and they before the optimizer."""
         size = (OFFSETS + 3 * IDS) * self.pairs if self.kind.needs_graph else 0
         return {"graph's sorting": max(0, size - self.weights - self._later())}
 
@@ -127,31 +128,16 @@ class _Need:
         return self.states + (self.weights if self.validates else 0)
 
     def step(self) -> dict[str, int]:
-        config = self.config
-        # Of a batch: parts of gradients, two a triplet; its rows, moved; and for LightGCN the rows
-        # as they are, and their gradients.
-        parts = self.number * 2 * config.batch_size * config.dim
-        rows_of_batch = self.number * min(3 * config.batch_size, self.nodes) * config.dim
-        batch = parts + (rows_of_batch if config.adv_weight > 0 else 0)
-        if self.config.model == "mf":
-            return {"step": IDS * self.nodes * (max(1, config.threads) + 1) + batch}
-        if self.config.model != "lightgcn":
-            return {"step": 2 * self.weights + 2 * self.table}  # dense gradients, and activations
-        layers = 3 if config.layers is None else config.layers
-        row = ROUNDED[config.precision] * self.nodes * config.dim
-        rows = min(2, max(0, layers - 1)) * row
-        if config.precision == "bf16":
-            rows += row
-        if config.adv_weight > 0 and config.site == "ego":
-            rows += row + (self.table if config.norm == "joint" else 0)
-        return {"step": rows + batch + 2 * rows_of_batch + 2 * IDS * self.nodes}
+        tier = tier_of(self.kind, self.config)
+        return {"step": tier.step_bytes(self.kind, self.config, self.sizes)}
 
     def validation(self) -> dict[str, int]:
-        """The vectors of a model whose scores are made from more than its tables."""
-        return {"validation": 0 if self.config.model == "mf" else 2 * self.table}
+        """The vectors of all users and items, unless they are the tables themselves."""
+        vectors = 2 * self.sizes.table(self.config)
+        return {"validation": 0 if self.kind.vectors_are_tables else vectors}
 
     def checkpoint(self) -> dict[str, int]:
-        """A copy of the optimiser's state; then the bytes of a file, put together from parts."""
+        """A copy of the optimizer's state; then the bytes of a file, put together from parts."""
         state = self.weights + self.states
         best = 2 * self.weights if self.validates else 0
         return {"checkpoint": self.states + max(2 * state, state + best)}

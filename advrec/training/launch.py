@@ -23,7 +23,8 @@ from advrec.runs.find import new_path
 from advrec.runs.model import build_model, put_weights, weights_of
 from advrec.runs.run import Origin, Run, features_digest
 from advrec.training.forecast import Forecast, forecast
-from advrec.training.loop import Event, OnEvent, Training, make_stepper
+from advrec.training.loop import Event, OnEvent, Training
+from advrec.training.tiers import make_stepper
 from advrec.validation import parse
 from advrec.versions import versions
 
@@ -77,10 +78,10 @@ def start(
     with _settings(resolved):
         memory = forecast(resolved, dataset)
         memory.check()
-        model = build_model(resolved, dataset, resolved.device)
+        positives = Positives.from_pairs(dataset.train, resolved.device)
+        model = build_model(resolved, dataset, resolved.device, positives)
         if parent is not None:
             put_weights(model, parent.weights())
-        positives = Positives.from_pairs(dataset.train, resolved.device)
         stepper = make_stepper(model, positives, resolved)
         run = _create(
             out,
@@ -121,9 +122,10 @@ def go_on(run: Run, dataset: Dataset, changes: Mapping[str, Any], on_event: OnEv
         memory = forecast(config, dataset)
         memory.check()
         weights, optimizer = run.state()
-        model = build_model(config, dataset, config.device)
+        positives = Positives.from_pairs(dataset.train, config.device)
+        model = build_model(config, dataset, config.device, positives)
         put_weights(model, weights)
-        stepper = make_stepper(model, Positives.from_pairs(dataset.train, config.device), config)
+        stepper = make_stepper(model, positives, config)
         stepper.load_state(optimizer)
         run.progress.stopped = None
         if config != run.config:

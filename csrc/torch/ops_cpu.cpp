@@ -313,7 +313,7 @@ bool set_isa(std::string name) { return advrec::cpu::set_isa(name.c_str()); }
 #define SCHEDULE                                                                                   \
   "int negatives, int sampling, int first_step, int steps, int batch_size, bool mean, float reg, " \
   "float eps, float adv_weight, int norm, "
-#define OPTIMIZER "int kind, float lr, float beta1, float beta2, float opt_eps, int updates"
+#define OPTIMIZER "int optimizer, float lr, float beta1, float beta2, float opt_eps, int updates"
 #define TABLE "Tensor(a!) embedding, Tensor(b!)? state1, Tensor(c!)? state2, "
 #define LISTS                                                                              \
   "Tensor mask_indptr, Tensor mask_items, Tensor relevant_indptr, Tensor relevant_items, " \
@@ -330,7 +330,8 @@ STABLE_TORCH_LIBRARY(advrec, m) {
   m.def("normalize_rows(Tensor x, float eps) -> Tensor");
   m.def(
       "optimizer_step(Tensor(a!) param, Tensor grad, Tensor(b!)? state1, Tensor(c!)? state2, "
-      "Tensor? rows, int kind, float lr, float beta1, float beta2, float eps, int step) -> ()");
+      "Tensor? rows, int optimizer, float lr, float beta1, float beta2, float eps, int step) -> "
+      "()");
   m.def("rank_topk(Tensor user_vectors, Tensor item_vectors, " LISTS);
   m.def("rank_scores(Tensor scores, " LISTS);
   m.def("mf_steps(" TABLE POSITIVES SCHEDULE OPTIMIZER ") -> Tensor");
