@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from advrec.choices import Noise
 from advrec.errors import UsageError
+from advrec.robustness.perturb import NORMS
 from advrec.system import files
 
 if TYPE_CHECKING:
@@ -223,8 +224,7 @@ def robustness_table(curves: Sequence[Curve], metric: str, title: str = "Robustn
 
 def eps_label(norm: str) -> str:
     """What eps is a length of, in words."""
-    of = {"row": "a row's", "joint": "the whole", "tensor": "a tensor's"}
-    return f"eps: L2 norm of {of.get(norm, norm)} perturbation"
+    return f"eps: L2 norm of {NORMS[norm].label} perturbation"
 
 
 def seeds_table(

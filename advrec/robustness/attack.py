@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from advrec.choices import NOISES, Part
+from advrec.choices import NOISES, SAMPLE_NORMS, Part
 from advrec.errors import UsageError
 from advrec.evaluation.evaluate import Evaluation, evaluate
 from advrec.evaluation.metrics import DEFAULT_KS, DEFAULT_METRICS
@@ -54,11 +54,11 @@ class Plan:
     def settled(self, model: Recommender) -> tuple[str, str]:
         """The site's own name and the norm, as this model has them. Raises UsageError."""
         site = model.site(self.site)
-        whole = [norm for norm in site.norms if norm != "sample"]
-        norm = self.norm or (whole[0] if whole else "sample")
-        if norm == "sample":
+        whole = site.table_norms
+        norm = self.norm or (whole or site.norms)[0]
+        if norm in SAMPLE_NORMS:
             raise UsageError(
-                "Norm 'sample' perturbs the triplets of a batch; an attack perturbs whole tables.",
+                f"norm {norm!r} perturbs the triplets of a batch; an attack perturbs whole tables",
                 hint=f"use {' or '.join(whole)}" if whole else None,
             )
         return model.check_site(site.name, norm).name, norm

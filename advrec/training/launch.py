@@ -18,7 +18,7 @@ from advrec.models import Recommender, model_class
 from advrec.native import gpu
 from advrec.native.gpu import device_of
 from advrec.ops.positives import Positives
-from advrec.robustness.perturb import relative
+from advrec.robustness.perturb import NORMS, relative
 from advrec.runs.find import new_path
 from advrec.runs.model import build_model, put_weights, weights_of
 from advrec.runs.run import Origin, Run, features_digest
@@ -242,7 +242,7 @@ def _tell_sizes(model: Recommender, config: ResolvedConfig, on_event: OnEvent) -
         if eps == 0 or config.site_adv_weight.get(site.name, config.adv_weight) == 0:
             continue
         share = relative(eps, model.tables(site.name), config.norm)
-        what = "row" if config.norm in ("row", "sample") else "tensor"
+        what = NORMS[config.norm].part
         note = f"noise at {site.name}: ε {eps:g} is {share:.0%} of the mean length of a {what}"
         if share > 1:
             note += ", which it outweighs: train for longer before, or take a smaller --eps"

@@ -267,7 +267,7 @@ def _kinds(given: Sequence[str]) -> list[str]:
 def _sites(model: Recommender, given: Sequence[str]) -> list[str | None]:
     """The sites of `--site`; a combination is each of its sites, `all` whatever can be attacked."""
     if "all" in split_list(given):
-        return [site.name for site in model.sites if any(norm != "sample" for norm in site.norms)]
+        return [site.name for site in model.sites if site.table_norms]
     return [site.name for site in model.sites_of("+".join(split_list(given)))] if given else [None]
 
 
