@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from advrec.errors import UsageError
 from advrec.models.losses import SAMPLE_KEYS, squared_norms, triplet_losses
 from advrec.ops.graph import Graph
 from advrec.ops.positives import ATTACK_EPOCH, Positives
+from advrec.validation import did_you_mean
 
 Noise = Mapping[str, Tensor]
 
@@ -299,7 +299,7 @@ class Recommender(nn.Module):
         known = [site.name for site in cls.sites]
         raise UsageError(
             f"model {cls.name!r} has no site {name!r}: choose {', '.join(known)}",
-            hint=_near(name, known),
+            hint=did_you_mean(name, known),
         )
 
     def gather(
@@ -332,7 +332,7 @@ class Recommender(nn.Module):
             raise UsageError(
                 f"site {site.name!r} of model {cls.name!r} has no norm {norm!r}: "
                 f"choose {', '.join(site.norms)}",
-                hint=_near(norm, site.norms),
+                hint=did_you_mean(norm, site.norms),
             )
         return site
 
@@ -370,7 +370,7 @@ def chosen(spec: ModelSpec, kind: type[Recommender], name: str, known: tuple[str
     if value not in known:
         raise UsageError(
             f"option {name!r} of model {kind.name!r} is {value!r}: choose {', '.join(known)}",
-            hint=_near(str(value), known),
+            hint=did_you_mean(str(value), known),
         )
     return str(value)
 
@@ -386,8 +386,3 @@ def fraction_option(
             f"got {value!r}"
         )
     return float(value)
-
-
-def _near(name: str, known: tuple[str, ...] | list[str]) -> str | None:
-    matches = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {matches[0]!r}?" if matches else None

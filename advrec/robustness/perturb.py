@@ -37,7 +37,7 @@ class Norm:
     """What has length eps. Its functions give, per tensor, what broadcasts against the tensor."""
 
     name: str
-    part: str  # what it measures, in words: a row, a tensor
+    mean: str  # the mean of what it measures, in words
     label: str  # whose perturbation has length eps, in words
     lengths: Callable[[Tensors], dict[str, Tensor]]
     peaks: Callable[[Tensors], dict[str, Tensor]]  # largest |entry| of what it measures
@@ -256,16 +256,17 @@ def _share(size: float, whole: float) -> float:
     return size / whole if whole > 0 else float("inf")
 
 
-_rows: Final = (_by_row(_row_lengths), _by_row(_row_peaks), _row_radii)
+_rows: Final = ("mean row norm", "a row's", _by_row(_row_lengths), _by_row(_row_peaks), _row_radii)
+_whole: Final = "mean norm of a tensor"
 
-ROW: Final = Norm("row", "row", "a row's", *_rows)
+ROW: Final = Norm("row", *_rows)
 
 NORMS: Final[Mapping[str, Norm]] = {
     norm.name: norm
     for norm in (
         ROW,
-        Norm("sample", "row", "a row's", *_rows),
-        Norm("joint", "tensor", "the whole", _joint_lengths, _joint_peaks, _joint_radii),
-        Norm("tensor", "tensor", "a tensor's", _tensor_lengths, _tensor_peaks, _tensor_radii),
+        Norm("sample", *_rows),
+        Norm("joint", _whole, "the whole", _joint_lengths, _joint_peaks, _joint_radii),
+        Norm("tensor", _whole, "a tensor's", _tensor_lengths, _tensor_peaks, _tensor_radii),
     )
 }

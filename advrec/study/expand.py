@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from advrec.choices import SAMPLE_NORMS
-from advrec.config.train import ResolvedConfig, TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError
 from advrec.models import model_class
 from advrec.study.plan import Cell, DataFacts, Measures, digest
