@@ -30,7 +30,7 @@ def _elsewhere(tmp_path, monkeypatch):
         ("pretrian", 2, "no such command 'pretrian'", "did you mean 'pretrain'?"),
         ("zzz", 2, "no such command 'zzz'", "see advrec --help"),
         ("data lst", 2, "no such command 'lst'", "did you mean 'list'?"),
-        ("pretrain --model mff", 2, "There is no model 'mff'; there are", "did you mean 'mf'?"),
+        ("pretrain --model mff", 2, "unknown model 'mff': choose", "did you mean 'mf'?"),
         (
             "pretrain --split randon",
             2,
@@ -77,7 +77,7 @@ def _elsewhere(tmp_path, monkeypatch):
             "--noise must be random, adversarial or both, got 'advers'",
             "did you mean 'adversarial'?",
         ),
-        ("attack --noise random --steps 3", 2, "Random noise takes no steps", "adversarial"),
+        ("attack --noise random --steps 3", 2, "random noise takes no steps", "adversarial"),
         ("attack --eps 1,a", 2, "--eps must be a number, got 'a'", ""),
         ("attack --eps inf", 2, "must be a finite number, got inf", ""),
         ("attack -k 0", 2, "-k must be at least 1, got 0", ""),

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,19 @@ class Evaluation:
             "metrics": dict(self.values),
         }
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Evaluation:
+        """The evaluation that `to_dict` wrote, without the users' own values; or KeyError."""
+        return cls(
+            values=dict(content["metrics"]),
+            n_users=content["users"],
+            n_skipped=content["users_skipped"],
+            per_user={},
+            users=np.zeros(0, dtype=np.int64),
+            protocol=content["protocol"],
+            part=content["part"],
+        )
+
 
 def evaluate(
     model: Scored,
@@ -77,7 +90,7 @@ def evaluate(
         part: "test", or "valid" for choosing epochs and settings.
         ks: cut-offs for the metrics that are named without one.
         metrics: "NDCG" (at each of `ks`), "NDCG@10" (at 10), or "AUC"; any case.
-        noise: perturbation of the model's parameters, as from `advrec.robustness.attack.noise_for`.
+        noise: perturbation of the model's parameters, as from `advrec.robustness.search.noise_for`.
         sampled: rank each relevant item against so many random negatives, not the catalogue.
         sampled_seed: seed of these negatives.
         batch_users: users in a block; by default what suits the model.
