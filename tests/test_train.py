@@ -77,7 +77,7 @@ def test_adversarial_training_says_how_large_its_noise_is(tmp_path, eps, outweig
     advrec.adv_train(DATASET, base.run, eps=eps, on_event=lambda e: notes.append(e.message), **FAST)
     share = eps / float(base.model.embedding.detach().norm(dim=1).mean())
     (said,) = [note for note in notes if note.startswith("noise at ego")]
-    assert f"ε {eps:g} is {share:.0%} of the mean length of a row" in said
+    assert f"ε {eps:g} is {100 * share:.0f} % of the mean row norm" in said
     assert ("smaller --eps" in said) == outweighs
 
 

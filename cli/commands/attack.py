@@ -9,24 +9,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from advrec.choices import NOISES, NORMS, PARTS
+from advrec.choices import NOISES, NORMS
+from advrec.options import OUTPUT
 from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, plain, show_reports
 from advrec_cli.help import examples
 from advrec_cli.options import (
+    MEASURE,
     ConfigFile,
+    Cutoffs,
     Given,
+    HeldOut,
     Json,
     Quiet,
     RunNames,
     RunsDir,
-    closest,
+    Sampled,
+    TableFile,
+    not_one_of,
     numbers,
     one_of,
     split_list,
     takes,
+    with_default,
 )
-from advrec_cli.settings import OUTPUT, RUN_DATA, named, reworded
+from advrec_cli.settings import RUN_DATA, named, reworded
 
 if TYPE_CHECKING:
     from advrec.robustness.attack import AttackResult
@@ -47,9 +54,11 @@ Noises = Annotated[
     typer.Option(
         "--noise",
         metavar="KIND",
-        help="random, adversarial or both: adversarial noise is the strongest of its size that is"
-        " found, random noise has the same rows and norms. May be repeated, or hold commas."
-        " [dim]\\[default: both][/]",
+        help=with_default(
+            "random, adversarial or both: adversarial noise is the strongest of its size that is"
+            " found, random noise has the same rows and norms. May be repeated, or hold commas.",
+            "both",
+        ),
         rich_help_panel=ATTACK,
         show_default=False,
     ),
@@ -59,7 +68,7 @@ Sizes = Annotated[
     typer.Option(
         "--eps",
         metavar="X[,X…]",
-        help="ε, the L2 norm of each row of the noise. [dim]\\[default: 0.5,1,2][/]",
+        help=with_default("ε, the L2 norm of each row of the noise.", "0.5,1,2"),
         rich_help_panel=ATTACK,
         show_default=False,
     ),
@@ -69,9 +78,11 @@ Sites = Annotated[
     typer.Option(
         "--site",
         metavar="NAME",
-        help="Where the noise is added; 'advrec models' lists each model's sites. May be"
-        " repeated, or hold commas, for one attack after the other; all is every site."
-        " [dim]\\[default: the model's first][/]",
+        help=with_default(
+            "Where the noise is added; 'advrec models' lists each model's sites. May be repeated,"
+            " or hold commas, for one attack after the other; all is every site.",
+            "the model's first",
+        ),
         rich_help_panel=ATTACK,
         show_default=False,
     ),
@@ -81,7 +92,7 @@ NormName = Annotated[
     typer.Option(
         "--norm",
         metavar="NAME",
-        help="What has norm ε: row, joint or tensor. [dim]\\[default: the site's first][/]",
+        help=with_default("What has norm ε: row, joint or tensor.", "the site's first"),
         rich_help_panel=ATTACK,
         show_default=False,
         callback=one_of(NORMS),
@@ -111,50 +122,21 @@ StepSize = Annotated[
     typer.Option(
         "--step-size",
         metavar="X",
-        help="Length of a step, in the unit of ε. [dim]\\[default: 2.5·ε/steps][/]",
+        help=with_default("Length of a step, in the unit of ε.", "2.5·ε/steps"),
         rich_help_panel=ATTACK,
         show_default=False,
     ),
 ]
-Metrics = Annotated[
+MetricNames = Annotated[
     list[str] | None,
     typer.Option(
         "--metric",
         metavar="NAME[@K]",
-        help="What to measure. May be repeated, or hold commas."
-        " [dim]\\[default: the metric that chose the run's best epoch][/]",
-        rich_help_panel=ATTACK,
-        show_default=False,
-    ),
-]
-Cutoffs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-k",
-        metavar="K[,K…]",
-        help="Cut-offs of the metrics that are named without one. [dim]\\[default: 20][/]",
-        rich_help_panel=ATTACK,
-        show_default=False,
-    ),
-]
-PartName = Annotated[
-    str,
-    typer.Option(
-        "--part",
-        metavar="NAME",
-        help="Which held-out part to measure on: test or valid.",
-        rich_help_panel=ATTACK,
-        callback=one_of(PARTS),
-    ),
-]
-Sampled = Annotated[
-    int | None,
-    typer.Option(
-        "--sampled",
-        metavar="N",
-        help="Rank each held-out item against N random items instead of all; --seed chooses them,"
-        " too. [dim]\\[default: full ranking][/]",
-        rich_help_panel=ATTACK,
+        help=with_default(
+            "What to measure. May be repeated, or hold commas.",
+            "the metric that chose the run's best epoch",
+        ),
+        rich_help_panel=MEASURE,
         show_default=False,
     ),
 ]
@@ -164,16 +146,6 @@ Plot = Annotated[
         "--plot",
         metavar="FILE",
         help="Draw the metric over ε into a .png, .pdf or .svg.",
-        rich_help_panel=OUTPUT,
-        show_default=False,
-    ),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        metavar="FILE",
-        help="Write the table to a file as well, as .md or .json.",
         rich_help_panel=OUTPUT,
         show_default=False,
     ),
@@ -192,12 +164,12 @@ def attack(
     steps: Steps = 1,
     restarts: Restarts = 1,
     step_size: StepSize = None,
-    metric: Metrics = None,
+    metric: MetricNames = None,
     k: Cutoffs = None,
-    part: PartName = "test",
+    part: HeldOut = "test",
     sampled: Sampled = None,
     plot: Plot = None,
-    out: Out = None,
+    out: TableFile = None,
     runs_dir: RunsDir = Path("runs"),
     config: ConfigFile = None,
     json: Json = False,
@@ -288,10 +260,7 @@ def _kinds(given: Sequence[str]) -> list[str]:
     kinds = split_list(given)
     for kind in kinds:
         if kind not in known:
-            raise typer.BadParameter(
-                f"{kind!r} is not one of {', '.join(known)}{closest(kind, known)}",
-                param_hint="--noise",
-            )
+            raise not_one_of(kind, known, "--noise")
     return [kind for kind in NOISES if kind in kinds or "both" in kinds]
 
 

@@ -13,12 +13,14 @@ from advrec_cli.console import emit_json, note, show_report
 from advrec_cli.help import examples
 from advrec_cli.options import (
     ConfigFile,
+    Cutoffs,
     Given,
+    HeldOut,
     Json,
+    Metrics,
     Quiet,
     RunsDir,
     numbers,
-    one_of,
     split_list,
     takes,
 )
@@ -29,8 +31,6 @@ EPILOG = examples(
     "advrec compare A B --metrics NDCG,Recall -k 10,100 --part valid",
 )
 
-MEASURE = "Measure"
-
 
 @takes([RUN_DATA], named("device", "threads", "kernels"))
 def compare(
@@ -38,39 +38,9 @@ def compare(
     *,
     a: Annotated[str, typer.Argument(metavar="A", help="A run, by name or path.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The run it is compared with.")],
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metrics",
-            "--metric",
-            metavar="NAME[@K]",
-            help="Recall, NDCG, Precision, HR, MRR, MAP, AUC. May be repeated, or hold commas."
-            " [dim]\\[default: all but AUC][/]",
-            rich_help_panel=MEASURE,
-            show_default=False,
-        ),
-    ] = None,
-    k: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--k",
-            "-k",
-            metavar="K[,K…]",
-            help="Cut-offs of the metrics that are named without one. [dim]\\[default: 20][/]",
-            rich_help_panel=MEASURE,
-            show_default=False,
-        ),
-    ] = None,
-    part: Annotated[
-        str,
-        typer.Option(
-            "--part",
-            metavar="NAME",
-            help="Which held-out part: test or valid.",
-            rich_help_panel=MEASURE,
-            callback=one_of(("test", "valid")),
-        ),
-    ] = "test",
+    metrics: Metrics = None,
+    k: Cutoffs = None,
+    part: HeldOut = "test",
     runs_dir: RunsDir = Path("runs"),
     config: ConfigFile = None,
     json: Json = False,

@@ -7,22 +7,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from advrec.options import OUTPUT
 from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, show_report
 from advrec_cli.help import examples
 from advrec_cli.options import (
     ConfigFile,
+    Cutoffs,
     Given,
+    HeldOut,
     Json,
+    Metrics,
     Quiet,
     RunNames,
     RunsDir,
+    Sampled,
+    TableFile,
     numbers,
-    one_of,
     split_list,
     takes,
 )
-from advrec_cli.settings import OUTPUT, RUN_DATA, named, reworded
+from advrec_cli.settings import RUN_DATA, named, reworded
 
 if TYPE_CHECKING:
     from advrec.evaluation.evaluate import Evaluation
@@ -35,7 +40,6 @@ EPILOG = examples(
     "advrec eval mf-debian-1 --per-user users.csv",
 )
 
-MEASURE = "Measure"
 SEED = reworded("seed", "Seed of the items that --sampled draws.")
 
 
@@ -44,50 +48,10 @@ def evaluate(
     given: Given,
     *,
     runs: RunNames = None,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metrics",
-            "--metric",
-            metavar="NAME[@K]",
-            help="Recall, NDCG, Precision, HR, MRR, MAP, AUC. May be repeated, or hold commas."
-            " [dim]\\[default: all but AUC][/]",
-            rich_help_panel=MEASURE,
-            show_default=False,
-        ),
-    ] = None,
-    k: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--k",
-            "-k",
-            metavar="K[,K…]",
-            help="Cut-offs of the metrics that are named without one. [dim]\\[default: 20][/]",
-            rich_help_panel=MEASURE,
-            show_default=False,
-        ),
-    ] = None,
-    part: Annotated[
-        str,
-        typer.Option(
-            "--part",
-            metavar="NAME",
-            help="Which held-out part: test or valid.",
-            rich_help_panel=MEASURE,
-            callback=one_of(("test", "valid")),
-        ),
-    ] = "test",
-    sampled: Annotated[
-        int | None,
-        typer.Option(
-            "--sampled",
-            metavar="N",
-            help="Rank each held-out item against N random items instead of all; --seed chooses"
-            " them. Not comparable with full rankings. [dim]\\[default: full ranking][/]",
-            rich_help_panel=MEASURE,
-            show_default=False,
-        ),
-    ] = None,
+    metrics: Metrics = None,
+    k: Cutoffs = None,
+    part: HeldOut = "test",
+    sampled: Sampled = None,
     per_user: Annotated[
         Path | None,
         typer.Option(
@@ -98,16 +62,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            help="Write the table too, as .md or .json.",
-            rich_help_panel=OUTPUT,
-            show_default=False,
-        ),
-    ] = None,
+    out: TableFile = None,
     runs_dir: RunsDir = Path("runs"),
     config: ConfigFile = None,
     json: Json = False,
