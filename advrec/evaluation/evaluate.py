@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from advrec.choices import Part
 from advrec.errors import DataError, UsageError
 from advrec.evaluation import metrics as m
-from advrec.evaluation.sampled import sampled_ranks
+from advrec.evaluation.sampled import sampled_protocol, sampled_ranks
 from advrec.evaluation.scorer import Noise, Scored, Scorer, merged_rows, rows_of, scoring
 from advrec.system import files
 
@@ -39,7 +39,7 @@ class Evaluation:
     n_skipped: int  # users without one, left out
     per_user: Mapping[str, m.Values]  # "NDCG@20" → [n_users], in the order of `users`
     users: NDArray[np.int64]  # [n_users] dense ids, ascending
-    protocol: str  # "full ranking", or "sampled, 99 negatives, seed 0"
+    protocol: str  # "full ranking", or "sampled, 99 negatives, seed 0": as many as there were
     part: Part
 
     def to_dict(self) -> dict[str, object]:
@@ -98,7 +98,7 @@ def evaluate(
 
     Raises:
         UsageError: an unknown metric or part, or a number that is out of range.
-        DataError: the part holds no pairs.
+        DataError: the part holds no pairs, or no user has an item to draw as a negative.
         TrainingError: scores that are not finite.
     """
     specs = m.metric_specs(metrics, ks)
@@ -116,7 +116,7 @@ def evaluate(
             protocol = FULL_RANKING
             blocks = _full(scorer, dataset, part, relevant, specs, batch_users=batch_users)
         else:
-            protocol = f"sampled, {sampled} negatives, seed {sampled_seed}"
+            protocol = sampled_protocol(dataset, users, sampled, sampled_seed)
             blocks = _sampled(scorer, dataset, relevant, specs, count=sampled, seed=sampled_seed)
         collected: dict[str, list[m.Values]] = {str(spec): [] for spec in specs}
         done = 0

@@ -184,6 +184,8 @@ def attack(
 
     Several runs are shown in one table; each result is also kept in its run folder as attack.json.
     """
+    from advrec.robustness.search import Plan
+
     file = inputs.config_file(config)
     seed = {**file.train, **given.train}.get("seed", 0)
     options: dict[str, Any] = {
@@ -200,14 +202,14 @@ def attack(
         "sampled": sampled,
         "sampled_seed": seed,
     }
+    # Before any run is read: a combination that no model could take.
+    Plan(options["noise"][-1], norm=norm, steps=steps, step_size=step_size, restarts=restarts)
     chosen = inputs.chosen_runs(runs or [], runs_dir, with_parent=True, quiet=quiet)
     attacks: list[tuple[Run, list[AttackResult]]] = []
     with inputs.computing(given, file) as device:
         from advrec.robustness.attack import attack as attack_model
-        from advrec.robustness.search import Plan
         from advrec.runs.results import write_attack
 
-        Plan(options["noise"][-1], norm=norm, steps=steps, step_size=step_size, restarts=restarts)
         loader = inputs.Loader(given, file, device)
         for run in chosen:
             what = f"{' and '.join(options['noise'])} noise"
