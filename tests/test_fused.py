@@ -213,6 +213,6 @@ def test_the_last_batch_may_be_short_and_no_step_lies_outside_the_epoch(pairs):
     total = 2 * len(Positives.from_pairs(pairs))
     assert [step.triplets for step in stats] == [1000, total - 1000]
     assert 0 < stats[1].triplets < 1000
-    with pytest.raises(ValueError, match="not all in an epoch"):
+    with pytest.raises(ValueError, match="must lie in the epoch"):
         train(pairs, config, FusedStepper, ((0, 9),))
     assert torch.isfinite(model.embedding).all()

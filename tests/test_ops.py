@@ -285,24 +285,26 @@ def test_torch_finds_nothing_wrong_with_the_operators(pairs):
 
 
 WRONG = {
-    "layers is -1": lambda o, x, g: o.propagate(x, *g, -1),
-    "the graph has": lambda o, x, g: o.propagate(x[:-1].contiguous(), *g, 1),
+    "layers must be at least 0, got -1": lambda o, x, g: o.propagate(x, *g, -1),
+    "the graph must have": lambda o, x, g: o.propagate(x[:-1].contiguous(), *g, 1),
     "x must be contiguous": lambda o, x, g: o.propagate(x.T, *g, 1),
-    "values must be float32": lambda o, x, g: o.propagate(x.half(), *g, 1),
-    "user 50 of the triplets": lambda o, x, g: o.triplet_margin(
+    "values must be float32 or float64, got": lambda o, x, g: o.propagate(x.half(), *g, 1),
+    "user 50 of the triplets is outside its table of 50 rows": lambda o, x, g: o.triplet_margin(
         x[:U], x[U:], torch.tensor([[U], [0], [0]], dtype=torch.int32)
     ),
     "item -1 of the triplets": lambda o, x, g: o.triplet_margin(
         x[:U], x[U:], torch.tensor([[0], [0], [-1]], dtype=torch.int32)
     ),
-    "triplets are": lambda o, x, g: o.triplet_margin(
+    "triplets must have shape": lambda o, x, g: o.triplet_margin(
         x[:U], x[U:], torch.zeros(2, 4, dtype=torch.int32)
     ),
-    "k is 0": lambda o, x, g: o.rank_topk(x[:U], x[U:], *lists(U, 3, 0), *lists(U, 3, 0), 0, False),
-    "mask has": lambda o, x, g: o.rank_topk(
+    "k must be at least 1, got 0": lambda o, x, g: o.rank_topk(
+        x[:U], x[U:], *lists(U, 3, 0), *lists(U, 3, 0), 0, False
+    ),
+    "mask must have": lambda o, x, g: o.rank_topk(
         x[:U], x[U:], *lists(U - 1, 3, 0), *lists(U, 3, 0), 1, False
     ),
-    "threads is 0": lambda o, x, g: o.set_threads(0),
+    "threads must be at least 1, got 0": lambda o, x, g: o.set_threads(0),
 }
 
 

@@ -55,10 +55,11 @@ class Forecast:
         if self.free is None or needed <= self.free:
             return
         largest = max(self.parts, key=lambda name: self.parts[name])
+        batch = "a smaller --batch-size, " if largest == "step" else ""
         raise ConfigError(
             f"this training needs about {written(needed)} more memory at its peak (most of it for "
             f"the {largest}: {written(self.parts[largest])}), and {written(self.free)} are free",
-            hint="a smaller --dim, --optimizer sgd or adagrad; on a machine that can swap "
+            hint=f"{batch}a smaller --dim, --optimizer sgd or adagrad; on a machine that can swap "
             f"{LIMIT}={written(2 * self.peak, space='')} would allow it",
         )
 
@@ -97,11 +98,12 @@ class _Need:
         number = 8 if config.precision == "float64" else 4
         self.config, self.kind, self.number = config, kind, number
         self.pairs, self.nodes = len(dataset.train), dataset.n_users + dataset.n_items
+        batch = min(config.batch_size, self.pairs * config.negatives)  # no more are drawn
         self.validates = len(dataset.valid) > 0
         self.weights = number * kind.parameter_count(spec, width)
         self.features = number * width * dataset.n_items
         self.states = OPTIMIZERS[config.optimizer].states * self.weights
-        self.sizes = Sizes(number, self.nodes, self.weights)
+        self.sizes = Sizes(number, self.nodes, self.weights, batch)
 
     def lasting(self) -> dict[str, int]:
         graph = 2 * IDS * self.pairs + (OFFSETS + self.number) * self.nodes

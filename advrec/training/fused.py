@@ -116,8 +116,8 @@ class FusedStepper:
         """Of a batch: parts of gradients, two per triplet; its rows, moved. LightGCN: also the
         layers, the rows as they are, and their gradients."""
         perturbs = config.adv_weight > 0
-        batch = sizes.number * 2 * config.batch_size * config.dim
-        rows = sizes.number * min(3 * config.batch_size, sizes.nodes) * config.dim
+        batch = sizes.number * 2 * sizes.batch * config.dim
+        rows = sizes.number * min(3 * sizes.batch, sizes.nodes) * config.dim
         batch += rows if perturbs else 0
         if kind is not LightGCN:
             return ID * sizes.nodes * (max(1, config.threads) + 1) + batch
@@ -206,7 +206,7 @@ class FusedStepper:
             "seed": config.seed,
             "negatives": config.negatives,
             "sampling": ops.SAMPLINGS[config.sampling],
-            "batch_size": config.batch_size,
+            "batch_size": min(config.batch_size, self.examples),  # buffers are of this size
             "mean": config.reduction == "mean",
             "reg": config.reg,
             "eps": eps,

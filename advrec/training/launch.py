@@ -31,6 +31,7 @@ from advrec.versions import versions
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
+    from advrec.training.stepper import Stepper
 
 RESUMABLE = ("epochs", "patience", "device", "threads", "kernels", "checkpoint_seconds")
 """Options that may change when a run is resumed. None changes what an epoch computes, except that
@@ -95,7 +96,7 @@ def start(
         )
         with _released(run):
             training = Training(run, model, stepper, dataset, on_event)
-            _announce(run, dataset, type(stepper).__name__, memory, on_event)
+            _announce(run, dataset, stepper, memory, on_event)
             if parent is not None:
                 _tell_sizes(model, config, on_event)
                 training.validate_start()
@@ -132,7 +133,7 @@ def resume(
         if config != run.config:
             run.reconfigure(config)
         training = Training(run, model, stepper, dataset, on_event)
-        _announce(run, dataset, type(stepper).__name__, memory, on_event)
+        _announce(run, dataset, stepper, memory, on_event)
         if run.origin.parent is not None:
             training.validate_start()
         training.loop()
@@ -214,7 +215,7 @@ def _check_more_to_do(run: Run, config: ResolvedConfig) -> None:
 
 
 def _announce(
-    run: Run, dataset: Dataset, stepper: str, memory: Forecast, on_event: OnEvent
+    run: Run, dataset: Dataset, stepper: Stepper, memory: Forecast, on_event: OnEvent
 ) -> None:
     config, progress = run.config, run.progress
     what = "pretraining" if config.phase == "pretrain" else "adversarial training"
@@ -223,13 +224,19 @@ def _announce(
         Event(
             "started",
             message=f"{what} of {config.model} on {dataset.name}{where}, in {run.path}, "
-            f"on {config.device} ({stepper})",
+            f"on {config.device} ({type(stepper).__name__})",
             run=run,
             epoch=progress.epoch,
             epochs=config.epochs,
         )
     )
     on_event(Event("note", message=memory.sentence()))
+    triplets = len(dataset.train) * config.negatives
+    if stepper.total_steps == 1 and config.batch_size > triplets:
+        note = (
+            f"batch size {config.batch_size:,} is more than the {triplets:,} training triplets of"
+        )
+        on_event(Event("note", message=f"{note} an epoch: one step per epoch"))
     if not len(dataset.valid):
         note = "no validation part: the last epoch is kept, and nothing stops early"
         on_event(Event("note", message=note))
