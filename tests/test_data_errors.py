@@ -177,8 +177,8 @@ FILES = {
     ),
     "unknown columns": (
         "a.csv",
-        "visitor,thing,n\n1,2,3\n1,3,4\n",
-        "FILE:1: cannot tell which column is the user: 'visitor', 'thing', 'n' | name it with user_col",
+        "who,thing,n\n1,2,3\n1,3,4\n",
+        "FILE:1: cannot tell which column is the user: 'who', 'thing', 'n' | name it with user_col",
     ),
     "many columns, no header": (
         "a.csv",

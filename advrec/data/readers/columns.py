@@ -11,18 +11,37 @@ from advrec.errors import DataError
 
 ROLES = ("user", "item", "rating", "timestamp")
 
-# As they stand in public data sets, without case, blanks and punctuation; the first one found wins.
+# As they stand in public data sets, without case, blanks and punctuation, JSON keys included; the
+# first one in the table wins, so that an id is preferred to a name. A question mark: a word that
+# may as well be the id of a user or an item ("book"); alone it is not enough to see a header.
 _ALIASES = """
-user: user userid uid customer customerid reviewerid visitorid memberid
-item: item itemid iid movieid movie productid product asin parentasin artistid businessid trackid
-item: songid bookid isbn gameid articleid newsid venueid locationid recipeid sku stockcode
-rating: rating ratings score stars overall weight
-timestamp: timestamp unixtimestamp unixtime unixreviewtime time ts epoch datetime date
+user: userid uid user? userkey useridx custid customerid clientid visitorid reviewerid memberid
+user: accountid profileid personid playerid readerid listenerid viewerid buyerid steamid msno
+user: reviewuserid reviewprofilename username customer? client? visitor? reviewer? member? account?
+user: reader? listener? viewer? buyer? person? player? sessionid session?
+item: itemid iid item? movieid filmid trackid songid parentasin asin productid productproductid
+item: bookid isbn gameid appid articleid newsid businessid gmapid venueid locationid placeid poiid
+item: restaurantid hotelid listingid recipeid beerbeerid beerid animeid videoid showid courseid
+item: podcastid postid storyid artistid albumid adid skuid sku stockcode ean gtin upc movie? film?
+item: track? song? product? book? game? article? business? venue? location? restaurant? hotel?
+item: recipe? beer? anime? video? course? podcast? artist? album?
+rating: rating? ratings? starrating bookrating userrating ratingvalue reviewoverall reviewrating
+rating: reviewscore score? stars? overall? playcount listencount weight? plays?
+timestamp: timestamp unixtimestamp unixtime unixreviewtime eventtimestamp eventtime timestampms
+timestamp: time? ts? reviewtime reviewdate ratingtimestamp ratingdate tdat createdat createdtime
+timestamp: invoicedate orderdate purchasedate eventdate visittime checkintime playedat dateadded
+timestamp: datetime utctime date? epoch? created?
 """
+# Columns of 0 and 1 that say whether a row is an interaction or was only shown.
+LABELS = ("label", "clicked", "isclick", "ispositive", "click", "liked", "like", "islike", "target")
+
 ALIASES: dict[str, list[str]] = {role: [] for role in ROLES}
+SURE_NAMES: set[str] = set()  # a first line with one of these is a header
 for _line in _ALIASES.split("\n")[1:-1]:
     _role, _, _names = _line.partition(": ")
-    ALIASES[_role] += _names.split()
+    SURE_NAMES.update(name for name in _names.split() if not name.endswith("?"))
+    ALIASES[_role] += _names.replace("?", "").split()
+ALIASES["rating"] += LABELS
 
 
 @dataclass(frozen=True)
