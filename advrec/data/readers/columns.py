@@ -83,7 +83,7 @@ class Roles:
         )
 
 
-def by_name(names: Sequence[str], wanted: Wanted, path: Path) -> Roles:
+def by_name(names: Sequence[str], wanted: Wanted, path: Path, *, line: int | None = 1) -> Roles:
     """Find the columns under a header. Raises DataError with the names that are there."""
     places = {role: _find(names, role, wanted, path) for role in ROLES}
     for role in ("user", "item"):
@@ -91,7 +91,7 @@ def by_name(names: Sequence[str], wanted: Wanted, path: Path) -> Roles:
             raise DataError(
                 f"cannot tell which column is the {role}: {', '.join(map(repr, names))}",
                 path=path,
-                line=1,
+                line=line,
                 hint=f"name it with {role}_col",
             )
     return distinct(Roles(**places), names, path)

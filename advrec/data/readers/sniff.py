@@ -9,7 +9,8 @@ from pathlib import Path
 
 from advrec.data.config import DataConfig
 from advrec.data.interactions import TEST, TRAIN, VALID
-from advrec.data.readers import movielens, parquet
+from advrec.data.readers import arrow, movielens
+from advrec.data.readers.compressed import name_inside, plain_name
 from advrec.data.readers.delimited import Sample
 from advrec.data.readers.text import read_bytes
 from advrec.errors import ConfigError, DataError
@@ -22,14 +23,21 @@ STEMS = {
     "dev": VALID,
     "test": TEST,
 }
-ENDINGS = {  # of a file, without .gz -> the formats that it may have
+ENDINGS = {  # of a file, without .gz and its kin -> the formats that it may have
     ".txt": ("lightgcn", "csv"),
     ".csv": ("csv",),
     ".tsv": ("csv",),
     ".dat": ("csv",),
     ".rating": ("csv",),
     ".inter": ("recbole",),
+    ".json": ("json",),
+    ".jsonl": ("json",),
+    ".ndjson": ("json",),
     ".parquet": ("parquet",),
+    ".pq": ("parquet",),
+    ".arrow": ("arrow",),
+    ".feather": ("arrow",),
+    ".ipc": ("arrow",),
 }
 SINGLE_STEMS = ("interactions", "ratings", "events")
 
@@ -70,9 +78,12 @@ def _check_options(chosen: Plan, config: DataConfig) -> None:
 
 def _plan_folder(folder: Path, wanted: str) -> Plan:
     try:
-        paths = sorted(path for path in folder.iterdir() if path.is_file())
+        paths = sorted(path for path in folder.iterdir() if path.is_file() or arrow.parts_of(path))
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path=folder) from None
+    parts = arrow.parts_of(folder)
+    if parts and parts == [path for path in paths if _stem_and_ending(path)[1] in ENDINGS]:
+        return Plan("parquet", {None: folder}, (f"{len(parts):,} parts of a parquet table",))
     splits = _splits(paths, wanted)
     if len(splits) > 1:
         raise DataError(
@@ -105,17 +116,16 @@ def _splits(paths: Iterable[Path], wanted: str) -> list[dict[int, Path]]:
 
 def _plan_single(folder: Path, paths: list[Path], wanted: str) -> Plan:
     """The one file of a folder that can be the interactions."""
-    by_name = {path.name: path for path in paths}
     if wanted in ("auto", "movielens"):
         for name in movielens.RATING_FILES:
-            for file_name in (name, f"{name}.gz"):
-                if file_name in by_name:
-                    return _plan_file(by_name[file_name], wanted)
+            for path in paths:
+                if plain_name(path.name) == name:
+                    return _plan_file(path, wanted)
     lonely = [path for path in paths if _stem_and_ending(path)[0].split(".")[-1] in STEMS]
     tables = [path for path in paths if _stem_and_ending(path)[1] in ENDINGS]
     tables = [path for path in tables if wanted in ("auto", *ENDINGS[_stem_and_ending(path)[1]])]
     for choice in (
-        [path for path in tables if path.name.removesuffix(".gz").endswith(".inter")],
+        [path for path in tables if _stem_and_ending(path)[1] == ".inter"],
         [path for path in tables if _stem_and_ending(path)[0] in SINGLE_STEMS],
         tables,
     ):
@@ -145,12 +155,14 @@ def _plan_file(path: Path, wanted: str) -> Plan:
 def _format_of(path: Path, wanted: str) -> tuple[str, tuple[str, ...]]:
     if wanted != "auto":
         return wanted, (f"format {wanted}, as asked for",)
-    name = path.name.removesuffix(".gz")
+    name = name_inside(path)
     ending = _stem_and_ending(path)[1]
     if ending == ".inter":
         format, because = "recbole", "a RecBole file by its name"
-    elif ending == ".parquet" or _starts_with(path, parquet.MAGIC):
-        format, because = "parquet", "a parquet file"
+    elif ending in (".json", ".jsonl", ".ndjson"):
+        format, because = "json", "JSON by its name"
+    elif binary := _arrow_kind(path, ending):
+        format, because = binary, f"{'a parquet' if binary == 'parquet' else 'an Arrow'} file"
     elif name in movielens.RATING_FILES[:2]:
         format, because = "movielens", "MovieLens by its name"
     elif name == "ratings.csv" and _first_line(path) == movielens.CSV_HEADER:
@@ -159,7 +171,8 @@ def _format_of(path: Path, wanted: str) -> tuple[str, tuple[str, ...]]:
         format, because = "csv", "a table by its name"
     else:
         format, because = _by_content(Sample.of(read_bytes(path)))
-    return format, (f"{path.name}: {because}",)
+    inside = f"{name} in it, " if name != plain_name(path.name) else ""
+    return format, (f"{path.name}: {inside}{because}",)
 
 
 def _first_line(path: Path) -> bytes:
@@ -175,6 +188,8 @@ def _by_content(sample: Sample) -> tuple[str, str]:
     first = sample.lines[0][1]
     if b":token" in first:
         return "recbole", "a header with :token, RecBole"
+    if first.lstrip().startswith((b"{", b"[{", b"[ {")) or first.strip() == b"[":
+        return "json", "objects in braces, JSON"
     tokens = [line.split() for _, line in sample.lines]
     numeric = [row for row in tokens if all(token.isdigit() for token in row)]
     if 2 * len(numeric) < len(tokens):
@@ -189,14 +204,23 @@ def _by_content(sample: Sample) -> tuple[str, str]:
 
 
 def _stem_and_ending(path: Path) -> tuple[str, str]:
-    name = path.name.removesuffix(".gz")
+    if path.is_dir():  # of parquet parts
+        return path.name.removesuffix(".parquet"), ".parquet"
+    name = name_inside(path)
     stem, dot, ending = name.rpartition(".")
     return (stem, dot + ending) if dot else (name, "")
 
 
-def _starts_with(path: Path, magic: bytes) -> bool:
+def _arrow_kind(path: Path, ending: str) -> str | None:
+    """parquet or arrow, by the ending or the first bytes."""
+    for format in ("parquet", "arrow"):
+        if format in ENDINGS.get(ending, ()):
+            return format
     try:
         with path.open("rb") as file:
-            return file.read(len(magic)) == magic
+            head = file.read(8)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path=path) from None
+    if head.startswith(arrow.PARQUET_MAGIC):
+        return "parquet"
+    return "arrow" if head.startswith(arrow.MAGICS) else None
