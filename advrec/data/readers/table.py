@@ -34,6 +34,7 @@ KINDS = {  # what a value that does not fit is called
     tuple: "a list",
     bytes: "binary data",
 }
+EXPECTED_ID = "expected a whole number or a string"
 MISSING = frozenset({"", "nan", "NaN", "NAN", "None", "null", "NULL", "<NA>"})
 EXACT = 2.0**53  # whole numbers below are exact as floats
 
@@ -215,7 +216,7 @@ def _coded(values: Values, codes: dict[str, int]) -> NDArray[np.int32]:
         table = np.empty(len(distinct), dtype=np.int32)
         table[order] = [codes.setdefault(str(v), len(codes)) for v in distinct[order].tolist()]
         return table[inverse.reshape(-1)]
-    texts = values if set(map(type, values)) == {str} else _each(values, _id, "")
+    texts = values if set(map(type, values)) == {str} else _each(values, _id, EXPECTED_ID)
     coded = np.fromiter(
         (codes.setdefault(text, len(codes)) for text in texts), np.int32, len(values)
     )
@@ -234,10 +235,10 @@ def _integers(values: NDArray[Any]) -> NDArray[Any]:
         wide = values.astype(np.float64)
         wrong = np.flatnonzero((wide != np.floor(wide)) | (np.abs(wide) >= exact))
         if len(wrong):
-            raise _WrongValueError(int(wrong[0]), "expected a whole number or a string")
+            raise _WrongValueError(int(wrong[0]), EXPECTED_ID)
         return values.astype(np.int64)
     if values.dtype.kind not in "iu":
-        raise _WrongValueError(0, "expected a whole number or a string")
+        raise _WrongValueError(0, EXPECTED_ID)
     return values
 
 
@@ -258,7 +259,7 @@ def _id(value: object) -> str:
         whole = int(value)
         if whole == value and abs(whole) < EXACT:
             return str(whole)
-    raise ValueError("expected a whole number or a string")
+    raise ValueError
 
 
 def _numbers(values: Values, parse: Callable[[Any], float], expected: str) -> NDArray[np.float64]:
@@ -288,8 +289,8 @@ def _each(values: Values, parse: Callable[[Any], Any], expected: str) -> list[An
         if result is None:
             try:
                 result = parse(value)
-            except (ValueError, OverflowError, ArithmeticError) as error:
-                raise _WrongValueError(at, expected or str(error)) from None
+            except (ValueError, OverflowError, ArithmeticError):
+                raise _WrongValueError(at, expected) from None
             if key is not None:
                 known[key] = result
         parsed.append(result)
