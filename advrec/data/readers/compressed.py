@@ -212,7 +212,8 @@ def _members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     return [
         member
         for member in archive.infolist()
-        if not member.is_dir() and not set(PurePosixPath(member.filename).parts) & set(LEFTOVERS)
+        if not member.filename.endswith("/")
+        and not set(PurePosixPath(member.filename).parts) & set(LEFTOVERS)
     ]
 
 

@@ -59,9 +59,16 @@ def add(
     for start in range(0, count, BATCH):
         stop = min(start + BATCH, count)
         places = np.arange(before + start + 1, before + stop + 1, dtype=np.int64)
-        rows.add(
-            {role: _values(column[start:stop]) for role, column in columns.items()}, places, path
-        )
+        batch = {}
+        for role, column in columns.items():
+            try:
+                batch[role] = _values(column[start:stop])
+            except (ValueError, ArithmeticError):
+                raise DataError(
+                    f"{role} is of type {column.dtype} and holds values outside its range",
+                    path=path,
+                ) from None
+        rows.add(batch, places, path)
 
 
 def _opened(data: object, source: str) -> nw.DataFrame[Any]:
