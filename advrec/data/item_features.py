@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.data.readers.columns import ALIASES
-from advrec.data.readers.delimited import Sample, find_separator
-from advrec.data.readers.text import QUOTED_SEPARATORS, read_bytes, shown
-from advrec.data.readers.text_twin import NUMBER, LineError, split_line
+from advrec.data.readers.structure import separator_of
+from advrec.data.readers.text import read_bytes, shown
+from advrec.data.readers.text_twin import NUMBER, QUOTED_SEPARATORS, LineError, split_line
 from advrec.data.wording import counted
 from advrec.errors import DataError
 
@@ -176,7 +176,7 @@ def _load_table(path: Path) -> tuple[list[str], NDArray[np.float32]]:
 
 def table_rows(path: Path, data: bytes) -> tuple[list[list[str]], list[int]]:
     """Every line as fields, and its number."""
-    separator = find_separator(path, Sample.of(data))
+    separator = separator_of(path, data)
     quotes = separator in QUOTED_SEPARATORS
     rows, lines = [], []
     for number, line in enumerate(data.split(b"\n"), start=1):

@@ -23,6 +23,7 @@ class Part:
     item_ids: Sequence[str]
     ratings: NDArray[np.float64] | None = None  # [n]
     timestamps: NDArray[np.float64] | None = None  # [n]
+    notes: tuple[str, ...] = ()
 
 
 def merge(
@@ -53,7 +54,7 @@ def merge(
         timestamps=_join([part.timestamps for part in parts]),
         parts=np.concatenate(labels) if split else None,
         names=names,
-        notes=tuple(notes),
+        notes=(*notes, *(note for part in parts for note in part.notes)),
     )
 
 
