@@ -21,6 +21,7 @@ Part = Literal["test", "valid"]
 Format = Literal["auto", "lightgcn", "movielens", "recbole", "csv", "json", "parquet", "arrow"]
 Split = Literal["auto", "given", "random", "loo-time", "loo-random", "global-time"]
 Validation = Literal["auto", "none"]
+Header = Literal["yes", "no"]
 Target = Literal["lightgcn", "csv", "recbole"]
 Control = Literal["continued", "restarted"]
 
@@ -36,5 +37,6 @@ PARTS: tuple[str, ...] = get_args(Part)
 FORMATS: tuple[str, ...] = get_args(Format)
 SPLITS: tuple[str, ...] = get_args(Split)
 VALIDATIONS: tuple[str, ...] = get_args(Validation)
+HEADERS: tuple[str, ...] = get_args(Header)
 TARGETS: tuple[str, ...] = get_args(Target)
 CONTROLS: tuple[str, ...] = get_args(Control)

@@ -86,7 +86,7 @@ def numbers_and_names(values: Sequence[str], setting: Setting) -> Numbers:
     return Numbers(number(general[0]) if general else None, table)
 
 
-METAVARS = {int: "N", float: "X", str: "TEXT"}
+METAVARS = {int: "N", float: "X", str: "TEXT", bool: ""}
 
 
 def _parameter(setting: Setting) -> inspect.Parameter:

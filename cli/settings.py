@@ -11,6 +11,7 @@ from typing import Any
 
 from advrec.choices import (
     FORMATS,
+    HEADERS,
     KERNELS,
     NORMS,
     OPTIMIZERS,
@@ -80,14 +81,22 @@ SETTINGS: tuple[Setting, ...] = (
     _data("min_rating", float, "Keep only the pairs rated at least this.", "keep all"),
     _data("user_col", str, "Name of the user column.", "found by name", metavar="COLUMN"),
     _data("item_col", str, "Name of the item column.", "found by name", metavar="COLUMN"),
-    _data("rating_col", str, "Name of the rating column.", "found by name", metavar="COLUMN"),
-    _data("timestamp_col", str, "Name of the time column.", "found by name", metavar="COLUMN"),
+    _data("rating_col", str, "Name of the rating column; none: leave it out.", "found by name",
+          metavar="COLUMN"),
+    _data("timestamp_col", str, "Name of the time column; none: leave it out.", "found by name",
+          metavar="COLUMN"),
     _data("separator", str, "What stands between two columns, such as ',' or '::'.", "found",
           metavar="TEXT"),
     _data("features", str, "Item features: .npy or .npz in item order, a table keyed by item id,"
           " or 'text' to make them from the items' text.", "none", metavar="PATH"),
     _data("item_names", str, "A table of item id, tab, name; shown by 'recommend'.",
           "the set's own", metavar="PATH"),
+    _data("header", str, "Whether the first line of a table names its columns.", "found",
+          choices=HEADERS),
+    _data("time_format", str, "Form of the dates, as strptime has it, such as '%d/%m/%Y'.",
+          "found", metavar="TEXT"),
+    _data("drop_incomplete", bool, "Drop rows without a user, item, rating or timestamp; they are"
+          " counted.", "False"),
     _train("model", str, "What to train; 'advrec models' lists them.", "mf", MODEL,
            metavar="NAME"),
     _train("dim", int, "Numbers in an embedding.", "mf 64, lightgcn 64, …", MODEL, low=1),

@@ -261,5 +261,5 @@ def test_what_was_understood_is_said_aloud(tmp_path):
     assert read(path).notes == (
         "t.csv: a table by its name",
         "t.csv: header, separated by commas; user = 'userId', item = 'movieId', rating = 'stars'; "
-        "1 other column not read",
+        "not read: 'genre'",
     )

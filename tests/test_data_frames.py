@@ -63,7 +63,8 @@ def test_a_frame_is_the_data_set_of_the_same_rows_in_a_csv_file(csv, maker, opti
     assert dataset.digest == load_dataset(csv, **options).digest
     assert dataset.name == "frame"
     assert dataset.notes[0].endswith(
-        "; user = 'user_id', item = 'movie_id', rating = column 3, timestamp = column 4"
+        "; user = 'user_id', item = 'movie_id', rating = column 3, timestamp = column 4; "
+        "not read: 'title'"
     )
 
 
@@ -167,7 +168,7 @@ def test_other_objects_are_refused(data):
 
 def test_options_about_files_have_no_meaning():
     frame = pd.DataFrame(TWO)
-    for options in ({"format": "csv"}, {"separator": ";"}):
+    for options in ({"format": "csv"}, {"separator": ";"}, {"header": "yes"}):
         with pytest.raises(ConfigError, match="has no meaning for data in memory"):
             load_dataset(frame, **options)
     with pytest.raises(ConfigError, match="user_col has no meaning for a sparse matrix"):
@@ -261,3 +262,65 @@ def test_every_maker_gives_the_same_data_set(rows):
         except DataError as error:
             results.add(str(error).partition(": ")[2])
     assert len(results) == 1
+
+
+def read_frame(columns, **options):
+    return frames.read(pd.DataFrame(columns), DataConfig.of("frame", **options))
+
+
+THREE = {"user": ["a", "b", "a"], "item": ["x", "y", "z"]}
+
+
+def test_rows_without_a_value_are_dropped_and_counted():
+    rating, time = [1.0, None, 2.0], ["2024-05-31", "2024-05-31", ""]
+    columns = {**THREE, "rating": rating, "time": time}
+    rows = read_frame(columns, drop_incomplete=True)
+    assert pairs(rows) == [("a", "x")]
+    assert rows.notes[-1] == "pandas.DataFrame: 2 rows without a value dropped"
+    rows = read_frame(columns, drop_incomplete=True, timestamp_col="none")
+    assert pairs(rows) == [("a", "x"), ("a", "z")]
+
+
+def test_columns_are_left_out_with_none():
+    columns = {**THREE, "rating": ["good", "bad", ""], "time": ["soon", "", "late"]}
+    rows = read_frame(columns, rating_col="none", timestamp_col="none")
+    assert len(rows) == 3
+    assert (rows.ratings, rows.timestamps) == (None, None)
+
+
+def test_labels_are_rows_that_count_and_rows_that_do_not():
+    dataset = load_dataset(pd.DataFrame({**THREE, "label": [True, False, True]}))
+    assert list(dataset.item_ids) == ["x", "z"]
+    assert any("1 of 3 rows are labelled 0 or less" in note for note in dataset.notes)
+
+
+DATES = [
+    (["12/31/2010 8:26", "1/2/2010 8:26", "1/12/2010 8:26"], {}, "dates: month first"),
+    (["05 31, 2014", "01 12, 2014", "02 01, 2014"], {}, "dates: month first"),
+    ([20240531, 20240101, 20240201], {"time_format": "%Y%m%d"}, "dates: by '%Y%m%d'"),
+    (["31.12.2010", "12.1.2010", "1.2.2010"], {"time_format": "%d.%m.%Y"}, "dates: by '%d.%m.%Y'"),
+]
+
+
+@pytest.mark.parametrize(("dates", "options", "note"), DATES)
+def test_dates_have_one_form_in_a_column(monkeypatch, dates, options, note):
+    monkeypatch.setattr(frames, "BATCH", 1)
+    rows = read_frame({**THREE, "date": dates}, **options)
+    assert rows.timestamps is not None
+    assert rows.timestamps.argsort().tolist() == [1, 2, 0]
+    assert rows.notes[-1] == f"pandas.DataFrame: {note}"
+
+
+DOUBTS = [
+    (["1/2/2010", "3/4/2010", "5/6/2010"], "may begin with the day or with the month"),
+    (["2024-05-31", "31.12.2010", "2024-05-31"], "is '31.12.2010' in row 2, not a date like"),
+    ([1717156800, "2024-05-31", 1717156801], "is '2024-05-31' in row 2, other rows have numbers"),
+]
+
+
+@pytest.mark.parametrize(("dates", "expected"), DOUBTS)
+def test_dates_in_doubt_are_refused(monkeypatch, dates, expected):
+    monkeypatch.setattr(frames, "BATCH", 1)
+    with pytest.raises(DataError) as caught:
+        read_frame({**THREE, "date": dates})
+    assert expected in str(caught.value)

@@ -67,5 +67,5 @@ def test_it_works_on_the_embedded_set_and_as_json():
 
 def test_it_raises_what_loading_raises(tmp_path):
     (tmp_path / "t.csv").write_text("user,item\n1\n")
-    with pytest.raises(DataError, match="1 column, wanted 2"):
+    with pytest.raises(DataError, match="1 column, expected 2"):
         inspect(tmp_path / "t.csv")

@@ -151,7 +151,7 @@ REFUSED = [
     (
         '{"user": 1, "item": 2, "date": "soon"}',
         1,
-        "timestamp (column 'date') is 'soon', expected a number or an ISO date",
+        "timestamp (column 'date') is 'soon', expected a number or a date",
     ),
     ("hello", 1, NO + "Expecting value at character 1"),
     ("[" * 5000, 1, NO + "nested too deep"),

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from advrec.choices import Format, Split, Validation
+from advrec.choices import Format, Header, Split, Validation
 from advrec.errors import ConfigError
+
+TABLE_OPTIONS = (  # those that say how a table is to be read
+    "user_col",
+    "item_col",
+    "rating_col",
+    "timestamp_col",
+    "separator",
+    "header",
+    "time_format",
+    "drop_incomplete",
+)
 
 
 class DataConfig(BaseModel):
@@ -32,8 +43,8 @@ class DataConfig(BaseModel):
     min_rating: float | None = Field(None, description="Drop interactions rated lower.")
     user_col: str | None = Field(None, description="User column: its name, or its number from 1.")
     item_col: str | None = Field(None, description="Item column.")
-    rating_col: str | None = Field(None, description="Rating column.")
-    timestamp_col: str | None = Field(None, description="Timestamp column.")
+    rating_col: str | None = Field(None, description="Rating column; none: there is none.")
+    timestamp_col: str | None = Field(None, description="Timestamp column; none: there is none.")
     separator: str | None = Field(
         None, min_length=1, description="Column separator; a blank means any run of blanks."
     )
@@ -41,6 +52,15 @@ class DataConfig(BaseModel):
         None, description="Item features: .npy, .npz, a table, or text: from the items' text."
     )
     item_names: str | None = Field(None, description="Table of item ids and their names.")
+    header: Header | None = Field(
+        None, description="Whether the first line of a table names its columns; None: found."
+    )
+    time_format: str | None = Field(
+        None, min_length=1, description="Form of the dates, as strptime has it: %d/%m/%Y."
+    )
+    drop_incomplete: bool = Field(
+        False, description="Drop rows without a user, item, rating or timestamp, and count them."
+    )
 
     @classmethod
     def of(cls, data: str = "debian", **options: object) -> DataConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from advrec.data.cache import CacheEntry
-from advrec.data.config import DataConfig
+from advrec.data.config import TABLE_OPTIONS, DataConfig
 from advrec.data.dataset import Dataset, Pairs
 from advrec.data.filters import unique_pairs
 from advrec.data.interactions import TEST, TRAIN, VALID, Interactions
@@ -179,8 +179,8 @@ def _described(dataset: Dataset, config: DataConfig) -> Dataset:
 
 
 def _refuse_table_options(config: DataConfig) -> None:
-    for option in ("user_col", "item_col", "rating_col", "timestamp_col", "separator"):
-        if getattr(config, option) is not None:
+    for option in TABLE_OPTIONS:
+        if getattr(config, option):
             raise ConfigError(f"{option} has no meaning for the embedded set {config.data}")
     if config.format != "auto":
         raise ConfigError(f"format {config.format}: {config.data} is an embedded set")

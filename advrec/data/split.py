@@ -125,7 +125,26 @@ def _per_user(
     parts[rank < n_test + n_valid] = VALID
     parts[rank < n_test] = TEST
     seed = "" if rule == "loo-time" else f" (seed {options.seed})"
-    return parts, (f"split: {rule}; {said}{then}{seed}",)
+    notes = [f"split: {rule}; {said}{then}{seed}"]
+    if rule == "loo-time":
+        notes += _ties(pairs, rank)
+    return parts, tuple(notes)
+
+
+def _ties(pairs: UniquePairs, rank: NDArray[np.int64]) -> list[str]:
+    """Where a user's latest pair is not later than the next one, the file's order has decided."""
+    assert pairs.timestamps is not None
+    latest = np.full(len(pairs.user_ids), np.nan)
+    following = np.full(len(pairs.user_ids), np.nan)
+    latest[pairs.users[rank == 0]] = pairs.timestamps[rank == 0]
+    following[pairs.users[rank == 1]] = pairs.timestamps[rank == 1]
+    tied, several = int((latest == following).sum()), int((~np.isnan(following)).sum())
+    if not tied:
+        return []
+    return [
+        f"{tied:,} of {several:,} users with two pairs or more have several at their latest time: "
+        "the last one in the file was taken"
+    ]
 
 
 def _global_time(

@@ -13,7 +13,7 @@ from advrec.data.interactions import Interactions
 from advrec.data.readers import frames
 from advrec.data.readers.columns import ROLES
 from advrec.data.readers.compressed import kind_of, unpack
-from advrec.data.readers.merge import Part, merge, once_each
+from advrec.data.readers.merge import Part, merge, once_each, refuse_different_columns
 from advrec.data.readers.table import Rows, roles_of
 from advrec.data.wording import counted
 from advrec.errors import DataError
@@ -51,6 +51,7 @@ def read(
     for part, path in files.items():
         rows, kind, said[path.name] = _read_part(part, path, config)
         parts.append(rows)
+    refuse_different_columns(parts, list(files.values()))
     return merge(parts, name=name, source=source, format=kind, notes=once_each(said))
 
 
@@ -94,7 +95,7 @@ def _read_part(part: int | None, path: Path, config: DataConfig) -> tuple[Part, 
         raise DataError("the folder holds no parquet file", path=path)
     if len(pieces) > 1:
         said = f"{counted(len(pieces), 'part')}: {said}"
-    return rows.part(part, path), kind, "; ".join([said, *rows.notes()])
+    return rows.part(part, path), kind, said
 
 
 @dataclass(frozen=True)

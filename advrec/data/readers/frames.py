@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "frame"  # what data in memory is called
 BATCH = 1 << 18  # rows
-ABOUT_FILES = ("format", "separator")  # options without a meaning here
+ABOUT_FILES = ("format", "separator", "header")  # options without a meaning here
 EXPECTED = (
     "expected a name, a path, a DataConfig, a pandas or Polars frame, an Arrow table or a SciPy "
     "sparse matrix"
@@ -90,7 +90,7 @@ def _of_frame(frame: nw.DataFrame[Any], config: DataConfig, source: str) -> tupl
     roles = roles_of(names, config, source)
     rows = Rows(names, roles, config, "row")
     add(rows, {role: frame[:, getattr(roles, role)] for role in rows.columns}, source)
-    return rows.part(None, source), [f"{source}; {roles.sentence(names)}", *rows.notes()]
+    return rows.part(None, source), [f"{source}; {roles.sentence(names)}"]
 
 
 def _values(series: nw.Series[Any]) -> Values:

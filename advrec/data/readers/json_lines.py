@@ -20,7 +20,7 @@ import numpy as np
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
 from advrec.data.readers.columns import Roles
-from advrec.data.readers.merge import Part, merge, once_each
+from advrec.data.readers.merge import Part, merge, once_each, refuse_different_columns
 from advrec.data.readers.table import Rows, roles_of
 from advrec.data.readers.text import read_bytes, shown
 from advrec.errors import DataError
@@ -60,6 +60,7 @@ def read(
         data, said_of_part = _read_part(part, path, read_bytes(path), config)
         parts.append(data)
         said[path.name] = said_of_part
+    refuse_different_columns(parts, list(files.values()))
     return merge(parts, name=name, source=source, format="json", notes=once_each(said))
 
 
@@ -75,8 +76,7 @@ def _read_part(part: int | None, path: Path, data: bytes, config: DataConfig) ->
         again = roles_of(list(names), config, path)
         if again == roles:
             break
-    sentence = "; ".join([f"JSON objects; {roles.sentence(known)}", *rows.notes()])
-    return rows.part(part, path), sentence
+    return rows.part(part, path), f"JSON objects; {roles.sentence(known)}"
 
 
 def _collect(
@@ -131,9 +131,8 @@ def _first_line_is_whole(data: bytes) -> bool:
 
 
 def _in_lines(data: bytes) -> Iterator[tuple[int, Any]]:
-    """A value per line."""
-    parse, other = _json, _literal  # the one that worked last comes first
-    number, start = 0, 0
+    """A value per line. JSON comes first: its escapes mean something else to Python."""
+    number, start, python = 0, 0, False
     while start < len(data):
         end = data.find(b"\n", start)
         end = len(data) if end < 0 else end
@@ -142,13 +141,13 @@ def _in_lines(data: bytes) -> Iterator[tuple[int, Any]]:
         if not line:
             continue
         try:
-            value = parse(line, number)
+            value = _json(line, number)
         except _NotJsonError as wrong:
             try:
-                value = other(line, number)
-            except _NotJsonError:
-                raise wrong from None
-            parse, other = other, parse
+                value = _literal(line, number)
+            except _NotJsonError as wrong_too:
+                raise (wrong_too if python else wrong) from None
+            python = True
         yield number, value
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from advrec.data.readers.delimited import Sample, find_separator
-from advrec.data.readers.text import QUOTED_SEPARATORS
-from advrec.data.readers.text_twin import LineError, split_line
+from advrec.data.readers.structure import separator_of
+from advrec.data.readers.text_twin import QUOTED_SEPARATORS, LineError, split_line
 from advrec.errors import DataError
 
 
 def table_rows(path: Path, data: bytes) -> tuple[list[list[str]], list[int]]:
     """Every line as fields, and its number."""
-    separator = find_separator(path, Sample.of(data))
+    separator = separator_of(path, data)
     quotes = separator in QUOTED_SEPARATORS
     rows, lines = [], []
     for number, line in enumerate(data.split(b"\n"), start=1):

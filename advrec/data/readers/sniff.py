@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from advrec.data.config import DataConfig
+from advrec.data.config import TABLE_OPTIONS, DataConfig
 from advrec.data.interactions import TEST, TRAIN, VALID
 from advrec.data.readers import arrow, movielens
 from advrec.data.readers.compressed import name_inside, plain_name
-from advrec.data.readers.delimited import Sample
+from advrec.data.readers.places import Column
+from advrec.data.readers.structure import ALMOST_ALL, Text, refuse_blocks
 from advrec.data.readers.text import read_bytes
+from advrec.data.readers.text_twin import SEPARATORS
 from advrec.errors import ConfigError, DataError
 
 STEMS = {
@@ -52,7 +53,7 @@ class Plan:
 
 
 def plan(path: Path, config: DataConfig) -> Plan:
-    """Look at names first, then at the first lines. Raises DataError where that does not decide."""
+    """Look at names, then into the files. Raises DataError where that does not decide."""
     if path.is_dir():
         chosen = _plan_folder(path, config.format)
     elif path.exists():
@@ -64,11 +65,7 @@ def plan(path: Path, config: DataConfig) -> Plan:
 
 
 def _check_options(chosen: Plan, config: DataConfig) -> None:
-    named = [
-        option
-        for option in ("user_col", "item_col", "rating_col", "timestamp_col", "separator")
-        if getattr(config, option) is not None
-    ]
+    named = [option for option in TABLE_OPTIONS if getattr(config, option)]
     if chosen.format == "lightgcn" and named:
         raise ConfigError(
             f"{named[0]} has no meaning for LightGCN text, which has no columns",
@@ -170,37 +167,65 @@ def _format_of(path: Path, wanted: str) -> tuple[str, tuple[str, ...]]:
     elif ending in (".csv", ".tsv", ".rating"):
         format, because = "csv", "a table by its name"
     else:
-        format, because = _by_content(Sample.of(read_bytes(path)))
+        format, because = _by_content(Text(path, read_bytes(path)))
     inside = f"{name} in it, " if name != plain_name(path.name) else ""
     return format, (f"{path.name}: {inside}{because}",)
 
 
 def _first_line(path: Path) -> bytes:
-    return Sample.of(read_bytes(path)).lines[0][1]
+    return Text(path, read_bytes(path)).first
 
 
-def _by_content(sample: Sample) -> tuple[str, str]:
-    """LightGCN text, a table, or RecBole, by what most of the first lines are.
+def _by_content(text: Text) -> tuple[str, str]:
+    """LightGCN text, a table, or RecBole, by all lines of the file.
 
-    Most, not all: a line that does not fit is for the reader to name, not a reason to read the
-    file as something else.
+    A LightGCN file has each user once, and as many items as the user has; a table has the same
+    number of fields on every line, and its users come again. Nearly every line decides, so that one
+    that does not fit is named by the reader. Raises DataError where both readings fit.
     """
-    first = sample.lines[0][1]
-    if b":token" in first:
+    if b":token" in text.first:
         return "recbole", "a header with :token, RecBole"
-    if first.lstrip().startswith((b"{", b"[{", b"[ {")) or first.strip() == b"[":
+    if text.first.lstrip().startswith((b"{", b"[{", b"[ {")) or text.first.strip() == b"[":
         return "json", "objects in braces, JSON"
-    tokens = [line.split() for _, line in sample.lines]
-    numeric = [row for row in tokens if all(token.isdigit() for token in row)]
-    if 2 * len(numeric) < len(tokens):
-        return "csv", "not whole numbers separated by blanks, so a table"
-    if any(b"." in token for row in tokens for token in row[2:]):
-        return "csv", "numbers with a decimal point, so a table"
-    width, lines = Counter(len(row) for row in tokens).most_common(1)[0]
-    users = {row[0] for row in tokens}
-    if width >= 3 and lines >= 0.9 * len(tokens) and len(users) <= 0.9 * len(tokens):
-        return "csv", f"{width} numbers a line and users come again, so a table"
-    return "lightgcn", "whole numbers, a line a user: LightGCN text"
+    refuse_blocks(text)
+    because = _why_a_table(text)
+    if because is not None:
+        return "csv", f"{because}, so a table"
+    return "lightgcn", "whole numbers, one line per user: LightGCN text"
+
+
+def _why_a_table(text: Text) -> str | None:
+    scan = text.scan
+    words = scan.widths[SEPARATORS.index(b" ")]
+    tabs = scan.widths[SEPARATORS.index(b"\t")]
+    width, lines = max(words.items(), key=lambda entry: (entry[1], entry[0]))
+    if 2 * scan.numeric < scan.lines:
+        return "not whole numbers separated by blanks"
+    if lines < ALMOST_ALL * scan.lines or width < 3:
+        return None
+    if scan.numeric < scan.lines and lines == scan.lines:
+        return f"{width} fields on every line"
+    if scan.repeats:
+        return f"{width} numbers per line and users come again"
+    if tabs.get(width, 0) >= ALMOST_ALL * scan.lines:
+        return f"{width} numbers per line with tabs between them"
+    return _why_a_small_table(text, width) if width <= 4 else None
+
+
+def _why_a_small_table(text: Text, width: int) -> str | None:
+    """For lines of as many numbers, each with another user."""
+    last = Column([row[-1] for row in text.rows(b" ") if len(row) == width])
+    if last.times:
+        return f"{width} numbers per line and the last one a time"
+    if width == 3 and last.scale:
+        raise DataError(
+            "3 numbers on every line and each user once: a table of ratings, or two items for "
+            "every user",
+            path=text.path,
+            line=text.first_line,
+            hint="say which: --format csv, or --format lightgcn",
+        )
+    return None
 
 
 def _stem_and_ending(path: Path) -> tuple[str, str]:

@@ -12,15 +12,17 @@ from datetime import date, datetime, timezone
 from decimal import Decimal
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from advrec.data.config import DataConfig
 from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name
+from advrec.data.readers.dates import DateError, read_dates
 from advrec.data.readers.merge import Part
 from advrec.data.readers.text import shown
+from advrec.data.readers.text_twin import MISSING as MISSING_BYTES
 from advrec.data.readers.text_twin import NUMBER, seconds
 from advrec.data.wording import counted
 from advrec.errors import DataError
@@ -35,7 +37,7 @@ KINDS = {  # what a value that does not fit is called
     bytes: "binary data",
 }
 EXPECTED_ID = "expected a whole number or a string"
-MISSING = frozenset({"", "nan", "NaN", "NAN", "None", "null", "NULL", "<NA>"})
+MISSING = frozenset(word.decode() for word in MISSING_BYTES)
 EXACT = 2.0**53  # whole numbers below are exact as floats
 
 
@@ -63,10 +65,15 @@ class Rows:
         self.columns = {
             role: names[getattr(roles, role)] for role in ROLES if getattr(roles, role) >= 0
         }
-        self.drop = bool(getattr(config, "drop_incomplete", False))
+        self.drop = config.drop_incomplete
         self.dropped = 0
+        self._remarks: list[str] = []
         self.whole_floats: set[str] = set()  # columns whose ids were read as integers
         self._place = place
+        self._time_format = config.time_format
+        self._words: dict[str, int] = {}  # times as text, each once; a column of them has one form
+        self._first: list[tuple[str | Path, int]] = []  # where each of them came first
+        self._worded: list[bool] = []  # of each batch of timestamps: codes into the words
         self._codes: dict[str, dict[str, int]] = {"user": {}, "item": {}}
         self._batches: dict[str, list[NDArray[Any]]] = {role: [] for role in self.columns}
 
@@ -80,7 +87,7 @@ class Rows:
         columns, places = self._complete(columns, places, path)
         for role, values in columns.items():
             try:
-                self._batches[role].append(self._parsed(role, values))
+                self._batches[role].append(self._parsed(role, values, places, path))
             except _WrongValueError as wrong:
                 found = _name_of(values[wrong.at])
                 raise self._error(
@@ -91,6 +98,7 @@ class Rows:
         """Everything added so far. Raises DataError where that is nothing."""
         if not sum(map(len, self._batches["user"])):
             raise DataError("the table has no row", path=path)
+        self._read_words()
         joined = {role: np.concatenate(batches) for role, batches in self._batches.items()}
         return Part(
             part=part,
@@ -100,17 +108,18 @@ class Rows:
             item_ids=list(self._codes["item"]),
             ratings=joined.get("rating"),
             timestamps=joined.get("timestamp"),
+            notes=tuple(f"{Path(path).name}: {remark}" for remark in self._notes()),
         )
 
-    def notes(self) -> list[str]:
+    def _notes(self) -> list[str]:
         """What was dropped and taken for something else, in sentences."""
         notes = [
             f"the whole numbers of {name!r}, stored as floats, are read as integers"
             for name in sorted(self.whole_floats)
         ]
         if self.dropped:
-            notes.append(f"{counted(self.dropped, 'incomplete row')} dropped")
-        return notes
+            notes.append(f"{counted(self.dropped, 'row')} without a value dropped")
+        return [*self._remarks, *notes]
 
     def _complete(
         self, columns: Mapping[str, Values], places: NDArray[np.int64], path: str | Path
@@ -133,14 +142,58 @@ class Rows:
         kept = {role: _kept(values, keep) for role, values in columns.items()}
         return kept, places[keep]
 
-    def _parsed(self, role: str, values: Values) -> NDArray[Any]:
+    def _parsed(
+        self, role: str, values: Values, places: NDArray[np.int64], path: str | Path
+    ) -> NDArray[Any]:
         if role == "rating":
             return _numbers(values, _number, "expected a number")
         if role == "timestamp":
-            return _numbers(values, _time, "expected a number or an ISO date")
+            words = _as_words(values, self._time_format)
+            self._worded.append(words is not None)
+            if words is None:
+                return _numbers(values, _time, "expected a number or a date")
+            known = len(self._words)
+            codes = _coded(words, self._words)
+            new, first = np.unique(codes, return_index=True)
+            self._first += [(path, int(places[at])) for at in first[new >= known]]
+            return codes
         if _floats(values):
             self.whole_floats.add(self.columns[role])
         return _coded(values, self._codes[role])
+
+    def _read_words(self) -> None:
+        """Timestamps that are text, now that every one of them is known. Raises DataError."""
+        if not self._words:
+            return
+        words = list(self._words)
+        how = "ISO 8601"
+        values = np.array([seconds(word.strip().encode()) for word in words])
+        if np.isnan(values).any() or self._time_format is not None:
+            try:
+                values, how = read_dates(words, self._time_format)
+            except DateError as wrong:
+                self._refuse_date(wrong)
+            self._remarks.append(f"dates: {how}")
+        numeric = how == "as numbers"
+        if not numeric and not all(self._worded):
+            path, place = self._first[0]
+            raise self._error(
+                path, "timestamp", place, f"is {shown(words[0])}", ", other rows have numbers"
+            )
+        batches = self._batches["timestamp"]
+        for at, worded in enumerate(self._worded):
+            if worded:
+                batches[at] = values[batches[at]]
+        self._words = {}
+
+    def _refuse_date(self, wrong: DateError) -> NoReturn:
+        if wrong.word is None:
+            raise DataError(str(wrong), path=self._first[0][0], hint=wrong.hint) from None
+        path, place = self._first[self._words[wrong.word]]
+        expected = str(wrong) or "expected a number or a date"
+        raise self._error(
+            path, "timestamp", place, f"is {shown(wrong.word)}", f", {expected}"
+        ) from None
 
     def _error(
         self, path: str | Path, role: str, place: int, fault: str, expected: str = ""
@@ -172,6 +225,24 @@ def roles_of(names: Sequence[str], config: DataConfig, path: str | Path) -> Role
                 hint=f"name it by number: {role}_col {numbers[0]}",
             )
     return roles
+
+
+def _as_words(values: Values, time_format: str | None) -> list[str] | None:
+    """Times that are text, or numbers that a time format is to be applied to; else None."""
+    if isinstance(values, np.ndarray):
+        if time_format is None or values.dtype.kind not in "iu":
+            return None
+        return [str(value) for value in values.tolist()]
+    if not any(issubclass(kind, str) for kind in set(map(type, values))):
+        return (
+            None
+            if time_format is None or set(map(type, values)) != {int}
+            else list(map(str, values))
+        )
+    for at, value in enumerate(values):
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise _WrongValueError(at, "expected a date as text, as in other rows")
+    return [value.strip() if isinstance(value, str) else repr(value) for value in values]
 
 
 def _missing(values: Values) -> NDArray[np.bool_] | None:
@@ -311,10 +382,6 @@ def _time(value: object) -> float:
         return aware.timestamp()
     if isinstance(value, date):
         return (value.toordinal() - date(1970, 1, 1).toordinal()) * 86400.0
-    if isinstance(value, str):
-        moment = seconds(value.strip().encode(errors="replace"))
-        if not math.isnan(moment):
-            return moment
     return _number(value)
 
 
