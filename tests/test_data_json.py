@@ -132,6 +132,7 @@ REFUSED = [
     ('{"user": 1, "item": 2, "user": 3}', 1, NO + "a name comes twice in one object"),
     (P + "{'user': 1, 'item': 2, 'user': 3}", 2, PY),
     (P + "{'user': 1, 'item': f()}", 2, PY),
+    (P + "{'user': 1, 'item': 2, 3: 4}", 2, PY),
     (f"[{A1},\n{A}", 2, NO + "the array is not closed, or a comma is missing"),
     (f"[{A1},\n]", 1, NO + "the array ends with a comma"),
     (f"[{A1}]\n{A}", 1, NO + "the array is not closed, or something follows it"),

@@ -105,7 +105,7 @@ def _objects(path: Path, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
     values = _in_lines(data) if _first_line_is_whole(data) else _in_text(data)
     try:
         for line, value in values:
-            if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            if not isinstance(value, dict):
                 raise DataError(
                     f"{shown(str(value))} is not an object with named fields",
                     path=path,
@@ -215,8 +215,8 @@ def _literal(line: str, number: int) -> Any:
 def _evaluated(node: ast.expr) -> Any:
     if isinstance(node, ast.Dict):
         names = [key.value for key in node.keys if isinstance(key, ast.Constant)]
-        if len(set(names)) < len(node.keys):
-            raise ValueError("a name comes twice")
+        if len(set(names)) < len(node.keys) or not all(isinstance(name, str) for name in names):
+            raise ValueError("a name comes twice, or is not text")
     return ast.literal_eval(node)
 
 
