@@ -147,7 +147,7 @@ FILES = {
     ),
     "rating no number, no header": (
         "a.csv",
-        "1,2,3\n1,3,3\n1,4,x\n",
+        "11,12,3\n11,13,3\n11,14,x\n",
         "FILE:3: rating is 'x', expected a number | without ratings: --rating-col none",
     ),
     "long field": (

@@ -250,8 +250,8 @@ def test_the_interactions_of_a_folder_are_found(tmp_path, names, chosen):
 
 
 def test_plain_numbers_are_a_table_where_users_come_again(tmp_path):
-    table = "".join(f"{n % 4} {n} 5 8812509{n:02}\n" for n in range(20))
-    lists = "".join(f"{n} 1 2 {n}\n" for n in range(20))
+    table = "".join(f"{n % 4 + 40} {n} 5 8812509{n:02}\n" for n in range(20))
+    lists = "".join(f"{n} 31 {n + 20}\n" for n in range(20))
     assert read(write(tmp_path, "t.txt", table)).format == "csv"
     assert read(write(tmp_path, "l.txt", lists)).format == "lightgcn"
 

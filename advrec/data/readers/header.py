@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from advrec.data.readers.columns import ALIASES, SURE_NAMES, Wanted, plain_name
+from advrec.data.readers.columns import ALIASES, SURE_NAMES, Wanted, plain_name, recognised
 from advrec.data.readers.dates import is_date
 from advrec.data.readers.places import is_number
 from advrec.data.readers.text import shown
@@ -28,13 +28,14 @@ def has_header(
         return True
     names = [plain_name(field) for field in first]
     again = [any(row[at] == first[at] for row in below) for at in range(len(first))]
-    sure = [at for at, name in enumerate(names) if name in SURE_NAMES]
     words = [at for at, name in enumerate(names) if any(name in ALIASES[role] for role in ALIASES)]
-    if sure and (len(words) > 1 or not any(again)):
+    if _is_named(first, names, words, again):
         return True
-    if len(words) > 1 and not all(again[at] for at in words):
+    columns = [[row[at] for row in below] for at in range(len(first))]
+    both = list(zip(first, columns, strict=True))
+    if any(_is_above_values(field, column) for field, column in both):
         return True
-    if any(_is_above_values(first[at], [row[at] for row in below]) for at in range(len(first))):
+    if not any(again) and all(_is_unlike(field, column) for field, column in both):
         return True
     if words and not again[words[0]]:
         raise DataError(
@@ -45,6 +46,17 @@ def has_header(
             hint="say which: --header yes, or --header no",
         )
     return False
+
+
+def _is_named(
+    first: Sequence[str], names: Sequence[str], words: Sequence[int], again: Sequence[bool]
+) -> bool:
+    """Do the names alone say that this is a header? `words` are those that are known."""
+    if recognised(first):
+        return True
+    if any(name in SURE_NAMES for name in names) and (len(words) > 1 or not any(again)):
+        return True
+    return len(words) > 1 and not all(again[at] for at in words)
 
 
 def _is_above_values(first: str, below: Sequence[str]) -> bool:
@@ -58,3 +70,11 @@ def _is_above_values(first: str, below: Sequence[str]) -> bool:
         return False
     with_digits = sum(any(letter.isdigit() for letter in value) for value in values)
     return with_digits == len(values)
+
+
+def _is_unlike(first: str, below: Sequence[str]) -> bool:
+    """Have all fields below a capital, a blank or a mark that the first one has not?"""
+    tests = (str.istitle, str.isupper, lambda text: " " in text, lambda text: not text.isalnum())
+    return len(below) > 1 and any(
+        not test(first) and all(test(value) for value in below) for test in tests
+    )

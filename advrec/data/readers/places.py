@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,10 +49,11 @@ class Column:
     @cached_property
     def numbers(self) -> NDArray[np.float64] | None:
         """The values as numbers, None where most are not."""
-        good = [value.replace(",", ".", 1) for value in self.values if is_number(value)]
+        good = [float(value.replace(",", ".", 1)) for value in self.values if is_number(value)]
+        good = [value for value in good if math.isfinite(value)]
         if not good or len(good) < MOSTLY * len(self.values):
             return None
-        return np.array([float(value) for value in good])
+        return np.array(good)
 
     @cached_property
     def dated(self) -> bool:
@@ -63,7 +65,7 @@ class Column:
         """Are these moments: dates, or counts since 1970?"""
         if self.numbers is None:
             return self.dated
-        if any(value.startswith("0") and value != "0" for value in self.values):
+        if any(value[:1] == "0" and value[1:2].isdigit() for value in self.values):
             return False  # 0061020717 is an id
         return time_unit(self.numbers) is not None or self._compact_dates()
 
@@ -91,6 +93,17 @@ class Column:
     def fractions(self) -> bool:
         """Are there numbers that are not whole?"""
         return self.numbers is not None and bool((self.numbers % 1 != 0).any())
+
+    @cached_property
+    def clear(self) -> bool:
+        """Do these look like ratings and hardly like ids?"""
+        return self.rates and (self.scale or self.fractions)
+
+    @cached_property
+    def counts(self) -> bool:
+        """May these be ratings or counts: numbers that are not written like ids?"""
+        padded = any(value[:1] == "0" and value[1:2].isdigit() for value in self.values)
+        return self.numbers is not None and not self.times and not padded
 
     @cached_property
     def labels(self) -> bool:
@@ -211,20 +224,7 @@ class _Guess:
                 "columns " + " and ".join(str(at + 1) for at in rated) + " may be the rating",
                 readings,
             )
-        on_scale = [
-            at
-            for at in (user, item)
-            if at not in self.places.values()
-            and (self.columns[at].scale or self.columns[at].fractions)
-        ]
-        clear = rated and (self.columns[rated[0]].scale or self.columns[rated[0]].fractions)
-        if on_scale and not clear:
-            others = sorted({user, item, *rest} - {on_scale[-1]})
-            other = Roles(others[0], others[1], on_scale[-1], time)
-            raise self._doubt(
-                f"column {on_scale[-1] + 1} may be an id or the rating",
-                [readings[0] if rated else plain, other],
-            )
+        self._refuse_early_rating(rest, readings[0] if rated else plain)
         if rated and self.columns[rated[0]].labels:
             raise self._doubt(
                 f"column {rated[0] + 1} is 0 or 1: it may say which rows are interactions",
@@ -235,6 +235,27 @@ class _Guess:
                 f"column {rated[0] + 1} may be a rating or a category", [readings[0], plain]
             )
         return rated[0] if rated else -1
+
+    def _refuse_early_rating(self, rest: Sequence[int], usual: Roles) -> None:
+        """Raise DataError where the user or the item may as well be the rating.
+
+        A rating behind them that looks like one decides; so does one with fractions among numbers
+        without. Counts and numbers up to 100 may be ids as well.
+        """
+        rating = None if usual.rating < 0 else self.columns[usual.rating]
+        for at in (usual.item, usual.user):
+            column = self.columns[at]
+            if at in self.places.values() or not column.counts:
+                continue
+            if rating is not None and rating.clear and not column.clear:
+                continue
+            if rating is not None and rating.fractions and not column.fractions:
+                continue
+            ids = sorted({usual.user, usual.item, rest[0]} - {at})
+            raise self._doubt(
+                f"column {at + 1} may be an id or the rating",
+                [usual, Roles(ids[0], ids[1], at, usual.timestamp)],
+            )
 
     def _doubt(self, message: str, readings: Sequence[Roles | None]) -> DataError:
         options = [_options(roles) for roles in readings if roles is not None]

@@ -201,23 +201,31 @@ def _why_a_table(text: Text) -> str | None:
     width, lines = max(words.items(), key=lambda entry: (entry[1], entry[0]))
     if 2 * scan.numeric < scan.lines:
         return "not whole numbers separated by blanks"
-    if lines < ALMOST_ALL * scan.lines or width < 3:
-        return None
-    if scan.numeric < scan.lines and lines == scan.lines:
-        return f"{width} fields on every line"
-    if scan.repeats:
-        return f"{width} numbers per line and users come again"
-    if tabs.get(width, 0) >= ALMOST_ALL * scan.lines:
-        return f"{width} numbers per line with tabs between them"
-    return _why_a_small_table(text, width) if width <= 4 else None
+    first = text.first.split()
+    because: str | None
+    if scan.numeric == scan.lines - 1 and lines == scan.lines and not b"".join(first).isdigit():
+        because = "words above whole numbers"
+    elif lines < ALMOST_ALL * scan.lines or width < 3:
+        because = None
+    elif scan.numeric < scan.lines and lines == scan.lines:
+        because = f"{width} fields on every line"
+    elif scan.repeats:
+        because = f"{width} numbers per line and users come again"
+    elif tabs.get(width, 0) >= ALMOST_ALL * scan.lines:
+        because = f"{width} numbers per line with tabs between them"
+    else:
+        because = _why_with_each_user_once(text, width)
+    return because
 
 
-def _why_a_small_table(text: Text, width: int) -> str | None:
-    """For lines of as many numbers, each with another user."""
-    last = Column([row[-1] for row in text.rows(b" ") if len(row) == width])
-    if last.times:
-        return f"{width} numbers per line and the last one a time"
-    if width == 3 and last.scale:
+def _why_with_each_user_once(text: Text, width: int) -> str | None:
+    columns = [
+        Column(values)
+        for values in zip(*(row for row in text.rows(b" ") if len(row) == width), strict=True)
+    ]
+    if any(column.times for column in columns):
+        return f"{width} numbers per line and one of them a time"
+    if width == 3 and (columns[2].scale or not _in_order(columns[0])):
         raise DataError(
             "3 numbers on every line and each user once: a table of ratings, or two items for "
             "every user",
@@ -226,6 +234,12 @@ def _why_a_small_table(text: Text, width: int) -> str | None:
             hint="say which: --format csv, or --format lightgcn",
         )
     return None
+
+
+def _in_order(users: Column) -> bool:
+    """Do the users come in ascending order, as those who write lists have them?"""
+    numbers = users.numbers
+    return numbers is not None and bool((numbers[1:] > numbers[:-1]).all())
 
 
 def _stem_and_ending(path: Path) -> tuple[str, str]:

@@ -159,15 +159,17 @@ def _choose(text: Text, fitting: dict[bytes, int]) -> bytes:
         return b" "
     width = max(fitting.values())
     best = [separator for separator, fields in fitting.items() if fields == width]
-    if len(best) > 1 and b"," in best and _commas_are_text(text):
-        best.remove(b",")
+    if len(fitting) > 1 and b"," in best and _commas_are_text(text):
+        others = [separator for separator in fitting if separator != b","]
+        best = others if len(best) > 1 else [b",", *others]
     if blanks > width and best == [b","] and _commas_are_decimal(text, b" "):
         return b" "
     if len(best) > 1:
         names = " or ".join(SEPARATOR_NAMES[separator] for separator in best)
         options = " or ".join(f"--separator {separator.decode()!r}" for separator in best)
+        counts = " and ".join(str(fitting[separator]) for separator in best)
         raise DataError(
-            f"{names} may separate the columns: both give {width} on every line",
+            f"{names} may separate the columns: they give {counts} on every line",
             path=text.path,
             line=text.first_line,
             hint=f"say which: {options}",
