@@ -201,3 +201,12 @@ def test_any_strings_and_integers_come_back(tmp_path, rows, style):
     path.unlink(missing_ok=True)
     path.write_bytes(NOTATIONS[style](objects).encode())
     assert pairs(read(path)) == [tuple(map(str, value.values())) for value in objects]
+
+
+@pytest.mark.parametrize("option", ["separator", "header"])
+def test_options_about_text_have_no_meaning(tmp_path, option):
+    path = tmp_path / "t.json"
+    path.write_text(A)
+    assert refusal(path, **{option: "no"}) == (
+        f"{option} has no meaning for json, whose columns have names"
+    )

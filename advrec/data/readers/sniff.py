@@ -71,6 +71,11 @@ def _check_options(chosen: Plan, config: DataConfig) -> None:
             f"{named[0]} has no meaning for LightGCN text, which has no columns",
             hint="for a table give format csv",
         )
+    for option in ("separator", "header"):
+        if chosen.format in ("json", "parquet", "arrow") and getattr(config, option) is not None:
+            raise ConfigError(
+                f"{option} has no meaning for {chosen.format}, whose columns have names"
+            )
 
 
 def _plan_folder(folder: Path, wanted: str) -> Plan:
