@@ -11,6 +11,7 @@ from advrec.data import DataConfig, Dataset, load_dataset
 from advrec.data.convert import convert
 from advrec.data.interactions import Interactions
 from advrec.data.load import read_interactions
+from advrec.data.readers.text_twin import MISSING
 from advrec.errors import DataError, UsageError
 
 TARGETS = ("lightgcn", "csv", "recbole")
@@ -19,7 +20,7 @@ texts = st.text(
     st.characters(blacklist_characters="\r\n\0", blacklist_categories=("Cs",)),
     min_size=1,
     max_size=6,
-)
+).filter(lambda text: text.encode() not in MISSING)
 number = st.floats(allow_nan=False, allow_infinity=False)
 
 
