@@ -36,8 +36,7 @@ from advrec.config.train import TrainConfig
 from advrec.models import model_class
 
 options = json.loads(sys.argv[2])
-# few to validate: ranking for every user takes most of the time and no memory of its own
-data = advrec.load_dataset(sys.argv[1], split="random", valid_ratio=0.01)
+data = advrec.load_dataset(sys.argv[1], split="random")
 config = resolve(TrainConfig(**options), model_class(options["model"]))
 said = forecast(config.model_copy(update={"device": "cpu"}), data)
 phase = options.pop("phase", "pretrain")
