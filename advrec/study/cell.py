@@ -35,7 +35,8 @@ from advrec.runs.run import Run
 from advrec.study.plan import Cell, Measures
 from advrec.system import files
 from advrec.system.machine import machine
-from advrec.training.loop import Event, peak_bytes
+from advrec.system.memory import peak_bytes
+from advrec.training.loop import Event
 from advrec.versions import versions
 
 Tell = Callable[[Mapping[str, Any]], None]
