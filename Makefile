@@ -21,7 +21,7 @@ demo: $(VENV)/ready-demo ## train, attack and compare on the data set that comes
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/demo.sh
 
 test: $(VENV)/ready-dev ## everything that can be checked without a GPU
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 drill: $(VENV)/ready-dev ## long fault and fuzz loops, not part of test (ARGS="--count N --seed S NAME …")
 	@$(BIN)/python scripts/drill.py $(ARGS)

@@ -1,9 +1,10 @@
 // What this machine can do at most: multiply-adds, streams, cache, random rows. Prints JSON.
 //
-//   limits THREADS TABLE_MB [TABLE_MB ...]
+//   limits RUNS THREADS TABLE_MB [TABLE_MB ...]
 //
-// Each figure is the best of several runs with all threads at work at once. Rows are 256 bytes, an
-// embedding of 64 floats, summed into registers as a sparse product does it.
+// Each figure is the best of RUNS with all threads at work at once: neighbours on the same machine
+// come and go. Rows are 256 bytes, an embedding of 64 floats, summed into registers as a sparse
+// product does it.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -28,7 +29,7 @@ constexpr int kBytes = 16;
 constexpr int kWidth = kBytes / int(sizeof(float));
 typedef float Vec __attribute__((vector_size(kBytes)));
 
-constexpr int kRuns = 25;  // neighbours on the same machine come and go
+int runs = 1;
 constexpr int64_t kRowFloats = 64;
 volatile float sink;
 
@@ -46,7 +47,7 @@ double now() {
 // The shortest time in which `threads` threads, started together, finish work(thread).
 double best_seconds(int threads, const std::function<void(int)>& work) {
   double best = 1e300;
-  for (int run = 0; run < kRuns; ++run) {
+  for (int run = 0; run < runs; ++run) {
     std::atomic<int> ready{0};
     std::atomic<bool> go{false};
     std::vector<std::thread> team;
@@ -166,16 +167,17 @@ double gather_rows(int threads, int64_t table_bytes) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const int threads = argc > 1 ? std::max(1, std::atoi(argv[1])) : 1;
+  if (argc > 1) runs = std::max(1, std::atoi(argv[1]));
+  const int threads = argc > 2 ? std::max(1, std::atoi(argv[2])) : 1;
   constexpr int64_t kMega = 1 << 20;
   std::printf("{\"threads\": %d, \"vector_bytes\": %d, ", threads, kBytes);
   std::printf("\"flops\": %.4g, ", multiply_adds(threads));
   std::printf("\"read\": %.4g, ", read_stream(threads, 192 * kMega, 1));
   std::printf("\"cache\": %.4g, ", read_stream(threads, 8 * kMega / threads, 24));
   std::printf("\"update\": %.4g, \"rows\": {", update_stream(threads, 192 * kMega));
-  for (int at = 2; at < argc; ++at) {
+  for (int at = 3; at < argc; ++at) {
     const double mega = std::atof(argv[at]);
-    std::printf("%s\"%g\": %.4g", at > 2 ? ", " : "", mega,
+    std::printf("%s\"%g\": %.4g", at > 3 ? ", " : "", mega,
                 gather_rows(threads, int64_t(mega * double(kMega))));
   }
   std::printf("}}\n");

@@ -43,9 +43,9 @@ def build(folder: Path) -> Path:
     raise RuntimeError(f"limits.cpp does not compile: {said.strip().splitlines()[:1]}")
 
 
-def measure(program: Path, threads: int, tables_mib: list[float]) -> Limits:
-    """Run it once; some seconds."""
-    words = [str(program), str(threads), *(f"{size:g}" for size in tables_mib)]
+def measure(program: Path, threads: int, tables_mib: list[float], runs: int = 25) -> Limits:
+    """Each limit is the best of so many runs; 25 take some seconds."""
+    words = [str(program), str(runs), str(threads), *(f"{size:g}" for size in tables_mib)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     rows = {float(size): rate for size, rate in found["rows"].items()}

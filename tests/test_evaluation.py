@@ -430,7 +430,8 @@ def test_a_seed_means_the_same_negatives_in_every_version() -> None:
 def test_merged_rows_are_the_union() -> None:
     dataset = make_dataset(9, 7, seed=13)
     users = np.array([1, 2, 5, 8])
-    indptr, items = merged_rows([dataset.train, dataset.valid, Pairs.empty(9, 7)], users)
+    several = [dataset.train, dataset.valid, dataset.train, Pairs.empty(9, 7)]  # some items twice
+    indptr, items = merged_rows(several, users)
     for row, user in enumerate(users):
         expected = np.union1d(dataset.train.of(user), dataset.valid.of(user))
         assert items[indptr[row] : indptr[row + 1]].tolist() == expected.tolist()

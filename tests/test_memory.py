@@ -15,6 +15,7 @@ from advrec.errors import ConfigError
 from advrec.models import MODELS, ModelSpec, model_class
 from advrec.system.memory import free_bytes, written
 from advrec.training.forecast import Forecast, forecast
+from advrec.training.loop import Event
 
 SETTINGS = {
     "mf": {"model": "mf"},
@@ -72,15 +73,18 @@ def test_forecast_is_close_to_the_measured_peak(name: str, data: Path, tmp_path:
 
 
 def test_said_before_training_starts(tmp_path: Path) -> None:
-    notes: list[str] = []
-    advrec.pretrain(
-        "debian",
-        epochs=1,
-        runs=tmp_path,
-        on_event=lambda event: notes.append(event.message) if event.kind == "note" else None,
-    )
-    (memory,) = (note for note in notes if note.startswith("memory: about "))
-    assert "at the peak" in memory
+    before: list[str] = []  # the notes until the first step
+    kinds: list[str] = []
+
+    def listen(event: Event) -> None:
+        kinds.append(event.kind)
+        if event.kind == "note" and "progress" not in kinds:
+            before.append(event.message)
+
+    advrec.pretrain("debian", epochs=1, runs=tmp_path, on_event=listen)
+    (said,) = [note for note in before if note.startswith("memory: about ")]
+    assert "at the peak" in said
+    assert "progress" in kinds
 
 
 def test_refused_before_anything_is_written(

@@ -6,12 +6,14 @@ compiler.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,8 +67,9 @@ def link(units: Sequence[Unit], flags: Sequence[str] = SANITIZE) -> Path:
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         objects = list(pool.map(compile_unit, units))
     program = FOLDER / digest([str(path) for path in objects], [*flags])
-    if not program.exists():
-        _run([compiler(), *COMMON, *flags, *map(str, objects), "-o"], program)
+    with only_one(program):
+        if not program.exists():
+            _run([compiler(), *COMMON, *flags, *map(str, objects), "-o"], program)
     return program
 
 
@@ -87,22 +90,32 @@ def compile_unit(unit: Unit) -> Path:
     headers = sorted(
         path
         for folder in unit.include
-        for pattern in ("*.h", "cuda/*.cuh", "cpu/*.h", "cpu/*.inl")
+        for pattern in ("*.h", "cuda/*.cuh", "cpu/*.h", "cpu/*.inl", "torch/*.h")
         for path in folder.glob(pattern)
     )
     headers += sorted((TESTS / "native").glob("*.h"))
-    command = [compiler(), *COMMON, *unit.flags, *(f"-I{folder}" for folder in unit.include)]
-    target = FOLDER / (
-        digest([unit.source.name, *command], [unit.source, *headers]) + f"-{unit.source.stem}.o"
-    )
-    if not target.exists():
-        _run([*command, "-c", str(unit.source), "-o"], target)
+    command = [compiler(), *COMMON, *unit.flags]
+    # by content, not by place: a copy of a folder with a fault in it is compiled once
+    name = digest([unit.source.name, *command], [unit.source, *headers])
+    target = FOLDER / f"{name}-{unit.source.stem}.o"
+    command += [f"-I{folder}" for folder in unit.include]
+    with only_one(target):
+        if not target.exists():
+            _run([*command, "-c", str(unit.source), "-o"], target)
     return target
+
+
+@contextmanager
+def only_one(target: Path) -> Iterator[None]:
+    """One process at a time makes the target; the others wait, and find it there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _run(command: list[str], target: Path) -> None:
     """Run a compiler; the target appears only when it is complete."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}")
     done = subprocess.run([*command, str(partial)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr[:4000]}"
