@@ -148,7 +148,7 @@ def test_without_a_header_the_first_column_is_the_id(tmp_path):
         (["item\ttitle", "a\tx", "b"], [], r"items\.tsv:3: 1 columns?, wanted 2"),
         (["item\ttitle", "a\tx", "a\ty"], [], r"items\.tsv:3: item 'a' has a second row"),
         (["item\ttitle", "a\tx"], ["name"], "no column 'name'"),
-        (["item\ttitle"], [], "wanted rows"),
+        (["item\ttitle"], [], "no rows of an item id"),
     ],
 )
 def test_a_wrong_table_is_refused_with_its_line(tmp_path, lines, columns, wanted):

@@ -13,7 +13,8 @@ import advrec
 from advrec.data.config import DataConfig
 from advrec.errors import ConfigError
 from advrec.models import MODELS, ModelSpec, model_class
-from advrec.training.forecast import Forecast, forecast, free_bytes, written
+from advrec.system.memory import free_bytes, written
+from advrec.training.forecast import Forecast, forecast
 
 SETTINGS = {
     "mf": {"model": "mf"},
@@ -31,7 +32,8 @@ from pathlib import Path
 import advrec
 from advrec.data import DataConfig
 from advrec.training.forecast import forecast
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.models import model_class
 
 options = json.loads(sys.argv[2])
@@ -94,10 +96,12 @@ def test_refused_before_anything_is_written(
 
 
 def test_a_card_holds_no_files_and_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    from advrec.config.train import TrainConfig, resolve
+    from advrec.config.resolve import resolve
+    from advrec.config.train import TrainConfig
     from advrec.data import load_dataset
 
     monkeypatch.setenv("ADVREC_MEMORY", "80G")
+    monkeypatch.setattr("advrec.ops.on_cuda", lambda: True)
     config = resolve(TrainConfig(model="mf"), model_class("mf"))
     data = load_dataset("debian")
     cpu, card = (
@@ -110,7 +114,7 @@ def test_a_card_holds_no_files_and_no_code(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_limit_that_is_no_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADVREC_MEMORY", "much")
-    with pytest.raises(ConfigError, match="ADVREC_MEMORY is 'much'"):
+    with pytest.raises(ConfigError, match="ADVREC_MEMORY must be a size, got 'much'"):
         free_bytes(0)
 
 
@@ -134,7 +138,8 @@ def test_sentence() -> None:
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_model_knows_its_numbers(name: str, tmp_path: Path) -> None:
-    from advrec.config.train import TrainConfig, resolve
+    from advrec.config.resolve import resolve
+    from advrec.config.train import TrainConfig
     from advrec.data import load_dataset
     from advrec.runs.model import build_model
 
@@ -147,4 +152,4 @@ def test_every_model_knows_its_numbers(name: str, tmp_path: Path) -> None:
     spec = ModelSpec(data.n_users, data.n_items, config.dim, config.layers, options=config.options)
     width = 0 if data.item_features is None else data.item_features.shape[1]
     numbers = sum(weight.numel() for weight in model.parameters())
-    assert kind.weight_numbers(spec, width) == pytest.approx(numbers, rel=0.05)
+    assert kind.parameter_count(spec, width) == pytest.approx(numbers, rel=0.05)

@@ -15,7 +15,8 @@ import torch
 from support.training_data import tiny_dataset
 
 import advrec
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.errors import RunError, UsageError
 from advrec.models import MODELS
 from advrec.runs import commits, find
@@ -363,7 +364,22 @@ def test_runs_are_found_by_path_or_name_and_the_nearest_is_hinted_at(run):
     assert find.find("one", root).name == "one"
     with pytest.raises(RunError, match="no run onne") as error:
         find.find("onne", root)
-    assert str(root / "one") in str(error.value.hint)
+    assert error.value.hint == "did you mean 'one'?"
+
+
+def test_a_run_named_like_a_folder_here_is_found(run, monkeypatch):
+    root = run.path.parent
+    monkeypatch.chdir(root)
+    Path("here").mkdir()
+    Path("here/ratings.csv").touch()
+    (root / "runs").mkdir()
+    (root / "one").rename(root / "runs" / "here")
+    assert find.find("here", "runs").path == Path("runs/here")
+    with pytest.raises(RunError, match=r"here"):  # without that run, the folder is looked into
+        find.find("here", "elsewhere")
+    (root / "runs" / "here").rename(root / "two")
+    (root / "runs" / "two").mkdir()
+    assert find.find("two", "runs").path == Path("two")  # a path to a run stays what it is
 
 
 def test_new_runs_get_the_next_free_name(tmp_path):

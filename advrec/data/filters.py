@@ -1,4 +1,4 @@
-"""From rows as read to unique pairs: rating threshold, repeated pairs, k-core, fresh dense ids."""
+"""From rows as read to unique pairs: rating threshold, repeated pairs, k-core, new dense ids."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from advrec.errors import ConfigError, DataError
 
 @dataclass(frozen=True, eq=False)
 class UniquePairs:
-    """Pairs by user, then item, each once, with what a split needs to know of them."""
+    """Pairs sorted by user and item, each once, with what a split needs to know of them."""
 
     users: NDArray[np.int32]  # [P]
     items: NDArray[np.int32]  # [P]
-    order: NDArray[np.int64]  # [P] row of the file that stands for the pair
+    order: NDArray[np.int64]  # [P] row of the file that represents the pair
     timestamps: NDArray[np.float64] | None  # [P]
     parts: NDArray[np.int8] | None  # [P]
     user_ids: Sequence[str]
@@ -30,7 +30,7 @@ def unique_pairs(rows: Interactions, *, min_rating: float | None, k_core: int) -
     """Apply `min_rating`, merge repeated pairs, keep the k-core; in this order.
 
     Without `min_rating`, ratings that are labels (0 and 1) drop the rows that are not positive.
-    A repeated pair keeps its earliest row (in time, then in the file). A pair that stands in more
+    A repeated pair keeps its earliest row (in time, then in the file). A pair that is in more
     than one part of a given split stays in the first of train, valid, test. Users and items are
     dropped only by a filter; without one, every id that the files name is kept.
 
@@ -89,11 +89,6 @@ def k_core_mask(
         alive = following
 
 
-def count_repeats(rows: Interactions) -> int:
-    """Rows that name a pair which another row names too, beyond the first."""
-    return len(rows) - len(np.unique(_keys(rows, np.arange(len(rows)))))
-
-
 def _well_rated(
     rows: Interactions, keep: NDArray[np.int64], least: float, notes: list[str]
 ) -> NDArray[np.int64]:
@@ -110,7 +105,7 @@ def _well_rated(
             hint="lower min_rating",
         )
     dropped = len(keep) - len(kept)
-    notes.append(f"{dropped:,} of {len(keep):,} interactions are rated under {least:g}: dropped")
+    notes.append(f"{dropped:,} of {len(keep):,} interactions are rated below {least:g}: dropped")
     return kept
 
 
@@ -139,7 +134,7 @@ def _keys(rows: Interactions, keep: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _first_rows(rows: Interactions, keep: NDArray[np.int64], notes: list[str]) -> NDArray[np.int64]:
-    """One row a pair, ordered by user and item."""
+    """One row per pair, ordered by user and item."""
     keys = _keys(rows, keep)
     ranks: list[NDArray[np.generic]] = [keep]  # last resort: file order
     if rows.timestamps is not None:

@@ -16,12 +16,11 @@ from advrec.models.base import (
     Site,
     check_noise,
     chosen,
-    share,
-    split_noise,
+    fraction_option,
 )
 from advrec.models.edges import Edges, dots, sums
 from advrec.models.initial import initial
-from advrec.models.losses import LOSSES, squared_norms, triplet_losses
+from advrec.models.losses import LOSSES
 
 
 class GNNGuard(Recommender):
@@ -74,8 +73,8 @@ class GNNGuard(Recommender):
         super().__init__(spec)
         assert spec.graph is not None  # the base class has refused it
         self.loss = chosen(spec, GNNGuard, "loss", LOSSES)
-        self.threshold = share(spec, GNNGuard, "threshold")
-        self.memory = share(spec, GNNGuard, "memory")
+        self.threshold = fraction_option(spec, GNNGuard, "threshold")
+        self.memory = fraction_option(spec, GNNGuard, "memory")
         self.graph = spec.graph
         self.edges = Edges.of(spec.graph)
         self.layers = 3 if spec.layers is None else spec.layers
@@ -91,16 +90,6 @@ class GNNGuard(Recommender):
             final = final + given["final"]
         return final[: self.n_users], final[self.n_users :]
 
-    def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
-        """Of each triplet [B]; noise of tables, of samples, or both."""
-        tables, samples = split_noise(noise)
-        users, items = self.vectors(tables)
-        return triplet_losses(self.loss, users, items, batch, samples)
-
-    def penalty(self, batch: Tensor) -> Tensor:
-        """Of the embeddings before any propagation, a row as often as it is named."""
-        return squared_norms(self.embedding, batch, self.n_users)
-
     def tables(self, site: str) -> dict[str, Tensor]:
         """The embeddings, or at `final` their propagation."""
         name = self.site(site).name
@@ -108,11 +97,13 @@ class GNNGuard(Recommender):
             ego = self.embedding.detach()
             return {name: ego if name == "ego" else self._propagated(ego)}
 
-    def noise_like(self, site: str, norm: str, batch: Tensor | None) -> dict[str, Tensor]:
+    def zeros(
+        self,
+        site: str,
+        batch: Tensor | None,  # noqa: ARG002 - the noise is that of whole tables
+    ) -> dict[str, Tensor]:
         """As the base class says; without the propagation that `tables` needs."""
-        if norm == "sample":
-            return super().noise_like(site, norm, batch)
-        return {self.check_site(site, norm).name: torch.zeros_like(self.embedding)}
+        return {site: torch.zeros_like(self.embedding, requires_grad=False)}
 
     def _propagated(self, layer: Tensor) -> Tensor:  # [N, d]
         edges, total = self.edges, layer

@@ -1,4 +1,4 @@
-"""From options to a trained run: a new one, one that starts at another's weights, a resumed one."""
+"""From resolved options to a trained run: new, started from another run's weights, or resumed."""
 
 from __future__ import annotations
 
@@ -12,38 +12,42 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from advrec import native
-from advrec.config.train import ResolvedConfig, TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError, RunError, UsageError
 from advrec.models import Recommender, model_class
 from advrec.native import gpu
+from advrec.native.gpu import device_of
 from advrec.ops.positives import Positives
-from advrec.robustness.perturb import relative
+from advrec.robustness.perturb import NORMS, relative
 from advrec.runs.find import new_path
-from advrec.runs.model import build_model, device_of, put_weights, weights_of
+from advrec.runs.model import build_model, put_weights, weights_of
 from advrec.runs.run import Origin, Run, features_digest
 from advrec.training.forecast import Forecast, forecast
-from advrec.training.loop import Event, OnEvent, Training, make_stepper
+from advrec.training.loop import Event, OnEvent, Training
+from advrec.training.tiers import make_stepper
 from advrec.validation import parse
 from advrec.versions import versions
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
+    from advrec.training.stepper import Stepper
 
 RESUMABLE = ("epochs", "patience", "device", "threads", "kernels", "checkpoint_seconds")
-"""Options that may change when a run goes on: none changes what an epoch computes, kernels and
-device aside, which change its rounding."""
+"""Options that may change when a run is resumed. None changes what an epoch computes, except that
+kernels and device change its rounding."""
 
-INHERITED_NOT = (
+NOT_INHERITED = (
     "phase", "eps", "adv_weight", "site_eps", "site_adv_weight", "norm", "site", "device",
 )  # fmt: skip
-"""Options that adversarial training does not take over from the pretraining it starts from."""
+"""Options that adversarial training does not inherit from its parent run."""
 
 ARCHITECTURE = ("model", "dim", "layers", "precision", "options")
-"""Options that must be the parent's, because its weights are taken over."""
+"""Options that must be the parent's, because its weights are used."""
 
 
 class Best(NamedTuple):
-    """The epoch that was kept, and its validation figure (None without a validation part)."""
+    """The epoch that was kept, and its validation metric (None without a validation part)."""
 
     epoch: int
     value: float | None
@@ -51,7 +55,7 @@ class Best(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """A finished training: its folder, the best epoch's model, the lines of metrics.jsonl."""
+    """A finished training: its run, the model of the best epoch, the lines of metrics.jsonl."""
 
     run: Run
     model: Recommender
@@ -60,7 +64,7 @@ class TrainResult:
 
 
 def start(
-    config: TrainConfig,
+    config: ResolvedConfig,
     dataset: Dataset,
     data: Mapping[str, Any] | None,
     *,
@@ -69,23 +73,21 @@ def start(
     parent: Run | None,
     on_event: OnEvent,
 ) -> TrainResult:
-    """Train in a new run folder: `out`, or one with a name of its own below `runs`."""
-    kind = model_class(config.model)
-    resolved = resolve(config, kind)
-    resolved = resolved.model_copy(update={"device": device_of(resolved.device)})
-    with _settings(resolved):
-        memory = forecast(resolved, dataset)
+    """Train in a new run folder: `out`, or one below `runs` with a name chosen here."""
+    config = config.model_copy(update={"device": device_of(config.device)})
+    with _settings(config):
+        memory = forecast(config, dataset)
         memory.check()
-        model = build_model(resolved, dataset, resolved.device)
+        positives = Positives.from_pairs(dataset.train, config.device)
+        model = build_model(config, dataset, config.device, positives)
         if parent is not None:
             put_weights(model, parent.weights())
-        positives = Positives.from_pairs(dataset.train, resolved.device)
-        stepper = make_stepper(model, positives, resolved)
+        stepper = make_stepper(model, positives, config)
         run = _create(
             out,
             runs,
-            config=resolved,
-            origin=_origin(dataset, parent, uses_features=kind.needs_features),
+            config=config,
+            origin=_origin(dataset, parent, uses_features=model.needs_features),
             dataset=dataset,
             data=data,
             versions=versions(),
@@ -94,22 +96,24 @@ def start(
         )
         with _released(run):
             training = Training(run, model, stepper, dataset, on_event)
-            _announce(run, dataset, type(stepper).__name__, memory, on_event)
+            _announce(run, dataset, stepper, memory, on_event)
             if parent is not None:
-                _tell_sizes(model, resolved, on_event)
+                _tell_sizes(model, config, on_event)
                 training.validate_start()
             training.loop()
         return _result(run, model)
 
 
-def go_on(run: Run, dataset: Dataset, changes: Mapping[str, Any], on_event: OnEvent) -> TrainResult:
+def resume(
+    run: Run, dataset: Dataset, changes: Mapping[str, Any], on_event: OnEvent
+) -> TrainResult:
     """Resume a run at its last checkpoint, as if it had never stopped; `changes` of RESUMABLE."""
     given = {name: value for name, value in changes.items() if value is not None}
     for name in given:
         if name not in RESUMABLE:
             raise UsageError(
-                f"Option {name!r} cannot change when a run is resumed; {', '.join(RESUMABLE)} can.",
-                hint="start a new run for it",
+                f"{name} cannot change when a run is resumed, only {', '.join(RESUMABLE)}",
+                hint="start a new run",
             )
     run.check_data(dataset)
     config = parse(ResolvedConfig, {**run.config.given(), **given}, "the options to resume with")
@@ -120,46 +124,46 @@ def go_on(run: Run, dataset: Dataset, changes: Mapping[str, Any], on_event: OnEv
         memory = forecast(config, dataset)
         memory.check()
         weights, optimizer = run.state()
-        model = build_model(config, dataset, config.device)
+        positives = Positives.from_pairs(dataset.train, config.device)
+        model = build_model(config, dataset, config.device, positives)
         put_weights(model, weights)
-        stepper = make_stepper(model, Positives.from_pairs(dataset.train, config.device), config)
+        stepper = make_stepper(model, positives, config)
         stepper.load_state(optimizer)
         run.progress.stopped = None
         if config != run.config:
             run.reconfigure(config)
         training = Training(run, model, stepper, dataset, on_event)
-        _announce(run, dataset, type(stepper).__name__, memory, on_event)
+        _announce(run, dataset, stepper, memory, on_event)
         if run.origin.parent is not None:
             training.validate_start()
         training.loop()
         return _result(run, model)
 
 
-def inherit(parent: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of adversarial training from `parent`: its own, and over them the given ones.
+def inherit(parent: Run, config: TrainConfig) -> ResolvedConfig:
+    """Resolve the options of adversarial training that starts from `parent`.
 
-    In place of its own, those that the model fixes for this (`Recommender.adversarial_defaults`).
-    ConfigError for a given option that would need other weights than the parent's.
+    What was not given is the parent's, or else what the model fixes for this case
+    (`Recommender.adversarial_defaults`). ConfigError for a given option that would need other
+    weights than the parent's.
     """
-    own = {k: v for k, v in parent.config.given().items() if k not in INHERITED_NOT}
+    kind = model_class(parent.config.model)
+    own = {k: v for k, v in parent.config.given().items() if k not in NOT_INHERITED}
     if parent.config.phase == "pretrain":
-        own |= model_class(parent.config.model).adversarial_defaults
-    if "options" in given:  # those that are not named stay; other weights are noticed when loaded
-        given = {**given, "options": {**own.get("options", {}), **given["options"]}}
+        own |= kind.adversarial_defaults
+    given = config.explicit()
     for name in ARCHITECTURE:
+        # Other weights because of a model option are noticed when the weights are loaded.
         if name != "options" and name in given and given[name] != own.get(name):
             raise ConfigError(
-                f"Option {name!r} is {given[name]!r}, but {parent.path} has {own.get(name)!r}.",
+                f"{name} is {given[name]!r}, but {parent.path} has {own.get(name)!r}",
                 hint="leave it out, or train --from scratch",
             )
-    rates, wanted = own.get("lr"), given.get("lr")
-    if isinstance(rates, Mapping) and isinstance(wanted, Mapping):
-        given = {**given, "lr": {**rates, **wanted}}  # tables that are not named keep theirs
-    return {**own, **given}
+    return resolve(config, kind, own)
 
 
 def _create(out: Path | None, runs: Path, **content: Any) -> Run:
-    """`Run.create`; under a name of its own the next number if another process was faster."""
+    """`Run.create`; without `out`, under the next free name if another process took the first."""
     config, origin = content["config"], content["origin"]
     while True:
         path = out or new_path(
@@ -197,21 +201,21 @@ def _origin(dataset: Dataset, parent: Run | None, *, uses_features: bool) -> Ori
 def _check_more_to_do(run: Run, config: ResolvedConfig) -> None:
     done, stale = run.progress.epoch, run.progress.stale
     if config.epochs <= done:
-        what = "is finished" if run.progress.finished else "has gone further"
+        what = "is finished" if run.progress.finished else "is past that epoch"
         raise RunError(
-            f"Run {run.path} {what}: it has {done} epochs, and --epochs is {config.epochs}.",
+            f"run {run.path} {what}: it has {done} epochs, and epochs is {config.epochs}",
             hint=f"--epochs {2 * done} would double them",
         )
     if 0 < config.patience <= stale:
         raise RunError(
-            f"Run {run.path} is finished: it stopped at epoch {done}, because "
-            f"{run.config.metric} had not improved in {stale} validations.",
-            hint=f"--patience {2 * stale} would go on, --patience 0 never stops early",
+            f"run {run.path} is finished: it stopped at epoch {done}, because "
+            f"{run.config.metric} had not improved in {stale} validations",
+            hint=f"--patience {2 * stale} trains on, --patience 0 never stops early",
         )
 
 
 def _announce(
-    run: Run, dataset: Dataset, stepper: str, memory: Forecast, on_event: OnEvent
+    run: Run, dataset: Dataset, stepper: Stepper, memory: Forecast, on_event: OnEvent
 ) -> None:
     config, progress = run.config, run.progress
     what = "pretraining" if config.phase == "pretrain" else "adversarial training"
@@ -220,29 +224,35 @@ def _announce(
         Event(
             "started",
             message=f"{what} of {config.model} on {dataset.name}{where}, in {run.path}, "
-            f"on {config.device} ({stepper})",
+            f"on {config.device} ({type(stepper).__name__})",
             run=run,
             epoch=progress.epoch,
             epochs=config.epochs,
         )
     )
     on_event(Event("note", message=memory.sentence()))
+    triplets = len(dataset.train) * config.negatives
+    if stepper.total_steps == 1 and config.batch_size > triplets:
+        note = (
+            f"batch size {config.batch_size:,} is more than the {triplets:,} training triplets of"
+        )
+        on_event(Event("note", message=f"{note} an epoch: one step per epoch"))
     if not len(dataset.valid):
         note = "no validation part: the last epoch is kept, and nothing stops early"
         on_event(Event("note", message=note))
 
 
 def _tell_sizes(model: Recommender, config: ResolvedConfig, on_event: OnEvent) -> None:
-    """ε beside what it is added to: the same number is little for one model and all for another."""
+    """ε relative to what it is added to: the same ε is small for one model, large for another."""
     for site in model.sites_of(config.site):
         eps = config.site_eps.get(site.name, config.eps)
         if eps == 0 or config.site_adv_weight.get(site.name, config.adv_weight) == 0:
             continue
         share = relative(eps, model.tables(site.name), config.norm)
-        what = "row" if config.norm in ("row", "sample") else "tensor"
-        note = f"noise at {site.name}: ε {eps:g} is {share:.0%} of the mean length of a {what}"
+        percent, what = f"{100 * share:.0f} %", NORMS[config.norm].mean
+        note = f"noise at {site.name}: ε {eps:g} is {percent} of the {what}"
         if share > 1:
-            note += ", which it outweighs: train for longer before, or take a smaller --eps"
+            note += ": it outweighs the embeddings; pretrain for longer, or choose a smaller --eps"
         on_event(Event("note", message=note))
 
 
@@ -262,7 +272,7 @@ def _released(run: Run) -> Iterator[None]:
 
 @contextmanager
 def _settings(config: ResolvedConfig) -> Iterator[None]:
-    """Kernels and threads as the configuration wants them; afterwards as they were."""
+    """Within: kernels and threads as configured. Afterwards as they were."""
     with ExitStack() as stack:
         stack.enter_context(gpu.errors())
         if config.kernels != "auto":

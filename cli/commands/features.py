@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from advrec.options import OUTPUT
 from advrec_cli.console import count, emit_json, facts, note, percent
 from advrec_cli.help import examples
 from advrec_cli.options import Given, Json, Quiet, at_least, split_list, takes
-from advrec_cli.settings import OUTPUT, named, reworded
+from advrec_cli.settings import named, reworded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -201,7 +202,7 @@ def _of_images(
     from advrec.features.encoder import load_encoder
     from advrec.features.files import checked_path
     from advrec.features.images import find_images, image_features
-    from advrec.runs.model import device_of
+    from advrec.native.gpu import device_of
     from advrec_cli.progress import CountProgress
 
     if name is None:
