@@ -3,8 +3,8 @@
     python tests/support/fuzz_readers.py --count 100000
 
 `--count` files for each format, whose forms share them. A file that is read must give as many rows
-as it has lines that are not blank, comments or headers; lists and fields over several lines are left
-out of that.
+as it has lines that are not blank, comments or headers; lists and fields over several lines are
+left out of that.
 """
 
 from __future__ import annotations
