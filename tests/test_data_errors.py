@@ -374,36 +374,3 @@ def test_what_cannot_be_read_is_said(tmp_path, monkeypatch):
     path.write_text(TABLE)
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert message(path) == "FILE: cannot be read (Permission denied)"
-
-
-def test_parquet_says_the_row(tmp_path):
-    arrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
-    from pyarrow import parquet
-
-    path = tmp_path / "a.parquet"
-    good = {"user": ["1", "2"], "item": ["1", "2"], "rating": [1.0, 2.0]}
-    for bad, wanted in [
-        ({"user": ["1", None]}, "FILE: user is missing in row 2"),
-        ({"item": ["1", ""]}, "FILE: item is empty in row 2"),
-        (
-            {"item": [1.5, 2.5]},
-            "FILE: the item column is of type double, wanted integers or strings",
-        ),
-        ({"rating": [1.0, float("nan")]}, "FILE: rating is nan in row 2, wanted a number"),
-        ({"rating": ["a", "b"]}, "FILE: the rating column is of type string, wanted numbers"),
-    ]:
-        parquet.write_table(arrow.table(good | bad), path)
-        assert message(path) == wanted
-    parquet.write_table(arrow.table({k: v[:0] for k, v in good.items()}), path)
-    assert message(path) == "FILE: the table has no row"
-    path.write_bytes(b"PAR1 is not enough")
-    assert message(path).startswith("FILE: not a parquet file that can be read (")
-
-
-def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
-    path = tmp_path / "a.parquet"
-    path.write_bytes(b"PAR1")
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    assert (
-        message(path) == "FILE: parquet needs the package pyarrow | pip install 'advrec[parquet]'"
-    )

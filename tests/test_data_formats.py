@@ -256,23 +256,6 @@ def test_plain_numbers_are_a_table_where_users_come_again(tmp_path):
     assert read(write(tmp_path, "l.txt", lists)).format == "lightgcn"
 
 
-def test_parquet_is_read(tmp_path):
-    arrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
-    from pyarrow import parquet
-
-    moments = arrow.array([0, 1_500_000, 2_000_000], arrow.timestamp("us"))
-    table = arrow.table(
-        {"item": arrow.array(["x", "x", "y"]).dictionary_encode(), "user": [7, 8, 7]}
-        | {"rating": [1, 2, 3], "time": moments, "note": [None, None, "z"]}
-    )
-    parquet.write_table(table, tmp_path / "t.parquet")
-    rows = read(tmp_path / "t.parquet")
-    assert pairs(rows) == [("7", "x"), ("8", "x"), ("7", "y")]
-    assert rows.ratings is not None
-    assert rows.timestamps is not None
-    assert (rows.ratings.tolist(), rows.timestamps.tolist()) == ([1, 2, 3], [0, 1.5, 2])
-
-
 def test_what_was_understood_is_said_aloud(tmp_path):
     path = write(tmp_path, "t.csv", "movieId,userId,stars,genre\n1,2,3,x\n1,3,3,y\n1,4,3,z\n")
     assert read(path).notes == (

@@ -307,7 +307,9 @@ def test_equal_latest_times_are_said(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("user,item,time\n1,5,100\n1,6,100\n1,7,90\n2,5,1\n2,6,2\n2,7,3\n")
     notes = load_dataset(path).notes
-    assert any("the last two pairs of 1 of 2 users" in note for note in notes)
+    assert any(
+        "the last two pairs of 1 of 2 users (50%) have the same timestamp" in note for note in notes
+    )
 
 
 def test_a_line_far_down_decides_too(tmp_path):

@@ -61,7 +61,7 @@ def test_features_and_names_are_opened_and_matched(ratings):
     [
         ({"features": "none.npy"}, "no such file of item features"),
         ({"features": "short.npy"}, "item '2' has no row"),
-        ({"features": "nan.npy"}, "is nan, wanted a number"),
+        ({"features": "nan.npy"}, "is nan, expected a number"),
         ({"item_names": "none.tsv"}, "none.tsv"),
         ({"item_names": "others.tsv"}, "no item of the data has a name here; its ids are like '0'"),
     ],

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from advrec.data.config import DataConfig
 from advrec.data.dataset import Dataset, Pairs
+from advrec.data.readers.arrow import parts_of
 from advrec.data.readers.movielens import TITLE_FILES
 from advrec.data.sources import embedded
 from advrec.errors import AdvrecError
@@ -149,7 +150,9 @@ def _unpacked(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Dataset
 def _files(source: Path) -> list[Path]:
     """Every file that a reader may look at: those of the folder, or the one and its titles."""
     if source.is_dir():
-        return sorted(path for path in source.iterdir() if path.is_file())
+        inside = sorted(source.iterdir())
+        parts = (part for path in inside if path.is_dir() for part in parts_of(path))
+        return [*(path for path in inside if path.is_file()), *parts]
     titles = (source.parent / name for name in TITLE_FILES)
     return [source, *(path for path in titles if path.is_file())]
 

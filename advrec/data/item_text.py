@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from advrec.data.item_features import table_rows
 from advrec.data.readers.columns import ALIASES
+from advrec.data.readers.rows import table_rows
 from advrec.data.readers.text import read_bytes, shown
 from advrec.data.sources import embedded
 from advrec.data.wording import counted

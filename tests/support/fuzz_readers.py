@@ -123,6 +123,22 @@ def fuzz(count: int, *, first: int = 0, progress: Callable[[str], None] = print)
     return wrong
 
 
+def fuzz_forms(count: int, *, first: int = 0, progress: Callable[[str], None] = print) -> list[str]:
+    """The same for JSON, packed, parquet and Arrow files."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from support.fuzzed_forms import ARROW_FORMS, FORMS, check
+
+    wrong = []
+    for form in (*FORMS, *ARROW_FORMS):
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                check(form, count, first, Path(folder))
+            except Exception:
+                wrong.append(f"{form}, seed {first}: {traceback.format_exc()}")
+        progress(f"{form}: {count} files, {len(wrong)} went wrong so far")
+    return wrong
+
+
 def main() -> int:
     """Exit code 1 where a file was not read whole or refused in a sentence."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -130,6 +146,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first file")
     options = parser.parse_args()
     wrong = fuzz(options.count, first=options.seed)
+    wrong += fuzz_forms(options.count, first=options.seed)
     print("\n".join(wrong[:20]))
     print(f"{options.count} files for each format, {len(wrong)} went wrong")
     return 1 if wrong else 0

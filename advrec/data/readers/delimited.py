@@ -11,7 +11,7 @@ from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
 from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name, recognised
 from advrec.data.readers.header import has_header
-from advrec.data.readers.merge import Part, merge, once_each
+from advrec.data.readers.merge import Part, merge, once_each, refuse_different_columns
 from advrec.data.readers.places import HIGHEST_RATING, by_place, time_unit
 from advrec.data.readers.structure import Text, find_separator, refuse_blocks
 from advrec.data.readers.text import (
@@ -39,21 +39,8 @@ def read(
         data = read_bytes(path)
         layout, sentences[path.name] = understand(path, data, config)
         parts.append(read_part(part, path, data, layout))
-    _refuse_different_columns(parts, list(files.values()))
+    refuse_different_columns(parts, list(files.values()))
     return merge(parts, name=name, source=source, format="csv", notes=once_each(sentences))
-
-
-def _refuse_different_columns(parts: Sequence[Part], paths: Sequence[Path]) -> None:
-    """The files of a split have ratings in all of them or in none, and so the timestamps."""
-    for role in ("ratings", "timestamps"):
-        have = [getattr(part, role) is not None for part in parts]
-        if len(set(have)) > 1:
-            one, other = paths[have.index(True)].name, paths[have.index(False)].name
-            raise DataError(
-                f"{one} has {role}, {other} has none",
-                path=paths[0].parent,
-                hint="name the columns, or leave them out with rating_col or timestamp_col none",
-            )
 
 
 def read_part(part: int | None, path: Path, data: bytes, layout: Layout) -> Part:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,19 @@ def merge(
         names=names,
         notes=(*notes, *(note for part in parts for note in part.notes)),
     )
+
+
+def refuse_different_columns(parts: Sequence[Part], paths: Sequence[Path]) -> None:
+    """The files of a split have ratings in all of them or in none, and so the timestamps."""
+    for role in ("ratings", "timestamps"):
+        have = [getattr(part, role) is not None for part in parts]
+        if len(set(have)) > 1:
+            one, other = paths[have.index(True)].name, paths[have.index(False)].name
+            raise DataError(
+                f"{one} has {role}, {other} has none",
+                path=paths[0].parent,
+                hint="name the columns, or leave them out with rating_col or timestamp_col none",
+            )
 
 
 def once_each(sentences: Mapping[str, str]) -> list[str]:

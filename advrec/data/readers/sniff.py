@@ -8,7 +8,8 @@ from pathlib import Path
 
 from advrec.data.config import TABLE_OPTIONS, DataConfig
 from advrec.data.interactions import TEST, TRAIN, VALID
-from advrec.data.readers import movielens, parquet
+from advrec.data.readers import arrow, movielens
+from advrec.data.readers.compressed import name_inside, plain_name
 from advrec.data.readers.places import Column
 from advrec.data.readers.structure import ALMOST_ALL, Text, refuse_blocks
 from advrec.data.readers.text import read_bytes
@@ -23,14 +24,21 @@ STEMS = {
     "dev": VALID,
     "test": TEST,
 }
-ENDINGS = {  # of a file, without .gz -> the formats that it may have
+ENDINGS = {  # of a file, without .gz and its kin -> the formats that it may have
     ".txt": ("lightgcn", "csv"),
     ".csv": ("csv",),
     ".tsv": ("csv",),
     ".dat": ("csv",),
     ".rating": ("csv",),
     ".inter": ("recbole",),
+    ".json": ("json",),
+    ".jsonl": ("json",),
+    ".ndjson": ("json",),
     ".parquet": ("parquet",),
+    ".pq": ("parquet",),
+    ".arrow": ("arrow",),
+    ".feather": ("arrow",),
+    ".ipc": ("arrow",),
 }
 SINGLE_STEMS = ("interactions", "ratings", "events")
 
@@ -63,13 +71,21 @@ def _check_options(chosen: Plan, config: DataConfig) -> None:
             f"{named[0]} has no meaning for LightGCN text, which has no columns",
             hint="for a table give format csv",
         )
+    for option in ("separator", "header"):
+        if chosen.format in ("json", "parquet", "arrow") and getattr(config, option) is not None:
+            raise ConfigError(
+                f"{option} has no meaning for {chosen.format}, whose columns have names"
+            )
 
 
 def _plan_folder(folder: Path, format_option: str) -> Plan:
     try:
-        paths = sorted(path for path in folder.iterdir() if path.is_file())
+        paths = sorted(path for path in folder.iterdir() if path.is_file() or arrow.parts_of(path))
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path=folder) from None
+    parts = arrow.parts_of(folder)
+    if parts and parts == [path for path in paths if _stem_and_ending(path)[1] in ENDINGS]:
+        return Plan("parquet", {None: folder}, (f"{len(parts):,} parts of a parquet table",))
     splits = _splits(paths, format_option)
     if len(splits) > 1:
         raise DataError(
@@ -102,19 +118,18 @@ def _splits(paths: Iterable[Path], format_option: str) -> list[dict[int, Path]]:
 
 def _plan_single(folder: Path, paths: list[Path], format_option: str) -> Plan:
     """The one file of a folder that can be the interactions."""
-    by_name = {path.name: path for path in paths}
     if format_option in ("auto", "movielens"):
         for name in movielens.RATING_FILES:
-            for file_name in (name, f"{name}.gz"):
-                if file_name in by_name:
-                    return _plan_file(by_name[file_name], format_option)
+            for path in paths:
+                if plain_name(path.name) == name:
+                    return _plan_file(path, format_option)
     lonely = [path for path in paths if _stem_and_ending(path)[0].split(".")[-1] in STEMS]
     tables = [path for path in paths if _stem_and_ending(path)[1] in ENDINGS]
     tables = [
         path for path in tables if format_option in ("auto", *ENDINGS[_stem_and_ending(path)[1]])
     ]
     for choice in (
-        [path for path in tables if path.name.removesuffix(".gz").endswith(".inter")],
+        [path for path in tables if _stem_and_ending(path)[1] == ".inter"],
         [path for path in tables if _stem_and_ending(path)[0] in SINGLE_STEMS],
         tables,
     ):
@@ -144,12 +159,14 @@ def _plan_file(path: Path, format_option: str) -> Plan:
 def _format_of(path: Path, format_option: str) -> tuple[str, tuple[str, ...]]:
     if format_option != "auto":
         return format_option, (f"format {format_option}, as asked for",)
-    name = path.name.removesuffix(".gz")
+    name = name_inside(path)
     ending = _stem_and_ending(path)[1]
     if ending == ".inter":
         format, because = "recbole", "a RecBole file by its name"
-    elif ending == ".parquet" or _starts_with(path, parquet.MAGIC):
-        format, because = "parquet", "a parquet file"
+    elif ending in (".json", ".jsonl", ".ndjson"):
+        format, because = "json", "JSON by its name"
+    elif binary := _arrow_kind(path, ending):
+        format, because = binary, f"{'a parquet' if binary == 'parquet' else 'an Arrow'} file"
     elif name in movielens.RATING_FILES[:2]:
         format, because = "movielens", "MovieLens by its name"
     elif name == "ratings.csv" and _first_line(path) == movielens.CSV_HEADER:
@@ -158,7 +175,8 @@ def _format_of(path: Path, format_option: str) -> tuple[str, tuple[str, ...]]:
         format, because = "csv", "a table by its name"
     else:
         format, because = _by_content(Text(path, read_bytes(path)))
-    return format, (f"{path.name}: {because}",)
+    inside = f"{name} in it, " if name != plain_name(path.name) else ""
+    return format, (f"{path.name}: {inside}{because}",)
 
 
 def _first_line(path: Path) -> bytes:
@@ -174,6 +192,8 @@ def _by_content(text: Text) -> tuple[str, str]:
     """
     if b":token" in text.first:
         return "recbole", "a header with :token, RecBole"
+    if text.first.lstrip().startswith((b"{", b"[{", b"[ {")) or text.first.strip() == b"[":
+        return "json", "objects in braces, JSON"
     refuse_blocks(text)
     because = _why_a_table(text)
     if because is not None:
@@ -230,14 +250,23 @@ def _in_order(users: Column) -> bool:
 
 
 def _stem_and_ending(path: Path) -> tuple[str, str]:
-    name = path.name.removesuffix(".gz")
+    if path.is_dir():  # of parquet parts
+        return path.name.removesuffix(".parquet"), ".parquet"
+    name = name_inside(path)
     stem, dot, ending = name.rpartition(".")
     return (stem, dot + ending) if dot else (name, "")
 
 
-def _starts_with(path: Path, magic: bytes) -> bool:
+def _arrow_kind(path: Path, ending: str) -> str | None:
+    """parquet or arrow, by the ending or the first bytes."""
+    for format in ("parquet", "arrow"):
+        if format in ENDINGS.get(ending, ()):
+            return format
     try:
         with path.open("rb") as file:
-            return file.read(len(magic)) == magic
+            head = file.read(8)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path=path) from None
+    if head.startswith(arrow.PARQUET_MAGIC):
+        return "parquet"
+    return "arrow" if head.startswith(arrow.MAGICS) else None

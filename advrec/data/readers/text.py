@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.data.readers import text_twin
+from advrec.data.readers.compressed import unpack
 from advrec.data.readers.dates import DateError, read_dates
 from advrec.data.readers.text_twin import (
     MISSING,
@@ -27,7 +26,6 @@ from advrec.data.wording import counted
 from advrec.errors import DataError
 
 NATIVE_FROM = 1 << 18  # bytes; less is read sooner than a native reader is loaded
-GZIP_MAGIC = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SEPARATOR_NAMES = {
     b",": "commas",
@@ -63,21 +61,15 @@ class Layout:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole of a text file, unpacked if it is gzip, without a byte order mark.
+    """The whole of a text file, unpacked if it is packed, without a byte order mark.
 
     Raises DataError, with the line where there is one, for a file that is missing, unreadable,
     empty, binary, not UTF-8, or has line ends other than "\\n" and "\\r\\n".
     """
     try:
-        data = path.read_bytes()
-        if data.startswith(GZIP_MAGIC):
-            data = gzip.decompress(data)
+        data = unpack(path, path.read_bytes())
     except FileNotFoundError:
         raise DataError("no such file", path=path) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            f"the gzip data is damaged ({error})", path=path, hint="fetch or pack the file again"
-        ) from None
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path=path) from None
     return check_text(path, data)
