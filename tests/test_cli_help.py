@@ -134,7 +134,8 @@ def test_a_value_outside_the_bounds_of_a_field_is_refused_by_its_flag():
 def test_the_default_that_help_shows_is_the_default(setting):
     if setting.section == "data":
         default = DataConfig.model_fields[setting.field].default
-        assert default is None or setting.default == str(default)
+        shown = "no" if default is False else str(default)
+        assert default is None or setting.default == shown
         return
     general = ResolvedConfig.model_fields[setting.field].default
     wanted = {name: model.defaults.get(setting.field, general) for name, model in MODELS.items()}

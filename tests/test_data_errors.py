@@ -327,7 +327,7 @@ FOLDERS = [
     ),
     (
         ["train.txt"],
-        "FILE: train.txt stands alone, wanted train.* and test.* together | to have it split, give the file itself",
+        "FILE: train.txt stands alone, expected train.* and test.* together | to have it split, give the file itself",
     ),
     (
         ["a.csv", "b.csv"],

@@ -18,7 +18,7 @@ from advrec.data.load import read_interactions
 from advrec.data.readers import text
 from advrec.errors import DataError
 from tests.support import fuzz_readers
-from tests.support.generated_tables import count_outcomes
+from tests.support.fuzz_tables import count_outcomes
 
 FORMS = Path(__file__).parent / "data" / "forms"
 
@@ -331,7 +331,7 @@ def test_no_generated_table_is_misread():
 
 
 def test_mutated_files_are_read_whole_or_refused():
-    """500 of each form: half of them by each reader, as the fixture has it."""
+    """500 for each format: half of them with the compiled reader, half with its twin."""
     first = 0 if text.NATIVE_FROM == 0 else 250
     assert fuzz_readers.fuzz(250, first=first, progress=lambda _: None) == []
 

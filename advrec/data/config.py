@@ -81,14 +81,14 @@ class DataConfig(BaseModel):
     )
     rating_col: str | None = option(
         None,
-        "Rating column, likewise; none: leave it out.",
+        "Rating column, likewise; none: do not read it.",
         DATA,
         shown="detected",
         metavar="COLUMN",
     )
     timestamp_col: str | None = option(
         None,
-        "Timestamp column, likewise; none: leave it out.",
+        "Timestamp column, likewise; none: do not read it.",
         DATA,
         shown="detected",
         metavar="COLUMN",
@@ -117,14 +117,11 @@ class DataConfig(BaseModel):
         metavar="PATH",
     )
     header: Header | None = option(
-        None,
-        "Whether the first line of a table names its columns.",
-        DATA,
-        shown="detected",
+        None, "Whether the first line of a table names its columns.", DATA, shown="detected"
     )
     time_format: str | None = option(
         None,
-        "Form of the dates, as strptime has it, such as '%d/%m/%Y'.",
+        "Format of the dates as strptime takes it, such as '%d/%m/%Y'.",
         DATA,
         shown="detected",
         metavar="TEXT",
@@ -134,6 +131,7 @@ class DataConfig(BaseModel):
         False,
         "Drop rows without a user, item, rating or timestamp, and count them.",
         DATA,
+        shown="no",
     )
 
     @classmethod

@@ -120,7 +120,7 @@ def by_name(
 def _refuse_two_ratings(
     names: Sequence[str], rating: int, wanted: Wanted, path: Path, line: int | None
 ) -> None:
-    """A rating beside a label: which of them says what is an interaction?"""
+    """A rating and a label: which of them says what is an interaction?"""
     labels = [name for name in names if plain_name(name) in LABELS]
     if rating < 0 or not labels or wanted.rating is not None or names[rating] in labels:
         return

@@ -72,10 +72,10 @@ def refuse_different_columns(parts: Sequence[Part], paths: Sequence[Path]) -> No
             )
 
 
-def once_each(said: Mapping[str, str]) -> list[str]:
-    """Sentences by file name; files of which the same is to be said share one."""
+def once_each(sentences: Mapping[str, str]) -> list[str]:
+    """Sentences by file name; files with the same sentence share it."""
     files: dict[str, list[str]] = {}
-    for name, sentence in said.items():
+    for name, sentence in sentences.items():
         files.setdefault(sentence, []).append(name)
     return [f"{', '.join(names)}: {sentence}" for sentence, names in files.items()]
 

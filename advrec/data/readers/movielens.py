@@ -1,4 +1,4 @@
-"""MovieLens as GroupLens ships it: u.data, ratings.dat or ratings.csv, and titles beside it."""
+"""MovieLens as GroupLens ships it: u.data, ratings.dat or ratings.csv, and its titles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from advrec.errors import DataError
 RATING_FILES = ("u.data", "ratings.dat", "ratings.csv")
 CSV_HEADER = b"userId,movieId,rating,timestamp"
 COLUMNS = ("user", "item", "rating", "timestamp")
-TITLE_FILES = {  # beside which rating file, separated by what
+TITLE_FILES = {  # and their separators
     "u.item": b"|",
     "movies.dat": b"::",
     "movies.csv": b",",
@@ -27,7 +27,7 @@ TITLE_FILES = {  # beside which rating file, separated by what
 def read(
     files: Mapping[int | None, Path], config: DataConfig, *, name: str, source: str
 ) -> Interactions:
-    """Read the rating file, and the titles if they lie beside it. Raises DataError."""
+    """Read the rating file, and the titles if they are in the same folder. Raises DataError."""
     parts = []
     notes: list[str] = []
     for part, path in files.items():

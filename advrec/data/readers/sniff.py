@@ -78,7 +78,7 @@ def _check_options(chosen: Plan, config: DataConfig) -> None:
             )
 
 
-def _plan_folder(folder: Path, wanted: str) -> Plan:
+def _plan_folder(folder: Path, format_option: str) -> Plan:
     try:
         paths = sorted(path for path in folder.iterdir() if path.is_file() or arrow.parts_of(path))
     except OSError as error:
@@ -86,7 +86,7 @@ def _plan_folder(folder: Path, wanted: str) -> Plan:
     parts = arrow.parts_of(folder)
     if parts and parts == [path for path in paths if _stem_and_ending(path)[1] in ENDINGS]:
         return Plan("parquet", {None: folder}, (f"{len(parts):,} parts of a parquet table",))
-    splits = _splits(paths, wanted)
+    splits = _splits(paths, format_option)
     if len(splits) > 1:
         raise DataError(
             "more than one split: " + ", ".join(files[TRAIN].name for files in splits),
@@ -96,14 +96,14 @@ def _plan_folder(folder: Path, wanted: str) -> Plan:
     if splits:
         files = splits[0]
         names = [files[part].name for part in sorted(files)]
-        said = f"{', '.join(names[:-1])} and {names[-1]}: a given split"
-        format, why = _format_of(files[TRAIN], wanted)
+        sentence = f"{', '.join(names[:-1])} and {names[-1]}: a given split"
+        format, why = _format_of(files[TRAIN], format_option)
         ordered: dict[int | None, Path] = {part: files[part] for part in sorted(files)}
-        return Plan(format, ordered, (said, *why))
-    return _plan_single(folder, paths, wanted)
+        return Plan(format, ordered, (sentence, *why))
+    return _plan_single(folder, paths, format_option)
 
 
-def _splits(paths: Iterable[Path], wanted: str) -> list[dict[int, Path]]:
+def _splits(paths: Iterable[Path], format_option: str) -> list[dict[int, Path]]:
     """Every set of train, test and maybe valid files that belong together."""
     groups: dict[tuple[str, str], dict[int, Path]] = {}
     for path in paths:
@@ -111,52 +111,54 @@ def _splits(paths: Iterable[Path], wanted: str) -> list[dict[int, Path]]:
         prefix, _, last = stem.rpartition(".")
         if last not in STEMS or ending not in ENDINGS:
             continue
-        if wanted in ("auto", *ENDINGS[ending]):
+        if format_option in ("auto", *ENDINGS[ending]):
             groups.setdefault((prefix, ending), {})[STEMS[last]] = path
     return [files for files in groups.values() if TRAIN in files and TEST in files]
 
 
-def _plan_single(folder: Path, paths: list[Path], wanted: str) -> Plan:
+def _plan_single(folder: Path, paths: list[Path], format_option: str) -> Plan:
     """The one file of a folder that can be the interactions."""
-    if wanted in ("auto", "movielens"):
+    if format_option in ("auto", "movielens"):
         for name in movielens.RATING_FILES:
             for path in paths:
                 if plain_name(path.name) == name:
-                    return _plan_file(path, wanted)
+                    return _plan_file(path, format_option)
     lonely = [path for path in paths if _stem_and_ending(path)[0].split(".")[-1] in STEMS]
     tables = [path for path in paths if _stem_and_ending(path)[1] in ENDINGS]
-    tables = [path for path in tables if wanted in ("auto", *ENDINGS[_stem_and_ending(path)[1]])]
+    tables = [
+        path for path in tables if format_option in ("auto", *ENDINGS[_stem_and_ending(path)[1]])
+    ]
     for choice in (
         [path for path in tables if _stem_and_ending(path)[1] == ".inter"],
         [path for path in tables if _stem_and_ending(path)[0] in SINGLE_STEMS],
         tables,
     ):
         if len(choice) == 1 and choice[0] not in lonely:
-            chosen = _plan_file(choice[0], wanted)
-            said = f"{choice[0].name}: the only file here that can be the interactions"
-            return Plan(chosen.format, chosen.files, (said, *chosen.why))
+            chosen = _plan_file(choice[0], format_option)
+            sentence = f"{choice[0].name}: the only file here that can be the interactions"
+            return Plan(chosen.format, chosen.files, (sentence, *chosen.why))
     if len(tables) == 1 and lonely:
         raise DataError(
-            f"{lonely[0].name} stands alone, wanted train.* and test.* together",
+            f"{lonely[0].name} stands alone, expected train.* and test.* together",
             path=folder,
             hint="to have it split, give the file itself",
         )
-    found = ", ".join(path.name for path in paths[:12]) or "nothing"
+    names = ", ".join(path.name for path in paths[:12]) or "nothing"
     raise DataError(
-        f"cannot tell which file holds the interactions; found {found}",
+        f"cannot tell which file holds the interactions; found {names}",
         path=folder,
         hint="give the file itself, or train.* together with test.*",
     )
 
 
-def _plan_file(path: Path, wanted: str) -> Plan:
-    format, why = _format_of(path, wanted)
+def _plan_file(path: Path, format_option: str) -> Plan:
+    format, why = _format_of(path, format_option)
     return Plan(format, {None: path}, why)
 
 
-def _format_of(path: Path, wanted: str) -> tuple[str, tuple[str, ...]]:
-    if wanted != "auto":
-        return wanted, (f"format {wanted}, as asked for",)
+def _format_of(path: Path, format_option: str) -> tuple[str, tuple[str, ...]]:
+    if format_option != "auto":
+        return format_option, (f"format {format_option}, as asked for",)
     name = name_inside(path)
     ending = _stem_and_ending(path)[1]
     if ending == ".inter":

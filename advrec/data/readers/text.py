@@ -271,17 +271,17 @@ def shown(text: str, width: int = 40) -> str:
     return repr(text if len(text) <= width else text[: width - 1] + "…")
 
 
-def _list_error(path: Path, line: int, found: str) -> DataError:
-    wanted = "expected ids that are whole numbers from 0, separated by blanks"
+def _list_error(path: Path, line: int, text: str) -> DataError:
+    expected = "expected ids that are whole numbers from 0, separated by blanks"
     hint = "LightGCN text is one line per user: user item item …; a table is format csv"
-    if found.startswith("-") and found[1:].isdigit():
-        message = f"the id {found} is negative"
-    elif any(mark in found for mark in ",;|:"):
-        message = f"{shown(found)} mixes another separator in"
+    if text.startswith("-") and text[1:].isdigit():
+        message = f"the id {text} is negative"
+    elif any(mark in text for mark in ",;|:"):
+        message = f"{shown(text)} mixes another separator in"
     else:
-        message = f"{shown(found)} is not an id"
+        message = f"{shown(text)} is not an id"
         hint = "LightGCN text has no names as ids; csv and .inter do"
-    return DataError(f"{message}, {wanted}", path=path, line=line, hint=hint)
+    return DataError(f"{message}, {expected}", path=path, line=line, hint=hint)
 
 
 QUOTE_HINT = 'a quote inside a quoted field is written twice: "a ""b"" c"'
@@ -334,15 +334,15 @@ def _number_message(
     return message, "without ratings: --rating-col none"
 
 
-def _columns_message(text: bytes, layout: Layout, found: int) -> tuple[str, str | None]:
-    wanted = len(layout.columns)
-    message = f"{counted(found, 'column')}, expected {wanted} ({', '.join(layout.columns)})"
+def _columns_message(text: bytes, layout: Layout, width: int) -> tuple[str, str | None]:
+    expected = len(layout.columns)
+    message = f"{counted(width, 'column')}, expected {expected} ({', '.join(layout.columns)})"
     for separator, name in SEPARATOR_NAMES.items():
-        other = found == 1 and separator != layout.separator
-        if other and len(text.split(separator)) == wanted:
+        other = width == 1 and separator != layout.separator
+        if other and len(text.split(separator)) == expected:
             mine = SEPARATOR_NAMES.get(layout.separator, repr(layout.separator.decode()))
             return f"mixed separators: {name} here, {mine} before", None
-    if found < wanted:
+    if width < expected:
         return message, "the line looks truncated"
     if layout.quotes:
         return message, f"put quotes around a field with {layout.separator.decode()!r} in it"

@@ -1,7 +1,7 @@
 """The text readers in plain Python: slow, obvious, and what `csrc/text/reader.cpp` is tested with.
 
 Both take bytes that `text.read_bytes` has checked: UTF-8, no NUL, no byte order mark, and "\\r"
-only before "\\n". Both raise `LineError`, whose args are (kind, line from 1, number, found):
+only before "\\n". Both raise `LineError`, whose args are (kind, line from 1, number, text):
 
     ("id", line, 0, token)          an id of a list is not a run of digits
     ("columns", line, n, "")        a line has n columns

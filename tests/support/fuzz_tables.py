@@ -1,6 +1,6 @@
 """Random tables whose content is known, and what the readers make of them.
 
-    python -m tests.support.generated_tables --count 1000
+    python tests/support/fuzz_tables.py --count 1000
 
 prints how many were read right, refused, and misread without a word; the last must be none.
 """
@@ -229,10 +229,10 @@ def main() -> int:
     """Exit code 1 where a table was misread."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seed", type=int, default=0, help="of the first table")
     parser.add_argument("--refused", action="store_true", help="list what was refused too")
     options = parser.parse_args()
-    counts, sentences = count_outcomes(options.count, first=options.first)
+    counts, sentences = count_outcomes(options.count, first=options.seed)
     for sentence in sentences:
         if options.refused or "misread: " in sentence:
             print(sentence)
