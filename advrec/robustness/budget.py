@@ -137,7 +137,8 @@ def _power(matrix: Tensor, exponent: float) -> Tensor:
 
 def _rounding(rows: Tensor) -> Tensor:
     """How far storage in float32 can move a perturbed row."""
-    return 2 * UNIT * rows.double().norm(dim=1)
+    norms: Tensor = rows.double().norm(dim=1)
+    return 2 * UNIT * norms
 
 
 def _sides(side: str) -> tuple[float, float]:
