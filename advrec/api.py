@@ -1,15 +1,18 @@
 """What `import advrec` offers: train, attack, evaluate, recommend, export, on runs and data sets.
 
-A data set is a `Dataset`, a `DataConfig`, or a name or path. Given in one of the last two ways,
-how it was made is saved with the run, and later calls on that run need no data set at all.
+A data set is a `Dataset`, a `DataConfig`, or a name or path. Unless it is a `Dataset`, how it was
+made is saved with the run, and later calls on that run need no data set.
 A run is a `Run`, the path of its folder, or its name below `runs`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from advrec.choices import Phase
+from advrec.config.resolve import resolve
 from advrec.config.train import TrainConfig
 from advrec.data import DataConfig, Dataset, load_dataset
 from advrec.data.item_text import FROM_TEXT
@@ -36,41 +39,44 @@ AnyRun: TypeAlias = Run | str | Path
 
 
 def _silent(event: Event) -> None:
-    """Nobody watches."""
+    """The default `on_event`."""
 
 
 def pretrain(
     dataset: Data = "debian",
-    model: str = "mf",
+    model: str | None = None,
     out: str | Path | None = None,
     *,
     data: DataConfig | None = None,
     runs: str | Path = RUNS,
     on_event: OnEvent = _silent,
+    config: TrainConfig | None = None,
     **options: Any,
 ) -> TrainResult:
     """Train a recommender with the BPR loss (or the model's own) into a new run folder.
 
     Args:
         dataset: what to train on.
-        model: a name in `advrec.models.MODELS`.
-        out: the run folder to make; by default RUNS/MODEL-DATASET-N.
+        model: a name in `advrec.models.MODELS`; "mf" by default.
+        out: the run folder to create; by default RUNS/MODEL-DATASET-N.
         data: how `dataset` was made, to be saved with the run, if it is a `Dataset`.
         runs: the folder of runs.
         on_event: called with every `Event` of the training.
-        options: fields of `TrainConfig`; what is left out is the model's default.
+        config: the options as a `TrainConfig`, in place of `model` and `options`.
+        options: fields of `TrainConfig`; the others have the model's defaults.
 
     Raises:
-        ConfigError, UsageError: an option that is wrong or does not fit the model.
+        ConfigError, UsageError: an option that is wrong or does not fit the model; raised before
+            the data is read.
         RunError: a folder that exists, or cannot be written.
-        TrainingError: losses that are no number.
+        TrainingError: non-finite losses.
         Interrupted: Ctrl-C, after everything was saved.
     """
-    loaded, section = _loaded(dataset, data, model)
-    values = {**_given(options), "model": model, "phase": "pretrain"}
-    config = parse(TrainConfig, values, "the options of pretrain")
+    asked = _asked("pretrain", config, {"model": model, **options})
+    resolved = resolve(asked, model_class(asked.model))
+    loaded, section = _loaded(dataset, data, resolved.model, on_event)
     return launch.start(
-        config,
+        resolved,
         loaded,
         section,
         out=None if out is None else Path(out),
@@ -88,46 +94,60 @@ def adv_train(
     data: DataConfig | None = None,
     runs: str | Path | None = None,
     on_event: OnEvent = _silent,
+    config: TrainConfig | None = None,
     **options: Any,
 ) -> TrainResult:
     """Train with adversarial perturbations, L(Θ) + adv_weight·L(Θ + Δ) (APR, SIGIR 2018, eq. 8).
 
     Starts at the best epoch of a pretraining, with a fresh optimiser, that run's options, and
-    triplets that it has not seen. `from_`: that run; "scratch" for new weights; by default the
-    newest finished pretraining of this data. `dataset` None: the data of that run.
-    `options`: eps, adv_weight, norm, site, and all others of `TrainConfig`; what is left out is
-    the parent's (epochs, lr, …) or the model's (eps, adv_weight, norm, site).
-    `out`: the run folder to make; by default PARENT-apr, beside the parent or below `runs`.
+    triplets that it has not seen.
 
-    Raises as `pretrain`, and RunError if there is no such run or it was made from other data.
+    Args:
+        dataset: what to train on; by default the data of the run it starts from.
+        from_: that run, or "scratch" for new weights; by default the newest finished pretraining
+            of this data.
+        out: the run folder to create; by default PARENT-apr, next to the parent or below `runs`.
+        data, on_event: as for `pretrain`.
+        runs: the folder of runs.
+        config: the options as a `TrainConfig`, in place of `options`.
+        options: eps, adv_weight, norm, site and the other fields of `TrainConfig`. Those left out
+            are the parent's (epochs, lr, …) or the model's (eps, adv_weight, norm, site).
+
+    Raises what `pretrain` raises, and RunError if there is no such run or it was made from other
+    data.
     """
-    given = _given(options)
-    shelf = Path(RUNS if runs is None else runs)
+    asked = _asked("adversarial", config, options)
+    kind = model_class(asked.model)
+    folder = Path(RUNS if runs is None else runs)
     if from_ == "scratch":
         parent = None
-        wanted = "debian" if dataset is None else dataset
-        loaded, section = _loaded(wanted, data, given.get("model"))
+        resolved = resolve(asked, kind)
+        source = "debian" if dataset is None else dataset
+        loaded, section = _loaded(source, data, resolved.model, on_event)
     else:
-        parent = None if from_ is None else _run(from_, shelf)
-        model = given.get("model") if parent is None else parent.config.model
-        known = None if dataset is None else _loaded(dataset, data, model)
-        if parent is None:
-            digest = None if known is None else known[0].digest
-            parent = newest_pretraining(shelf, model=model, data_digest=digest)
-        loaded, section = known or (dataset_of(parent), None)
+        model = asked.explicit().get("model")
+        given = None
+        if from_ is not None:
+            parent = _run(from_, folder)
+        else:
+            if dataset is not None:
+                given = _loaded(dataset, data, model, on_event)
+            digest = None if given is None else given[0].digest
+            parent = newest_pretraining(folder, model=model, data_digest=digest)
+        resolved = launch.inherit(parent, asked)
+        if given is None and dataset is not None:
+            given = _loaded(dataset, data, resolved.model, on_event)
+        loaded, section = given or (dataset_of(parent), None)
         parent.check_data(loaded)
         section = section or parent.data  # the same data: it can be made again in the same way
-        shelf = parent.path.parent if runs is None else shelf
-        given = launch.inherit(parent, given)
-        _say_parent(parent, on_event, chosen=from_ is None)
-    values = {**given, "phase": "adversarial"}
-    config = parse(TrainConfig, values, "the options of adv-train")
+        folder = parent.path.parent if runs is None else folder
+        _announce_parent(parent, on_event, chosen=from_ is None)
     return launch.start(
-        config,
+        resolved,
         loaded,
         section,
         out=None if out is None else Path(out),
-        runs=shelf,
+        runs=folder,
         parent=parent,
         on_event=on_event,
     )
@@ -141,14 +161,16 @@ def resume(
     on_event: OnEvent = _silent,
     **changes: Any,
 ) -> TrainResult:
-    """Go on with an interrupted run, or a finished one with more epochs; the bits are those of a
-    run that never stopped.
+    """Resume an interrupted run, or a finished one with more epochs.
 
-    `changes`: epochs, patience, device, threads, kernels, checkpoint_seconds. Raises as
-    `pretrain`, and RunError for a run that is finished, damaged, or trained by another process.
+    The result is, to the bit, that of a run that never stopped.
+
+    `changes`: epochs, patience, device, threads, kernels, checkpoint_seconds. Raises what
+    `pretrain` raises, and RunError for a run that is finished, damaged, or being trained by
+    another process.
     """
-    found = _run(run, runs)
-    return launch.go_on(found, _data_of(found, dataset), changes, on_event)
+    opened = _run(run, runs)
+    return launch.resume(opened, _data_of(opened, dataset), changes, on_event)
 
 
 def attack(
@@ -159,11 +181,10 @@ def attack(
     device: str = "auto",
     **options: Any,
 ) -> list[AttackResult]:
-    """How much noise of each eps costs a model, or the best epoch of a run.
+    """What noise of each eps costs a model, or the best epoch of a run.
 
     `dataset` None: the run's. `options` (noise, eps, site, norm, steps, …) and errors are those of
-    `advrec.robustness.attack.attack`; besides, RunError for a data set that the run was not made
-    from.
+    `advrec.robustness.attack.attack`, and RunError for a data set that the run was not made from.
     """
     loaded, ready = _ready(model, dataset, runs, device)
     return attack_model(ready, loaded, **options)
@@ -180,7 +201,7 @@ def evaluate(
     """Ranking metrics of a model, or of the best epoch of a run.
 
     `dataset` None: the run's. `options` (part, ks, metrics, …) and errors are those of
-    `advrec.evaluation.evaluate`; besides, RunError for a data set that the run was not made from.
+    `advrec.evaluation.evaluate`, and RunError for a data set that the run was not made from.
     """
     loaded, ready = _ready(model, dataset, runs, device)
     return evaluate_model(ready, loaded, **options)
@@ -208,39 +229,58 @@ def export(
     runs: str | Path = RUNS,
 ) -> Path:
     """Write a run's user and item vectors with their ids: .npz, .safetensors or .csv."""
-    found = _run(run, runs)
-    _, model = _ready(found, dataset, runs, "cpu")
-    return export_vectors(model, *found.ids(), path)
+    opened = _run(run, runs)
+    _, model = _ready(opened, dataset, runs, "cpu")
+    return export_vectors(model, *opened.ids(), path)
 
 
 def dataset_of(run: Run) -> Dataset:
     """The data set that a run was made from, read again; RunError if it is not the same."""
     if run.data is None:
         raise RunError(
-            f"Run {run.path} was made from a Dataset in memory: how to read it was not saved.",
+            f"run {run.path} was made from a Dataset in memory, so its data cannot be read again",
             hint="pass the data set along",
         )
     try:
         dataset = load_dataset(parse(DataConfig, run.data, f"[data] of {run.path}/config.toml"))
     except AdvrecError as error:
-        message = f"The data of run {run.path} cannot be read again: {error}"
+        message = f"the data of run {run.path} cannot be read again: {error}"
         raise RunError(message, hint=error.hint) from error
     run.check_data(dataset)
     return dataset
 
 
+def _asked(phase: Phase, config: TrainConfig | None, options: Mapping[str, Any]) -> TrainConfig:
+    """The options of a training, checked: those of `config`, or single ones."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if config is None:
+        where = "the options of " + ("pretrain" if phase == "pretrain" else "adv_train")
+        return parse(TrainConfig, {**given, "phase": phase}, where)
+    if given:
+        raise UsageError(
+            f"config and the single options {', '.join(given)} exclude each other",
+            hint="set them in config",
+        )
+    return config if config.phase == phase else config.model_copy(update={"phase": phase})
+
+
 def _loaded(
-    dataset: Data, data: DataConfig | None, model: str | None
+    dataset: Data, data: DataConfig | None, model: str | None, on_event: OnEvent = _silent
 ) -> tuple[Dataset, dict[str, Any] | None]:
     """The data set, and the [data] section that makes it again; `model` may need item features."""
     if isinstance(dataset, Dataset):
         return dataset, None if data is None else _section(data)
     if data is not None:
-        raise UsageError("data says how a Dataset was made, and here dataset says it already.")
+        raise UsageError(
+            "data says how a Dataset was made, but dataset is not a Dataset",
+            hint="leave data out",
+        )
     config = dataset if isinstance(dataset, DataConfig) else DataConfig.of(str(dataset))
     if model is not None and model_class(model).needs_features:
         config = config.with_features()
-    return load_dataset(config), _section(config)
+    loaded = load_dataset(config)
+    _announce_data(loaded, on_event)
+    return loaded, _section(config)
 
 
 def _section(config: DataConfig) -> dict[str, Any]:
@@ -263,7 +303,7 @@ def _ready(
 ) -> tuple[Dataset, Recommender]:
     if isinstance(model, Recommender):
         if dataset is None:
-            raise UsageError("A model does not know its data set; pass it along.")
+            raise UsageError("a model does not know its data set", hint="pass the data set along")
         return _loaded(dataset, None, model.name)[0], model
     run = _run(model, runs)
     loaded = _data_of(run, dataset)
@@ -277,18 +317,25 @@ def _data_of(run: Run, dataset: Data | None) -> Dataset:
     return _loaded(dataset, None, run.config.model)[0]
 
 
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+def _announce_data(dataset: Dataset, on_event: OnEvent) -> None:
+    """One line of counts, then the data set's own notes."""
+    counts = (
+        f"{dataset.n_users:,} users, {dataset.n_items:,} items, {len(dataset.train):,} train, "
+        f"{len(dataset.valid):,} validation, {len(dataset.test):,} test pairs"
+    )
+    on_event(Event("note", message=f"data {dataset.name}: {counts}"))
+    for sentence in dataset.notes:
+        on_event(Event("note", message=f"  {sentence}"))
 
 
-def _say_parent(parent: Run, on_event: OnEvent, *, chosen: bool) -> None:
+def _announce_parent(parent: Run, on_event: OnEvent, *, chosen: bool) -> None:
     progress, metric = parent.progress, parent.config.metric
-    figure = "" if progress.best_value is None else f", {metric} {progress.best_value:.4f}"
+    value = "" if progress.best_value is None else f", {metric} {progress.best_value:.4f}"
     why = " (the newest finished pretraining)" if chosen else ""
     state = "" if progress.finished else "; that run is not finished"
     on_event(
         Event(
             "note",
-            message=f"starting at {parent.path}{why}, epoch {progress.best_epoch}{figure}{state}",
+            message=f"starting at {parent.path}{why}, epoch {progress.best_epoch}{value}{state}",
         )
     )

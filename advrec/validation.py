@@ -1,8 +1,9 @@
-"""Options checked by pydantic, and what is wrong with them in advrec's own words."""
+"""Options checked by pydantic, errors in advrec's own words, and what a mistyped name may mean."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from advrec.errors import ConfigError
 
 Config = TypeVar("Config", bound=BaseModel)
 
-# What other libraries call our options; difflib alone would not find them.
+# What other libraries call these options; difflib alone would not find them.
 SYNONYMS = {
     "learning_rate": "lr",
     "embedding_dim": "dim",
@@ -32,8 +33,11 @@ SYNONYMS = {
 }
 
 
+BOUNDS = {"ge": "at least", "le": "at most", "gt": "more than", "lt": "less than"}
+
+
 def parse(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
-    """`kind(**values)`, or a ConfigError that names field, found, wanted, for every wrong field."""
+    """`kind(**values)`, or a ConfigError that names, for every wrong field, what is expected."""
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
@@ -41,26 +45,31 @@ def parse(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
 
 
 def config_error(error: ValidationError, kind: type[BaseModel], where: str) -> ConfigError:
-    """pydantic's errors in our words: one sentence a field, and a hint for names nearly right."""
-    sentences, hints = [], []
+    """pydantic's errors in our words: one clause per field, and a hint for mistyped words."""
+    clauses: list[str] = []
+    hints: list[str | None] = []
     for entry in error.errors(include_url=False):
         name = str(entry["loc"][0]) if entry["loc"] else "?"
+        found, context = entry["input"], entry.get("ctx", {})
         if entry["type"] == "extra_forbidden":
-            sentences.append(f"Unknown option {name!r} in {where}.")
-            hints.append(did_you_mean(name, kind.model_fields) or _known(kind))
-        else:
-            found, wanted = entry["input"], _wanted(entry["type"], entry.get("ctx", {}), entry)
-            sentences.append(f"Option {name!r} in {where} is {found!r}; wanted {wanted}.")
+            clauses.append(f"unknown option {name!r} in {where}")
+            known = ", ".join(kind.model_fields)
+            hints.append(did_you_mean(name, kind.model_fields) or f"the options are {known}")
+            continue
+        expected = _expected(entry["type"], context, entry)
+        clauses.append(f"{name} in {where} must be {expected}, got {found!r}")
+        if entry["type"] == "literal_error" and isinstance(found, str):
+            hints.append(did_you_mean(found, re.findall("'([^']+)'", str(context["expected"]))))
     hint = "; ".join(dict.fromkeys(text for text in hints if text)) or None
-    return ConfigError(" ".join(dict.fromkeys(sentences)), hint=hint)
+    return ConfigError("; ".join(dict.fromkeys(clauses)), hint=hint)
 
 
-def _wanted(kind: str, context: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
-    """What pydantic's error of this type asks for, in a phrase."""
-    if kind in ("greater_than_equal", "less_than_equal"):
-        return f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
-    if kind in ("greater_than", "less_than"):
-        return f"more than {context['gt']}" if "gt" in context else f"less than {context['lt']}"
+def _expected(kind: str, context: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    """What pydantic's error of this type asks for, in a phrase that follows "must be"."""
+    for bound, phrase in BOUNDS.items():
+        if bound in context:
+            limit = context[bound]
+            return f"{phrase} {limit:g}" if isinstance(limit, float) else f"{phrase} {limit}"
     if kind == "literal_error":
         return str(context["expected"])
     if kind == "value_error":
@@ -70,29 +79,29 @@ def _wanted(kind: str, context: Mapping[str, Any], entry: Mapping[str, Any]) -> 
         ("float_", "a number"),
         ("finite_", "a finite number"),
         ("bool_", "true or false"),
+        ("string_too_short", "text that is not empty"),
         ("string_", "text"),
         ("dict_", "a table of options"),
     ):
         if kind.startswith(prefix):
             return phrase
-    return str(entry["msg"])
+    return str(entry["msg"]).removeprefix("Input should be ")
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name nearest to a mistyped one, or None."""
-    names = list(known)
-    plain = name.lower().replace("-", "_")
-    if SYNONYMS.get(plain) in names:
-        return SYNONYMS[plain]
-    matches = difflib.get_close_matches(plain, names, n=1, cutoff=0.6)
-    return matches[0] if matches else None
+def nearest(name: str, known: Iterable[str], n: int = 1) -> list[str]:
+    """The known names nearest to a mistyped one, nearest first, at most `n`."""
+    by_key = {_key(candidate): candidate for candidate in known}
+    key = _key(name)
+    if SYNONYMS.get(key) in by_key:
+        return [by_key[SYNONYMS[key]]]
+    return [by_key[match] for match in difflib.get_close_matches(key, by_key, n=n, cutoff=0.6)]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A hint with the known name nearest to a mistyped one, or None."""
-    match = closest(name, known)
-    return None if match is None else f"did you mean {match!r}?"
+def did_you_mean(name: str, known: Iterable[str], n: int = 1) -> str | None:
+    """A hint with the known names nearest to a mistyped one, or None."""
+    matches = nearest(name, known, n)
+    return f"did you mean {' or '.join(map(repr, matches))}?" if matches else None
 
 
-def _known(kind: type[BaseModel]) -> str:
-    return "known: " + ", ".join(kind.model_fields)
+def _key(name: str) -> str:
+    return name.strip().lower().replace("-", "_")

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advrec.config.train import ResolvedConfig, TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.models import ModelSpec, Recommender, create, model_class
 from advrec.training.loop import make_stepper
 from advrec.training.stepper import Stepper

@@ -1,8 +1,8 @@
-"""What the screen says when something goes wrong, and the exit code that goes with it.
+"""What the screen shows when something goes wrong, and the exit code that goes with it.
 
 One place for all of it: a wrong flag, an error that advrec raises on purpose, Ctrl-C, and a
-defect in advrec itself. `CommandGroup` is the top of the command tree and catches them all, so
-the behaviour is the same from a shell, from `python -m` and from a test.
+defect in advrec itself. `CommandGroup` is the root of the command tree and catches them all, so
+that the behaviour is the same from a shell, from `python -m` and from a test.
 """
 
 from __future__ import annotations
@@ -40,23 +40,27 @@ def _is_usage(error: BaseException) -> bool:
 
 
 def _usage_failure(error: Any) -> int:
-    """A flag or argument that the parser refused: the sentence, and where its help is."""
-    near = getattr(error, "possibilities", None)
+    """A flag or argument that the parser refused: what is wrong, and where its help is."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "advrec"
-    if near:
-        _say("error", str(error.message), f"did you mean {' or '.join(near)}?")
-    else:
-        _say("error", str(error.format_message()).rstrip(), f"{path} --help lists what it takes")
+    near = [repr(name) for name in getattr(error, "possibilities", None) or ()]
+    # An unknown option's own sentence repeats the possibilities.
+    unknown_option = hasattr(error, "option_name")
+    text = str(error.message if unknown_option else error.format_message()).strip()
+    text, suggests, suggested = text.partition(" Did you mean ")
+    if suggests:  # typer's words for a mistyped command
+        near = [suggested.rstrip("?")]
+    text = text[:1].lower() + text[1:].rstrip(".")
+    _say("error", text, f"did you mean {' or '.join(near)}?" if near else f"see {path} --help")
     return int(error.exit_code)
 
 
 def _defect(error: Exception, debug: bool) -> int:
-    """An error nobody meant to raise: short on the screen, whole in a file."""
+    """An error that was not raised on purpose: short on the screen, in full in a file."""
     summary = " ".join(f"{type(error).__name__}: {error}".split())
     if debug:
         _print_traceback(error)
-        hint = "the traceback above says where"
+        hint = "the traceback above shows where"
     else:
         text = "".join(traceback.format_exception(error))
         handle, path = tempfile.mkstemp(prefix="advrec-traceback-", suffix=".txt")
@@ -83,13 +87,13 @@ def explain(error: Exception, *, debug: bool = False) -> int:
     word = "interrupted" if error.exit_code == ExitCode.INTERRUPTED else "error"
     hint = error.hint
     if hint is None and isinstance(error, NativeError):
-        hint = "advrec doctor says what the compiled core needs"
+        hint = "advrec doctor shows what the compiled core needs"
     _say(word, str(error), hint)
     return int(error.exit_code)
 
 
 class CommandGroup(Group):
-    """The root of the command tree; every exception of any command ends here."""
+    """The root of the command tree, where the exceptions of all commands end."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, before typer turns Ctrl-C or a closed pipe into an exit code."""
@@ -99,7 +103,7 @@ class CommandGroup(Group):
         except KeyboardInterrupt:
             raise typer.Abort from None
         except BrokenPipeError:
-            # The reader went away (`advrec … | head`): no failure, and nothing more to write.
+            # The reader closed the pipe (`advrec … | head`): not a failure, nothing more to write.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         return result

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from advrec_cli.console import count, note
-from advrec_cli.options import Given
+from advrec_cli.console import note
+from advrec_cli.options import BadValue, Given
 
 if TYPE_CHECKING:
-    from advrec.config.train import ConfigFile
-    from advrec.data import DataConfig, Dataset
+    from advrec.config.file import ConfigFile
+    from advrec.config.train import TrainConfig
+    from advrec.data import Dataset
     from advrec.models import Recommender
     from advrec.runs.run import Run
 
 
 def config_file(path: Path | None) -> ConfigFile:
     """The sections of `--config FILE`, empty without one."""
-    from advrec.config.train import ConfigFile
+    from advrec.config.file import ConfigFile
 
     return ConfigFile() if path is None else ConfigFile.read(path)
 
 
 def model_options(texts: Sequence[str]) -> dict[str, Any]:
     """`["alpha=0.5", "name=x"]` → values of TOML types; what is no TOML value is text."""
-    from advrec.config.train import tomllib
+    from advrec.config.file import tomllib
 
     made: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise typer.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--option")
+            raise BadValue(f"must be NAME=VALUE, got {text!r}", flag="--option")
         try:
             made[name.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
@@ -42,61 +41,13 @@ def model_options(texts: Sequence[str]) -> dict[str, Any]:
     return made
 
 
-def train_options(
-    file: ConfigFile, given: Given, *, resolve_for: str | None = None
-) -> dict[str, Any]:
-    """The training options of the file with the flags above them, checked before data is read.
-
-    `resolve_for`: the model where none is named; with it the options must fit the model, too.
-    """
-    from advrec.config.train import TrainConfig, resolve
-    from advrec.models import model_class
+def train_config(file: ConfigFile, given: Given) -> TrainConfig:
+    """The training options of the file with the flags above them, checked."""
+    from advrec.config.train import TrainConfig
     from advrec.validation import parse
 
     options = {name: value for name, value in file.under(given.train).items() if name != "phase"}
-    if resolve_for is not None:
-        options.setdefault("model", resolve_for)
-    config = parse(TrainConfig, options, "the options")
-    if "model" in options:
-        kind = model_class(options["model"])
-        if resolve_for is not None:
-            resolve(config, kind)
-    return options
-
-
-def open_data(
-    options: Mapping[str, Any], *, quiet: bool, model: str | None = None
-) -> tuple[Dataset, DataConfig]:
-    """Load the data set of these options, and say what was understood of it.
-
-    `model`: what is to be trained on it; it may need item features.
-    """
-    from advrec.data import DataConfig, load_dataset
-    from advrec.models import model_class
-
-    config = DataConfig.of(**options)
-    if model is not None and model_class(model).needs_features:
-        config = config.with_features()
-    dataset = load_dataset(config)
-    tell(dataset, quiet=quiet)
-    return dataset, config
-
-
-def tell(dataset: Dataset, *, quiet: bool) -> None:
-    """One line of counts, then the data set's own notes."""
-    counts = ", ".join(
-        f"{count(number)} {name}"
-        for number, name in (
-            (dataset.n_users, "users"),
-            (dataset.n_items, "items"),
-            (len(dataset.train), "train"),
-            (len(dataset.valid), "validation"),
-            (len(dataset.test), "test pairs"),
-        )
-    )
-    note(f"data {dataset.name}: {counts}", quiet=quiet)
-    for sentence in dataset.notes:
-        note(f"  {sentence}", quiet=quiet)
+    return parse(TrainConfig, options, "the options")
 
 
 def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:

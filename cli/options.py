@@ -1,41 +1,155 @@
-"""How shared settings become flags, and the options that commands have in common.
+"""How settings become flags, and the options that commands have in common.
 
 `takes` gives a command the flags of some `Setting`s; the command receives only what was typed, so
-a configuration file can stand below the flags, and the model's own defaults below the file.
+that a configuration file can stand below the flags, and the model's own defaults below the file.
 """
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from advrec.choices import PARTS
+from advrec.options import OUTPUT, TRAINING
+from advrec.validation import nearest
 from advrec_cli.help import paragraphs
-from advrec_cli.settings import OUTPUT, RUNS, Setting
+from advrec_cli.settings import MODEL_OPTIONS, RUNS, Setting
+
+MEASURE = "Measure"
+"""The help panel of what is measured, and how."""
+
+# --- checks of values ----------------------------------------------------------------------------
 
 
-def closest(value: str, choices: Sequence[str]) -> str:
-    """`"; did you mean X?"` where one of the choices is near, else nothing."""
-    near = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+class BadValue(typer.BadParameter):
+    """A value that a flag does not take. The message follows the flag: "must be …, got …".
+
+    `failures` adds the nearest of the `choices` as a hint.
+    """
+
+    def __init__(self, message: str, *, flag: str | None = None, near: Sequence[str] = ()) -> None:
+        super().__init__(message, param_hint=flag)
+        self.possibilities = near
+
+    def format_message(self) -> str:
+        """The whole sentence."""
+        opts = getattr(self.param, "opts", None) or ["value"]
+        return f"{self.param_hint or opts[0]} {self.message}"
+
+
+def not_one_of(value: str, choices: Sequence[str], flag: str | None = None) -> BadValue:
+    """The error for a word that is not among the choices."""
+    message = f"must be {_listed(choices)}, got {value!r}"
+    return BadValue(message, flag=flag, near=nearest(value, choices))
 
 
 def one_of(choices: Sequence[str]) -> Callable[[str | None], str | None]:
-    """A parser callback that accepts one of the choices and names the nearest otherwise."""
+    """A parser callback that accepts one of the choices."""
 
     def check(value: str | None) -> str | None:
         if value is not None and value not in choices:
-            wanted = ", ".join(choices)
-            raise typer.BadParameter(f"{value!r} is not one of {wanted}{closest(value, choices)}")
+            raise not_one_of(value, choices)
         return value
 
     return check
+
+
+def _listed(choices: Sequence[str]) -> str:
+    """`a, b or c`."""
+    return " or ".join(filter(None, (", ".join(choices[:-1]), choices[-1])))
+
+
+BOUNDS: Mapping[str, tuple[str, Callable[[float, float], bool]]] = {
+    "minimum": ("at least", lambda value, bound: value >= bound),
+    "exclusiveMinimum": ("more than", lambda value, bound: value > bound),
+    "maximum": ("at most", lambda value, bound: value <= bound),
+    "exclusiveMaximum": ("less than", lambda value, bound: value < bound),
+}
+
+
+def within(bounds: Mapping[str, float]) -> Callable[[Any], Any]:
+    """A parser callback that refuses a number outside these bounds (of a JSON schema)."""
+
+    def check(value: Any) -> Any:
+        if value is None:
+            return value
+        if not math.isfinite(value):
+            raise BadValue(f"must be a finite number, got {value}")
+        for name, bound in bounds.items():
+            phrase, holds = BOUNDS[name]
+            if not holds(value, bound):
+                raise BadValue(f"must be {phrase} {bound}, got {value:g}")
+        return value
+
+    return check
+
+
+def at_least(low: float) -> Callable[[Any], Any]:
+    """A parser callback that refuses a number below `low`."""
+    return within({"minimum": low})
+
+
+@contextmanager
+def _named(flag: str) -> Iterator[None]:
+    """Errors of a value within are about this flag."""
+    try:
+        yield
+    except BadValue as error:
+        raise BadValue(error.message, flag=flag) from None
+
+
+def split_list(values: Sequence[str]) -> list[str]:
+    """`["0.5,1", "2"]` → `["0.5", "1", "2"]`: an option may be repeated, or hold commas."""
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def _number(text: str, kind: type, check: Callable[[Any], Any]) -> Any:
+    try:
+        number = kind(text)
+    except ValueError:
+        expected = "a whole number" if kind is int else "a number"
+        raise BadValue(f"must be {expected}, got {text!r}") from None
+    return check(number)
+
+
+def numbers(values: Sequence[str], kind: type, flag: str, *, low: float = 0) -> list[Any]:
+    """The numbers of a repeatable, comma-separated option; a usage error names the bad one."""
+    with _named(flag):
+        return [_number(text, kind, at_least(low)) for text in split_list(values)]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What a flag such as `--eps 0.5,encoder=1` was given: for all, and by name."""
+
+    general: float | None
+    named: dict[str, float]
+
+
+def numbers_and_names(values: Sequence[str], setting: Setting) -> Numbers:
+    """Read a flag that takes X and NAME=X; `--lr`, whose names are its own, one or the other."""
+    parts = split_list(values)
+    named = [part.partition("=") for part in parts if "=" in part]
+    general = [part for part in parts if "=" not in part]
+    check = within(setting.bounds)
+    with _named(setting.flag):
+        if len(general) > 1 or (general and named and setting.named == setting.field):
+            raise BadValue(f"takes one value for all, got {', '.join(parts)}")
+        table = {name.strip(): _number(text, float, check) for name, _, text in named}
+        return Numbers(_number(general[0], float, check) if general else None, table)
+
+
+# --- from settings to flags ----------------------------------------------------------------------
+
+METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
 def _completions(choices: Sequence[str]) -> Callable[[str], list[str]]:
@@ -43,50 +157,6 @@ def _completions(choices: Sequence[str]) -> Callable[[str], list[str]]:
         return [choice for choice in choices if choice.startswith(incomplete)]
 
     return complete
-
-
-def at_least(low: float) -> Callable[[Any], Any]:
-    """A parser callback that refuses a number below `low`, and what is no finite number."""
-
-    def check(value: Any) -> Any:
-        if value is not None and not low <= value < float("inf"):
-            raise typer.BadParameter(f"{value} is not a number from {low:g} up")
-        return value
-
-    return check
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """`0.5`, `encoder=1`, or both, as a flag that may be repeated or hold commas was given."""
-
-    general: float | None
-    named: dict[str, float]
-
-
-def numbers_and_names(values: Sequence[str], setting: Setting) -> Numbers:
-    """What such a flag was given; `lr`, whose names are its own, takes one or the other."""
-    parts = split_list(values)
-    named = [part.partition("=") for part in parts if "=" in part]
-    general = [part for part in parts if "=" not in part]
-    if len(general) > 1 or (general and named and setting.named == setting.field):
-        raise typer.BadParameter(
-            f"{', '.join(parts)} is more than one value for all", param_hint=setting.flag
-        )
-
-    def number(text: str) -> float:
-        try:
-            return float(at_least(setting.low or 0)(float(text)))
-        except ValueError:
-            raise typer.BadParameter(f"{text!r} is not a number", param_hint=setting.flag) from None
-        except typer.BadParameter as error:
-            raise typer.BadParameter(error.message, param_hint=setting.flag) from None
-
-    table = {name.strip(): number(text) for name, _, text in named}
-    return Numbers(number(general[0]) if general else None, table)
-
-
-METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
 def _parameter(setting: Setting) -> inspect.Parameter:
@@ -97,13 +167,12 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         text = f"{text} One of {', '.join(setting.choices)}."
         more["callback"] = one_of(setting.choices)
         more["autocompletion"] = _completions(setting.choices)
-    elif setting.low is not None and not setting.named:
-        more["callback"] = at_least(setting.low)
+    elif setting.bounds and not setting.named:
+        more["callback"] = within(setting.bounds)
     option = typer.Option(
         setting.flag,
-        *setting.also,
         metavar=setting.metavar or ("NAME" if setting.choices else METAVARS[setting.kind]),
-        help=f"{text} [dim]\\[default: {setting.default}][/]",
+        help=with_default(text, setting.default),
         rich_help_panel=setting.panel,
         show_default=False,
         **more,
@@ -115,6 +184,11 @@ def _parameter(setting: Setting) -> inspect.Parameter:
         default=None,
         annotation=Annotated[kind | None, option],
     )
+
+
+def with_default(text: str, default: str) -> str:
+    """A help text with its default in words behind it."""
+    return f"{text} [dim]\\[default: {default}][/]"
 
 
 @dataclass(frozen=True)
@@ -159,16 +233,7 @@ def takes(*groups: Sequence[Setting]) -> Callable[[Callable[..., None]], Callabl
             values.pop("debug")
             given = Given()
             for setting in wanted:
-                section, value = getattr(given, setting.section), values.pop(setting.field)
-                if value and setting.named:
-                    found = numbers_and_names(value, setting)
-                    value = found.general
-                    if found.named:
-                        section[setting.named] = found.named
-                elif setting.joined:
-                    value = setting.joined.join(split_list(value)) if value else None
-                if value is not None:
-                    section[setting.field] = value
+                _store(given, setting, values.pop(setting.field))
             command(given, **values)
 
         run.__doc__ = paragraphs(command.__doc__)
@@ -179,24 +244,21 @@ def takes(*groups: Sequence[Setting]) -> Callable[[Callable[..., None]], Callabl
     return decorate
 
 
-def split_list(values: Sequence[str]) -> list[str]:
-    """`["0.5,1", "2"]` → `["0.5", "1", "2"]`: an option may be repeated, or hold commas."""
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+def _store(given: Given, setting: Setting, value: Any) -> None:
+    """Put what a flag was given into its section; nothing if it was not typed."""
+    section = getattr(given, setting.section)
+    if value and setting.named:
+        read = numbers_and_names(value, setting)
+        value = read.general
+        if read.named:
+            section[setting.named] = read.named
+    elif setting.joined:
+        value = setting.joined.join(split_list(value)) if value else None
+    if value is not None:
+        section[setting.field] = value
 
 
-def numbers(values: Sequence[str], kind: type, flag: str, *, low: float = 0) -> list[Any]:
-    """The numbers of a repeatable, comma-separated option; a usage error names the bad one."""
-    made = []
-    for text in split_list(values):
-        try:
-            number = kind(text)
-        except ValueError:
-            raise typer.BadParameter(f"{text!r} is not a number", param_hint=flag) from None
-        if not low <= number < float("inf"):
-            raise typer.BadParameter(f"{text} is not at least {low:g}", param_hint=flag)
-        made.append(number)
-    return made
-
+# --- options in common ---------------------------------------------------------------------------
 
 Json = Annotated[
     bool,
@@ -213,7 +275,7 @@ Quiet = Annotated[
         "--quiet",
         "-q",
         metavar="",
-        help="No progress and no notes on stderr.",
+        help="Print no progress and no notes on stderr.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -222,20 +284,31 @@ ConfigFile = Annotated[
     typer.Option(
         "--config",
         metavar="FILE.toml",
-        help="Take settings from its sections \\[data] and \\[train]; flags win over it.",
+        help="Read options from its sections \\[data] and \\[train]; flags override them.",
         rich_help_panel=OUTPUT,
         show_default=False,
         exists=True,
         dir_okay=False,
     ),
 ]
+ModelOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help=MODEL_OPTIONS,
+        rich_help_panel=TRAINING,
+        show_default=False,
+    ),
+]
+
 RunsDir = Annotated[
     Path,
     typer.Option(
         "--runs-dir",
         "--runs",
         metavar="DIR",
-        help="The folder that holds the runs.",
+        help="Folder of the runs.",
         rich_help_panel=RUNS,
         envvar="ADVREC_RUNS",
         show_envvar=False,
@@ -245,13 +318,73 @@ RunNames = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RUN",
-        help="Runs, by name or path; without any, the newest.",
+        help="Runs, by name or path; by default the newest.",
         show_default=False,
     ),
 ]
 OneRun = Annotated[
     str | None,
     typer.Argument(
-        metavar="[RUN]", help="A run, by name or path; without it, the newest.", show_default=False
+        metavar="[RUN]", help="A run, by name or path; by default the newest.", show_default=False
+    ),
+]
+
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metrics",
+        "--metric",
+        metavar="NAME[@K]",
+        help=with_default(
+            "Recall, NDCG, Precision, HR, MRR, MAP, AUC. May be repeated, or hold commas.",
+            "all but AUC",
+        ),
+        rich_help_panel=MEASURE,
+        show_default=False,
+    ),
+]
+Cutoffs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--k",
+        "-k",
+        metavar="K[,K…]",
+        help=with_default("Cut-offs of the metrics that are named without one.", "20"),
+        rich_help_panel=MEASURE,
+        show_default=False,
+    ),
+]
+HeldOut = Annotated[
+    str,
+    typer.Option(
+        "--part",
+        metavar="NAME",
+        help="Held-out part to measure on: test or valid.",
+        rich_help_panel=MEASURE,
+        callback=one_of(PARTS),
+    ),
+]
+Sampled = Annotated[
+    int | None,
+    typer.Option(
+        "--sampled",
+        metavar="N",
+        help=with_default(
+            "Rank each held-out item against N random items instead of all; --seed chooses them."
+            " Not comparable with full rankings.",
+            "full ranking",
+        ),
+        rich_help_panel=MEASURE,
+        show_default=False,
+    ),
+]
+TableFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Also write the table, as .md or .json.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
     ),
 ]

@@ -8,11 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from safetensors import safe_open
 from support.training_data import FAST, tiny_dataset
 
 import advrec
+from advrec.config.train import TrainConfig
 from advrec.errors import AdvrecError, ConfigError, RunError, UsageError
+from advrec.runs.run import Run
 from advrec.training import launch
 from advrec.training.stepper import ComposableStepper
 
@@ -67,11 +70,38 @@ def test_the_newest_finished_pretraining_is_taken_and_named(tmp_path):
         advrec.adv_train(tiny_dataset(seed=2), newest)
 
 
+def test_options_are_checked_once_and_resolved_once(tmp_path, monkeypatch):
+    checked = []
+    validate = BaseModel.model_validate.__func__
+
+    def counting(kind, *args, **more):
+        checked.append(kind.__name__)
+        return validate(kind, *args, **more)
+
+    monkeypatch.setattr(BaseModel, "model_validate", classmethod(counting))
+    base = advrec.pretrain(DATASET, runs=tmp_path, **FAST)
+    assert checked == ["TrainConfig", "ResolvedConfig"]
+    checked.clear()
+    advrec.adv_train(DATASET, base.run, epochs=1)
+    assert checked == ["TrainConfig", "ResolvedConfig"]
+    assert Run.open(base.run.path).config == base.run.config
+    assert Run.open(base.run.path).origin == base.run.origin
+
+
+def test_a_configuration_stands_in_place_of_single_options(tmp_path):
+    config = TrainConfig(model="lightgcn", **FAST)
+    one = advrec.pretrain(DATASET, runs=tmp_path, config=config).run
+    other = advrec.pretrain(DATASET, "lightgcn", runs=tmp_path, **FAST).run
+    assert one.config == other.config
+    with pytest.raises(UsageError, match="config and the single options dim exclude each other"):
+        advrec.pretrain(DATASET, runs=tmp_path, config=config, dim=8)
+
+
 def test_options_that_the_parents_weights_do_not_fit_are_refused(tmp_path):
     base = advrec.pretrain(DATASET, runs=tmp_path, **FAST).run
-    with pytest.raises(ConfigError, match=r"'dim' is 16, but .* has 8"):
+    with pytest.raises(ConfigError, match=r"dim is 16, but .* has 8"):
         advrec.adv_train(DATASET, base, dim=16)
-    with pytest.raises(ConfigError, match="'model'"):
+    with pytest.raises(ConfigError, match=r"model is 'lightgcn', but .* has 'mf'"):
         advrec.adv_train(DATASET, base, model="lightgcn")
 
 
@@ -148,11 +178,11 @@ def test_a_run_holds_every_option_and_version(tmp_path):
         (
             {"lerning_rate": 1},
             ConfigError,
-            "Unknown option 'lerning_rate' in the options of pretrain",
+            "unknown option 'lerning_rate' in the options of pretrain",
         ),
         ({"model": "mff"}, UsageError, "no model 'mff'"),
         ({"device": "cuda:99"}, ConfigError, "'cuda:99', but torch"),
-        ({"eps": 0.5}, ConfigError, "pretraining perturbs nothing"),
+        ({"eps": 0.5}, ConfigError, "pretraining has no perturbation"),
     ],
 )
 def test_wrong_options_leave_no_folder_behind(tmp_path, options, kind, message):

@@ -21,39 +21,74 @@ def _elsewhere(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "code", "sentence", "hint"),
     [
-        ("pretrain --modle mf", 2, "No such option: --modle", "--model"),
-        ("pretrian", 2, "No such command 'pretrian'", "advrec --help"),
-        ("pretrian", 2, "Did you mean 'pretrain'?", "advrec --help"),
-        ("data lst", 2, "No such command 'lst'", "advrec data --help"),
+        (
+            "pretrain --modle mf",
+            2,
+            "no such option: --modle",
+            "did you mean '--model' or '--name'?",
+        ),
+        ("pretrian", 2, "no such command 'pretrian'", "did you mean 'pretrain'?"),
+        ("zzz", 2, "no such command 'zzz'", "see advrec --help"),
+        ("data lst", 2, "no such command 'lst'", "did you mean 'list'?"),
         ("pretrain --model mff", 2, "There is no model 'mff'; there are", "did you mean 'mf'?"),
-        ("pretrain --split randon", 2, "did you mean 'random'?", "advrec pretrain --help"),
-        ("pretrain --optimizer adamm", 2, "not one of adagrad, sgd, adam", "pretrain --help"),
-        ("pretrain --epochs 0", 2, "0 is not a number from 1 up", "pretrain --help"),
+        (
+            "pretrain --split randon",
+            2,
+            "--split must be auto, given, random",
+            "did you mean 'random'?",
+        ),
+        (
+            "pretrain --optimizer adamm",
+            2,
+            "--optimizer must be adagrad, sgd, adam or sparse_adam, got 'adamm'",
+            "did you mean 'adam'?",
+        ),
+        (
+            "pretrain --epochs 0",
+            2,
+            "--epochs must be at least 1, got 0",
+            "see advrec pretrain --help",
+        ),
         ("pretrain --epochs ten", 2, "--epochs", "pretrain --help"),
         ("pretrain --lr nan", 2, "--lr", "pretrain --help"),
-        ("pretrain --lr users=x", 2, "'x' is not a number", "pretrain --help"),
-        ("pretrain --layers 2", 3, "the model 'mf' has no layers", "leave it out"),
-        ("pretrain --device gpu", 3, "'device'", ""),
+        ("pretrain --lr users=x", 2, "--lr must be a number, got 'x'", "pretrain --help"),
+        ("pretrain --layers 2", 3, "model 'mf' has no layers", "leave it out"),
+        (
+            "pretrain --device gpu",
+            3,
+            "device in the options must be auto, cpu, cuda or cuda:N, got 'gpu'",
+            "",
+        ),
         ("pretrain --name ../up", 2, "The run name is '../up'", ""),
-        ("pretrain --option x", 2, "'x' is not NAME=VALUE", ""),
+        ("pretrain --option x", 2, "--option must be NAME=VALUE, got 'x'", ""),
         ("pretrain --data nope.csv", 3, "nope.csv: no such file", "advrec data list"),
-        ("pretrain --data debain", 3, "debain", "did you mean debian?"),
+        ("pretrain --data debain", 3, "debain", "did you mean 'debian'?"),
         ("pretrain --resume nope", 3, "There is no run nope", "advrec runs"),
         ("pretrain --resume a --name b", 2, "--name and --resume", ""),
         ("adv-train", 3, "no finished pretraining", "advrec pretrain"),
         ("adv-train --from nope", 3, "There is no run nope", "advrec runs"),
         ("adv-train --resume a --from b", 2, "--from and --resume", ""),
-        ("adv-train --eps -1", 2, "-1.0 is not a number from 0 up", "adv-train --help"),
+        ("adv-train --eps -1", 2, "--eps must be at least 0, got -1", "adv-train --help"),
         ("attack", 3, "There is no finished run in runs", "advrec pretrain"),
         ("attack nope", 3, "There is no run nope", "advrec runs"),
-        ("attack --noise advers", 2, "did you mean 'adversarial'?", "attack --help"),
+        (
+            "attack --noise advers",
+            2,
+            "--noise must be random, adversarial or both, got 'advers'",
+            "did you mean 'adversarial'?",
+        ),
         ("attack --noise random --steps 3", 2, "Random noise takes no steps", "adversarial"),
-        ("attack --eps 1,a", 2, "'a' is not a number", ""),
-        ("attack --eps inf", 2, "inf is not", ""),
-        ("attack -k 0", 2, "0 is not", ""),
-        ("attack --norm rows", 2, "did you mean 'row'?", ""),
+        ("attack --eps 1,a", 2, "--eps must be a number, got 'a'", ""),
+        ("attack --eps inf", 2, "must be a finite number, got inf", ""),
+        ("attack -k 0", 2, "-k must be at least 1, got 0", ""),
+        (
+            "attack --norm rows",
+            2,
+            "--norm must be row, sample, joint or tensor, got 'rows'",
+            "did you mean 'row'?",
+        ),
         ("eval nope", 3, "There is no run nope", "advrec runs"),
-        ("eval --part train", 2, "'train' is not one of test, valid", ""),
+        ("eval --part train", 2, "--part must be test or valid, got 'train'", ""),
         ("eval --config nope.toml", 2, "nope.toml", ""),
         ("compare nope other", 3, "There is no run nope", "advrec runs"),
         ("recommend", 2, "no user to recommend to", "--user ID"),
@@ -61,7 +96,12 @@ def _elsewhere(tmp_path, monkeypatch):
         ("export nope", 3, "There is no run nope", "advrec runs"),
         ("runs nope", 3, "There is no run nope", "advrec runs"),
         ("data inspect nope", 3, "nope: no such file", "advrec data list"),
-        ("data convert debian out --to parquet", 2, "not one of lightgcn, csv, recbole", ""),
+        (
+            "data convert debian out --to parquet",
+            2,
+            "--to must be lightgcn, csv or recbole, got 'parquet'",
+            "",
+        ),
         ("data download nope", 2, "'nope'", "the names are"),
         ("data download debian", 2, "debian is embedded", ""),
     ],
@@ -88,8 +128,8 @@ def test_a_configuration_file_names_its_own_mistakes():
 
 
 def test_options_are_checked_before_the_data_is_read():
-    outcome = advrec("pretrain", "--data", "nope.csv", "--lr", 0)
-    assert "'lr'" in outcome.err
+    outcome = advrec("pretrain", "--data", "nope.csv", "--device", "gpu")
+    assert "device in the options must be auto, cpu" in outcome.err
     assert "nope.csv" not in outcome.err
 
 

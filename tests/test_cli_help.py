@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,11 +14,12 @@ import pytest
 import typer
 from support.cli_runner import advrec
 
+from advrec.choices import OPTIMIZERS
 from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.data import DataConfig
 from advrec.models import MODELS
 from advrec_cli.main import app
-from advrec_cli.settings import SETTINGS, settings
+from advrec_cli.settings import BY_FIELD, SETTINGS
 
 
 def _tree(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -74,13 +77,57 @@ def test_help_loads_neither_torch_nor_numpy():
     assert done.returncode == 0, done.stderr
 
 
-def test_there_is_a_flag_for_every_field_of_the_configurations():
-    # --option NAME=VALUE, --eps SITE=X and --adv-weight SITE=X set the ones without
-    without = {"phase", "options", "site_eps", "site_adv_weight"}
-    train = set(TrainConfig.model_fields) - without
-    assert {setting.field for setting in settings("train")} == train
-    assert {setting.field for setting in settings("data")} == set(DataConfig.model_fields)
+SET_BY_THE_COMMAND = {"phase"}
+OF_THE_ADVERSARY = {"eps", "adv_weight", "norm", "site", "site_eps", "site_adv_weight"}
+SCHEMAS = {"data": DataConfig, "train": TrainConfig}
+FIELDS = [
+    (section, name)
+    for section, kind in SCHEMAS.items()
+    for name in kind.model_fields
+    if name not in SET_BY_THE_COMMAND
+]
+
+
+@functools.cache
+def _help_in_one_line(command: str) -> str:
+    """The help of a command without the frames of its panels, so that no text is broken."""
+    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", advrec(command, "--help").out).split())
+
+
+@pytest.mark.parametrize(("section", "name"), FIELDS, ids=lambda word: word)
+def test_every_option_is_in_the_help_of_its_commands_with_its_description(section, name):
+    description = SCHEMAS[section].model_fields[name].description
+    assert description
+    shown = {command: _help_in_one_line(command) for command in ("pretrain", "adv-train")}
+    assert description in shown["adv-train"]
+    if name not in OF_THE_ADVERSARY:
+        assert description in shown["pretrain"]
+    elif name in BY_FIELD:
+        assert BY_FIELD[name].flag not in shown["pretrain"]
+    if name in BY_FIELD:
+        assert f" {BY_FIELD[name].flag} " in shown["adv-train"]
+    if section == "data":
+        assert name == "data" or description in " ".join(
+            re.sub(r"[│╭╮╰╯─]", " ", advrec("data", "inspect", "--help").out).split()
+        )
+
+
+def test_what_has_no_flag_of_its_own_is_an_entry_of_another():
+    without = {(section, name) for section, name in FIELDS if name not in BY_FIELD}
+    assert without == {("train", name) for name in ("options", "site_eps", "site_adv_weight")}
+    assert {setting.named for setting in SETTINGS} == {None, "lr", "site_eps", "site_adv_weight"}
     assert len({setting.flag for setting in SETTINGS}) == len(SETTINGS)
+
+
+def test_a_value_outside_the_bounds_of_a_field_is_refused_by_its_flag():
+    for setting in SETTINGS:
+        bounds = setting.bounds
+        if not bounds:
+            continue
+        low = bounds.get("minimum", bounds.get("exclusiveMinimum"))
+        outcome = advrec("adv-train", setting.flag, setting.kind(low - 1))
+        assert outcome.code == 2
+        assert f"error: {setting.flag} must be " in outcome.err
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=[setting.flag for setting in SETTINGS])
@@ -107,12 +154,12 @@ def _same(value: object) -> object:
         return str(value)
 
 
-@pytest.mark.parametrize("setting", [s for s in SETTINGS if s.choices], ids=lambda s: s.flag)
-def test_the_choices_of_a_flag_are_those_of_its_field(setting):
-    config = TrainConfig if setting.section == "train" else DataConfig
-    schema = config.model_json_schema()["properties"][setting.field]
-    choices = schema.get("enum") or schema["anyOf"][0]["enum"]
-    assert list(setting.choices) == choices
+def test_help_lists_the_choices_of_a_field():
+    for setting in SETTINGS:
+        if setting.choices:
+            listed = f"One of {', '.join(setting.choices)}."
+            assert f"{setting.help} {listed}" in _help_in_one_line("adv-train")
+    assert {s.field: s.choices for s in SETTINGS}["optimizer"] == OPTIMIZERS
 
 
 def test_the_shell_completes_commands_and_choices():

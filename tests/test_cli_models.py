@@ -102,10 +102,10 @@ def test_a_table_of_an_attack_on_several_sites_has_a_column_of_sites(autoencoder
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--eps", "0.5,1"], 2, "0.5, 1 is more than one value for all"),
-        (["--eps", "encoder=x"], 2, "'x' is not a number"),
-        (["--eps", "encoder=-1"], 2, "-1.0 is not a number from 0 up"),
-        (["--site", "encoder", "--eps", "decoder=1"], 3, "names the site 'decoder'"),
+        (["--eps", "0.5,1"], 2, "--eps takes one value for all, got 0.5, 1"),
+        (["--eps", "encoder=x"], 2, "--eps must be a number, got 'x'"),
+        (["--eps", "encoder=-1"], 2, "--eps must be at least 0, got -1"),
+        (["--site", "encoder", "--eps", "decoder=1"], 3, "names site 'decoder'"),
         (["--site", "encodr"], 2, "did you mean 'encoder'?"),
     ],
 )

@@ -292,11 +292,11 @@ CONFIG = [
         {"user_col": "x"},
         "user_col has no meaning for LightGCN text, which has no columns | for a table give format csv",
     ),
-    ("a.csv", {"test_ratio": 1.5}, "data option test_ratio: found 1.5, wanted less than 1"),
+    ("a.csv", {"test_ratio": 1.5}, "test_ratio in the data options must be less than 1, got 1.5"),
     (
         "a.csv",
         {"split": "x"},
-        "data option split: found 'x', wanted 'auto', 'given', 'random', 'loo-time', 'loo-random' or 'global-time'",
+        "split in the data options must be 'auto', 'given', 'random', 'loo-time', 'loo-random' or 'global-time', got 'x'",
     ),
 ]
 
@@ -308,9 +308,12 @@ def test_an_option_that_makes_no_sense(tmp_path, name, options, wanted):
     assert message(path, ConfigError, **options) == wanted
 
 
-def test_an_unknown_option_is_named_with_the_known_ones():
-    with pytest.raises(ConfigError, match="no data option is called 'splitt'") as caught:
+def test_an_unknown_option_is_named_with_the_nearest_or_the_known_ones():
+    with pytest.raises(ConfigError, match="unknown option 'splitt' in the data options") as caught:
         load_dataset("debian", splitt="random")
+    assert caught.value.hint == "did you mean 'split'?"
+    with pytest.raises(ConfigError, match="unknown option 'zzz' in the data options") as caught:
+        load_dataset("debian", zzz="random")
     assert "split_seed" in str(caught.value.hint)
 
 
@@ -342,7 +345,7 @@ def test_a_folder_that_does_not_say_what_to_read(tmp_path, names, wanted):
 
 
 NAMES = [
-    ("gowala", "gowala: no such file, folder or data set | did you mean gowalla?"),
+    ("gowala", "gowala: no such file, folder or data set | did you mean 'gowalla'?"),
     ("gowalla", "the data set gowalla is not on this machine | advrec data download gowalla"),
     (
         "a/b.csv",

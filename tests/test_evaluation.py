@@ -246,7 +246,7 @@ def test_vectors_of_any_number_type_are_ranked(dtype: torch.dtype) -> None:
         ({"sampled": 0}, "at least 1"),
         ({"sampled": 5, "sampled_seed": -1}, "seed"),
         ({"batch_users": 0}, "at least 1"),
-        ({"metrics": ["NDGC"]}, "Unknown metric"),
+        ({"metrics": ["NDGC"]}, "unknown metric"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:

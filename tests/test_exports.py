@@ -9,7 +9,8 @@ import torch
 from safetensors import safe_open
 from support.training_data import tiny_dataset
 
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.errors import RunError, UsageError
 from advrec.models import MODELS
 from advrec.runs.export import export_vectors

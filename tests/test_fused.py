@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from advrec import native
-from advrec.config.train import ResolvedConfig, TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.data.dataset import Pairs
 from advrec.models import MODELS, create
 from advrec.models.base import ModelSpec, Recommender

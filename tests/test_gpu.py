@@ -24,7 +24,8 @@ from torch import Tensor
 
 import advrec
 from advrec import native, ops
-from advrec.config.train import ResolvedConfig, TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.data.dataset import Pairs
 from advrec.models import MODELS, ModelSpec, create
 from advrec.ops import reference

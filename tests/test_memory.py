@@ -31,7 +31,8 @@ from pathlib import Path
 import advrec
 from advrec.data import DataConfig
 from advrec.training.forecast import forecast
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.models import model_class
 
 options = json.loads(sys.argv[2])
@@ -94,7 +95,8 @@ def test_refused_before_anything_is_written(
 
 
 def test_a_card_holds_no_files_and_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    from advrec.config.train import TrainConfig, resolve
+    from advrec.config.resolve import resolve
+    from advrec.config.train import TrainConfig
     from advrec.data import load_dataset
 
     monkeypatch.setenv("ADVREC_MEMORY", "80G")
@@ -134,7 +136,8 @@ def test_sentence() -> None:
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_model_knows_its_numbers(name: str, tmp_path: Path) -> None:
-    from advrec.config.train import TrainConfig, resolve
+    from advrec.config.resolve import resolve
+    from advrec.config.train import TrainConfig
     from advrec.data import load_dataset
     from advrec.runs.model import build_model
 

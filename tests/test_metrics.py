@@ -186,9 +186,9 @@ def test_metric_names_are_read_in_any_case(text: str, expected: tuple[str, int |
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("NDGC@20", "Unknown metric 'NDGC'", "did you mean NDCG?"),
-        ("accuracy@1", "Unknown metric 'accuracy'", "choose from Recall"),
-        ("", "Unknown metric ''", "choose from"),
+        ("NDGC@20", "unknown metric 'NDGC': choose from Recall", "did you mean 'NDCG'?"),
+        ("accuracy@1", "unknown metric 'accuracy': choose from Recall", ""),
+        ("", "unknown metric '': choose from Recall", ""),
         ("NDCG", "needs a cut-off", "NDCG@20"),
         ("AUC@10", "no cut-off", "AUC"),
         *((f"HR@{k}", "whole number", "HR@20") for k in ("", "0", "-1", "1.5", "x", "²", "9" * 99)),

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.data.dataset import Pairs
 from advrec.errors import UsageError
 from advrec.models import MODELS, ModelSpec, Recommender, Site, create, model_class

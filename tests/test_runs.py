@@ -15,7 +15,8 @@ import torch
 from support.training_data import tiny_dataset
 
 import advrec
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.errors import RunError, UsageError
 from advrec.models import MODELS
 from advrec.runs import commits, find
@@ -363,7 +364,7 @@ def test_runs_are_found_by_path_or_name_and_the_nearest_is_hinted_at(run):
     assert find.find("one", root).name == "one"
     with pytest.raises(RunError, match="no run onne") as error:
         find.find("onne", root)
-    assert str(root / "one") in str(error.value.hint)
+    assert error.value.hint == "did you mean 'one'?"
 
 
 def test_new_runs_get_the_next_free_name(tmp_path):

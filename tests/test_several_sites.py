@@ -8,7 +8,9 @@ from support.small_models import EVERYONE, TRIPLETS, small
 from support.training_data import FAST, bits, tiny_dataset
 
 import advrec
-from advrec.config.train import ConfigFile, ResolvedConfig, TrainConfig, resolve
+from advrec.config.file import ConfigFile
+from advrec.config.resolve import resolve
+from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError, UsageError
 from advrec.models import MODELS
 from advrec.robustness.objective import adversarial_step_loss, gradient, gradients, perturbation
@@ -131,16 +133,24 @@ def test_a_site_can_have_an_eps_and_a_weight_of_its_own_however_it_is_written():
     )
     found = of(**file.train)
     assert (found.site, found.eps, found.site_eps) == ("user+encoder+decoder", 1.0, {"user": 4.0})
-    assert ResolvedConfig.from_toml(found.to_toml()) == found
+    assert parse(ResolvedConfig, found.given(), "c.toml") == found
 
 
 @pytest.mark.parametrize(
     ("options", "kind", "said"),
     [
-        ({"eps": {"user": 1}}, ConfigError, "'site_eps' names the site 'user', but what is"),
+        (
+            {"eps": {"user": 1}},
+            ConfigError,
+            "site_eps names site 'user', but the perturbed sites are",
+        ),
         ({"eps": {"usr": 1}}, UsageError, "no site 'usr'"),
-        ({"adv_weight": {"decoder": -1}}, ConfigError, "'site_adv_weight'"),
-        ({"adv_weight": {"decoder": "much"}}, ConfigError, "wanted a number"),
+        (
+            {"adv_weight": {"decoder": -1}},
+            ConfigError,
+            "site_adv_weight in x must be at least 0, got -1",
+        ),
+        ({"adv_weight": {"decoder": "much"}}, ConfigError, "must be a number"),
         ({"site": "encoder+decoder", "norm": "joint"}, UsageError, "no norm 'joint'"),
     ],
 )
@@ -150,7 +160,7 @@ def test_what_does_not_fit_the_sites_is_refused(options, kind, said):
 
 
 def test_pretraining_has_no_sites_to_weigh():
-    with pytest.raises(ConfigError, match=r"'site_eps' is.*pretraining perturbs nothing"):
+    with pytest.raises(ConfigError, match=r"site_eps is.*pretraining has no perturbation"):
         resolve(TrainConfig(model="cdae", eps={"decoder": 1.0}), CDAE)
 
 

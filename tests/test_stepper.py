@@ -8,7 +8,8 @@ from support.training_data import FAST, TIERS, bits, tiny_dataset
 
 import advrec
 from advrec import native
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.errors import RunError
 from advrec.models import MODELS, ModelSpec, Recommender, Site
 from advrec.models.base import check_noise

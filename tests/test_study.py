@@ -30,20 +30,26 @@ STUDIES = Path(__file__).parent.parent / "bench" / "studies"
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (("title", "titel"), "Unknown option 'titel' in the study."),
-        (("seeds = 2", "seeds = 0"), "wanted a number of seeds from 1 up, or a list of seeds"),
-        (("seeds = 2", "seeds = [1, 1]"), "wanted every seed once"),
-        (('"NDCG@5"', '"NDCG"'), "wanted figures with their cut-off, such as NDCG@20"),
+        (("title", "titel"), "unknown option 'titel' in the study"),
+        (("seeds = 2", "seeds = 0"), "must be a number of seeds from 1 up, or a list of seeds"),
+        (("seeds = 2", "seeds = [1, 1]"), "must be different seeds"),
+        (('"NDCG@5"', '"NDCG"'), "must be figures with their cut-off, such as NDCG@20"),
         (('"NDCG@5"', '"Gain@5"'), "Gain"),
-        (("[0.1, 0.5]", "[0.5, 0.1]"), "wanted different numbers, ascending"),
-        (("[0.1, 0.5]", "[-1]"), "'eps' in the attack of [models.MF] of the study is -1"),
+        (("[0.1, 0.5]", "[0.5, 0.1]"), "must be different numbers, ascending"),
+        (
+            ("[0.1, 0.5]", "[-1]"),
+            "eps in the attack of [models.MF] of the study must be more than 0, got -1",
+        ),
         (("[models.MF]\n", "[models.MF]\nmodels = 1\n"), "'models' in [models.MF] of the study"),
         (('model = "mf"', 'model = "fm"'), "There is no model 'fm'"),
         (('model = "mf"', 'data = ["a"]\nmodel = "mf"'), "there is no [data.a]"),
-        (("dim = 8", "dims = 8"), "Unknown option 'dims' in [train] of the study."),
+        (("dim = 8", "dims = 8"), "unknown option 'dims' in [train] of the study"),
         (("dim = 8", "seed = 8"), "Option 'seed' has no place in [train] of the study."),
-        (("dim = 8", "layers = 8"), "the model 'mf' has no layers"),
-        (("epochs = 3", "epochs = 0"), "'epochs' in [models.MF] pretrain of the study is 0"),
+        (("dim = 8", "layers = 8"), "model 'mf' has no layers"),
+        (
+            ("epochs = 3", "epochs = 0"),
+            "epochs in [models.MF] pretrain of the study must be at least 1, got 0",
+        ),
         (("adversarial.APR", "adversarial.continued"), "another name than 'continued'"),
         (("eps = 0.3", "dim = 4"), "has 'dim', which must be that of the pretraining"),
         (("eps = 0.3", 'site = "mars"'), "has no site 'mars'"),
@@ -88,7 +94,7 @@ def test_paths_start_at_the_study_file_and_features_at_the_data(tmp_path, monkey
     assert made(data="$ADVREC_DATA/a").data.endswith("advrec/data/a")
     with pytest.raises(ConfigError, match=r"uses \$NOWHERE, which is not set"):
         made(data="$NOWHERE/a")
-    with pytest.raises(ConfigError, match="no data option is called 'spilt'"):
+    with pytest.raises(ConfigError, match="unknown option 'spilt' in the data options"):
         made(data="debian", spilt="random")
 
 

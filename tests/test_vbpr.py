@@ -12,7 +12,8 @@ from support.training_data import FAST, bits, tiny_dataset
 
 import advrec
 from advrec import native, ops
-from advrec.config.train import TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import TrainConfig
 from advrec.data import DataConfig
 from advrec.errors import ConfigError, DataError, RunError, UsageError
 from advrec.models import MODELS, ModelSpec, create
@@ -395,18 +396,22 @@ def test_without_weight_amr_is_vbpr_to_the_bit(tmp_path):
 
 def test_amr_has_the_rates_of_its_code_and_takes_others_table_by_table(tmp_path):
     base = advrec.pretrain(DATASET, "vbpr", **FAST, runs=tmp_path, reg=0.5)
-    own = launch.inherit(base.run, {})
-    assert own["lr"] == {"users": 0.01, "items": 1e-4, "projection": 1e-3}
-    assert own["reg"] == 0.1
-    some = launch.inherit(base.run, {"lr": {"items": 0.01}, "reg": 0.0})
-    assert some["lr"] == {"users": 0.01, "items": 0.01, "projection": 1e-3}
-    assert some["reg"] == 0.0
-    assert launch.inherit(base.run, {"lr": 0.1})["lr"] == 0.1
+
+    def adversarial(parent, **options):
+        return launch.inherit(parent, TrainConfig(phase="adversarial", **options))
+
+    own = adversarial(base.run)
+    assert own.lr == {"users": 0.01, "items": 1e-4, "projection": 1e-3}
+    assert own.reg == 0.1
+    some = adversarial(base.run, lr={"items": 0.01}, reg=0.0)
+    assert some.lr == {"users": 0.01, "items": 0.01, "projection": 1e-3}
+    assert some.reg == 0.0
+    assert adversarial(base.run, lr=0.1).lr == 0.1
     robust = advrec.adv_train(DATASET, base.run, epochs=1, lr={"items": 0.01})
     assert robust.run.config.lr == {"users": 0.01, "items": 0.01, "projection": 1e-3}
     assert robust.run.config.eps == 0.1
-    again = launch.inherit(robust.run, {})  # goes on as it was
-    assert again["lr"] == robust.run.config.lr
+    again = adversarial(robust.run)  # as its parent was, not as the model starts
+    assert again.lr == robust.run.config.lr
 
 
 def test_rates_of_tables_are_filled_in_and_checked():

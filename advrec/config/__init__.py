@@ -1,1 +1,1 @@
-"""Options of a training, as given and as resolved."""
+"""The options of a training: as given, as a file holds them, as resolved for a model."""

@@ -2,21 +2,18 @@
 
 `TrainConfig` is what flags and files say; a field that is None is left to the model. `resolve`
 returns a `ResolvedConfig`: first what was given, then what the model's paper fixes
-(`Recommender.defaults`), then the defaults written down in `ResolvedConfig` itself. The resolved
-one is what is printed, saved in the run folder and trained.
+(`Recommender.defaults`), then the defaults written in `ResolvedConfig` itself. The resolved
+one is printed, saved in the run folder and trained.
+
+The fields of `TrainConfig` are also the flags of the command line and their help, so this module
+must not import torch or numpy.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-import tomli_w
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -29,14 +26,7 @@ from pydantic import (
 
 from advrec.choices import Kernels, Norm, Optimizer, Phase, Precision, Reduction, Sampling
 from advrec.errors import ConfigError
-from advrec.evaluation.metrics import metric_specs
-from advrec.validation import did_you_mean, parse
-
-if TYPE_CHECKING:
-    from advrec.models.base import Recommender
-
-# Python 3.10 has the same parser as a package.
-tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+from advrec.options import ADVERSARY, MODEL, OUTPUT, TRAINING, option
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -46,61 +36,138 @@ Rates = Annotated[
     Annotated[Positive, Tag("number")] | Annotated[dict[str, Positive], Tag("table")],
     Discriminator(lambda value: "table" if isinstance(value, dict) else "number"),
 ]
-"""A learning rate, or one for each table of a model that trains its tables at different rates."""
+"""A learning rate, or one per table for a model that trains its tables at different rates."""
 OptionValue = bool | int | float | str | list[bool | int | float | str]
 
 
 class TrainConfig(BaseModel):
-    """The options of `pretrain` and `adv_train` as given; None leaves one to the model."""
+    """The options of `pretrain` and `adv_train` as given; None leaves one to the model.
+
+    Pretraining has no perturbation: eps, adv_weight, norm, site and their entries by site are
+    options of adversarial training.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
     phase: Phase = Field(
-        "pretrain",
-        description="adversarial: the clean loss + adv_weight·the adversarial one",
+        "pretrain", description="adversarial: the clean loss + adv_weight · the adversarial one."
     )
-    model: str = Field("mf", description="which recommender")
-    dim: Count | None = Field(None, description="width of an embedding")
-    layers: Whole | None = Field(None, description="propagation layers (graph models)")
-    init_std: Positive | None = Field(None, description="standard deviation of the initial weights")
-    epochs: Count | None = Field(None, description="passes over the training pairs, at most")
-    batch_size: Count | None = Field(None, description="triplets (or users) in a step")
-    lr: Rates | None = Field(None, description="learning rate, of all or of each table")
-    optimizer: Optimizer | None = Field(None, description="rule that turns gradients into steps")
-    reg: NotNegative | None = Field(None, description="γ, weight of the squared norms")
-    negatives: Count | None = Field(None, description="negative items drawn for a positive one")
-    sampling: Sampling | None = Field(
+    model: str = option("mf", "Model to train; 'advrec models' lists them.", MODEL, metavar="NAME")
+    dim: Count | None = option(None, "Embedding dimension.", MODEL, shown="mf 64, lightgcn 64, …")
+    layers: Whole | None = option(None, "Propagation layers of a graph model.", MODEL, shown="3")
+    init_std: Positive | None = option(
         None,
-        description="pairs: each training pair once an epoch; users: a random user, an item",
+        "Standard deviation of the initial embeddings.",
+        MODEL,
+        shown="mf 0.01, lightgcn 0.1, …",
     )
-    reduction: Reduction | None = Field(None, description="how a batch's losses become one number")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="of weights and sampler")
-    eps: NotNegative | None = Field(None, description="ε, L2 length of the perturbation of a row")
-    adv_weight: NotNegative | None = Field(None, description="λ, weight of the adversarial loss")
-    norm: Norm | None = Field(None, description="what has length eps")
-    site: str | None = Field(None, description="what is perturbed; several are joined by +")
+    epochs: Count | None = option(
+        None, "Passes over the training pairs, at most.", TRAINING, shown="the model's"
+    )
+    batch_size: Count | None = option(
+        None,
+        "Triplets (cdae: users) per batch.",
+        TRAINING,
+        shown="mf 512, lightgcn 2048, …",
+    )
+    lr: Rates | None = option(
+        None,
+        "Learning rate. TABLE=X sets that of one table, for a model whose tables have their own.",
+        TRAINING,
+        shown="mf 0.05, lightgcn 0.001, …",
+        metavar="X|TABLE=X",
+        entries="lr",
+    )
+    optimizer: Optimizer | None = option(
+        None, "Update rule.", TRAINING, shown="mf adagrad, lightgcn adam, …"
+    )
+    reg: NotNegative | None = option(
+        None,
+        "γ, the weight of the L2 penalty on the embeddings of a batch.",
+        TRAINING,
+        shown="mf 0, lightgcn 0.0001, …",
+    )
+    negatives: Count | None = option(None, "Negatives per positive pair.", TRAINING)
+    sampling: Sampling | None = option(
+        None,
+        "How training pairs are drawn: each pair once per epoch, or a random user and then a"
+        " random item of that user.",
+        TRAINING,
+        shown="mf pairs, lightgcn users, …",
+    )
+    reduction: Reduction | None = option(
+        None, "Sum or mean of the loss over a batch.", TRAINING, shown="mf sum, lightgcn mean, …"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = option(
+        0,
+        "Seed of the initial weights and of sampling; the same seed gives the same bits.",
+        OUTPUT,
+    )
+    eps: NotNegative | None = option(
+        None,
+        "ε, the L2 norm of the perturbation of each row, or of what --norm says.",
+        ADVERSARY,
+        shown="mf 0.5, lightgcn 0.5, …",
+        metavar="X|SITE=X",
+        entries="site_eps",
+    )
+    adv_weight: NotNegative | None = option(
+        None,
+        "λ, the weight of the adversarial loss; the clean loss has weight 1.",
+        ADVERSARY,
+        shown="mf 1, lightgcn 0.1, …",
+        metavar="X|SITE=X",
+        entries="site_adv_weight",
+    )
+    norm: Norm | None = option(
+        None,
+        "What has norm ε: each row, the vectors of each sample, all rows jointly, or each tensor.",
+        ADVERSARY,
+        shown="mf row, lightgcn row, …",
+    )
+    site: str | None = option(
+        None,
+        "Where the perturbation is added; 'advrec models' lists the sites. May be repeated, to"
+        " perturb several sites at once.",
+        ADVERSARY,
+        shown="mf ego, lightgcn ego, …",
+        metavar="NAME",
+        joined="+",
+    )
     site_eps: dict[str, NotNegative] = Field(
-        default_factory=dict, description="eps of single sites, where several are perturbed"
+        default_factory=dict, description="SITE=X sets it for one of several sites."
     )
     site_adv_weight: dict[str, NotNegative] = Field(
-        default_factory=dict, description="adv_weight of single sites"
+        default_factory=dict, description="SITE=X sets it for one of several sites."
     )
-    eval_every: Count | None = Field(None, description="epochs between validations")
-    patience: Whole | None = Field(
-        None, description="stop after so many validations without a better one; 0: never"
+    eval_every: Count | None = option(None, "Epochs between validations.", TRAINING)
+    patience: Whole | None = option(
+        None,
+        "Stop after this many validations without improvement; 0 never stops early.",
+        TRAINING,
     )
-    metric: str | None = Field(None, description="validation figure that chooses the best epoch")
-    kernels: Kernels = Field(
-        "auto", description="native: compiled; reference: plain torch; auto: native where there is"
+    metric: str | None = option(
+        None, "Validation metric that chooses the best epoch.", TRAINING, metavar="NAME@K"
     )
-    precision: Precision = Field(
-        "float32", description="of the weights; bf16: float32 weights, gathered as bfloat16"
+    kernels: Kernels = option(
+        "auto",
+        "native: the compiled core; reference: its plain torch twin; auto: native if available.",
+        OUTPUT,
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    threads: Whole = Field(0, description="CPU threads; 0: as many as torch takes")
-    checkpoint_seconds: NotNegative = Field(10.0, description="least time between checkpoints")
+    precision: Precision = option(
+        "float32",
+        "Floating-point type; bf16 keeps float32 weights and gathers them as bfloat16 (lightgcn).",
+        OUTPUT,
+    )
+    device: str = option("auto", "Device to compute on.", OUTPUT, metavar="auto|cpu|cuda[:N]")
+    threads: Whole = option(
+        0, "CPU threads; 0 takes torch's default. Results do not depend on it.", OUTPUT
+    )
+    checkpoint_seconds: NotNegative = option(
+        10.0, "Minimum time between two checkpoints, in seconds.", TRAINING
+    )
     options: dict[str, OptionValue] = Field(
-        default_factory=dict, description="options that only this model has"
+        default_factory=dict, description="An option that only this model has; may be repeated."
     )
 
     @model_validator(mode="before")
@@ -128,28 +195,26 @@ class TrainConfig(BaseModel):
     @classmethod
     def _metric_has_a_shape(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"[A-Za-z]+(@[1-9]\d*)?", value):
-            raise ValueError("a figure such as NDCG@20 or Recall@10")
+            raise ValueError("a metric such as NDCG@20 or Recall@10")
         return value
 
     def given(self) -> dict[str, Any]:
         """The options that are not None, as plain values that TOML can hold."""
-        values = self.model_dump(exclude_none=True)
-        return {name: value for name, value in values.items() if value != {}}
+        return _not_empty(self.model_dump(exclude_none=True))
 
-    def to_toml(self) -> str:
-        """A `[train]` section; options that are left open are not in it."""
-        return tomli_w.dumps({"train": self.given()})
+    def explicit(self) -> dict[str, Any]:
+        """The options that the caller set; those left at their default are not included."""
+        return _not_empty(self.model_dump(exclude_none=True, exclude_unset=True))
 
-    @classmethod
-    def from_toml(cls, text: str, where: str = "the configuration") -> TrainConfig:
-        """The `[train]` section of `text`; ConfigError says what in it is wrong."""
-        return parse(cls, ConfigFile.parse(text, where).train, f"[train] of {where}")
+
+def _not_empty(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value != {}}
 
 
 class ResolvedConfig(TrainConfig):
-    """A TrainConfig with nothing left open. The values here hold for models that set no other.
+    """A TrainConfig with nothing left open. The values here are for models that set no other.
 
-    `init_std` alone may stay None: a model with weights of several kinds has its own for each.
+    Only `init_std` may stay None: a model with weights of several kinds has its own for each.
     """
 
     dim: Count = 64
@@ -171,154 +236,17 @@ class ResolvedConfig(TrainConfig):
     metric: str = "NDCG@20"
 
     def lr_of(self, parameter: str) -> float:
-        """The learning rate of a parameter; of several, that of the table its name begins with."""
+        """The learning rate of a parameter; with several rates, that of the table it belongs to."""
         if not isinstance(self.lr, dict):
             return self.lr
         for table, rate in self.lr.items():
             if parameter == table or parameter.startswith(f"{table}_"):
                 return rate
-        raise ConfigError(f"Option 'lr' has no rate for {parameter!r}: {written(self.lr)}.")
+        raise ConfigError(f"lr has no rate for {parameter!r}, got {written(self.lr)}")
 
 
 def written(value: object) -> str:
-    """A value of an option as one types it: `0.05`, or `users=0.01,items=0.0001`."""
+    """A value of an option as it is typed: `0.05`, or `users=0.01,items=0.0001`."""
     if isinstance(value, dict):
         return ",".join(f"{name}={written(entry)}" for name, entry in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def resolve(config: TrainConfig, model: type[Recommender]) -> ResolvedConfig:
-    """Fill in every open option: what was given, the model's own defaults, the general ones.
-
-    Raises ConfigError for options that the model or the phase cannot use (layers for a model
-    without any, a perturbation in pretraining), UsageError for a site or norm it does not have.
-    """
-    given = config.given()
-    if config.phase == "pretrain":
-        for name in ("eps", "adv_weight", "site_eps", "site_adv_weight"):
-            if given.get(name):
-                raise ConfigError(
-                    f"Option {name!r} is {given[name]}, but pretraining perturbs nothing.",
-                    hint="advrec pretrain first, then advrec adv-train --eps 0.5",
-                )
-        given |= {"eps": 0.0, "adv_weight": 0.0, "site_eps": {}, "site_adv_weight": {}}
-    if given.get("layers") and "layers" not in model.defaults:
-        raise ConfigError(
-            f"Option 'layers' is {given['layers']}, but the model {model.name!r} has no layers.",
-            hint="leave it out",
-        )
-    sites = model.sites_of(given.get("site", model.defaults.get("site")))
-    norm = given.get("norm")
-    if norm is None:
-        norm = str(model.defaults.get("norm", sites[0].norms[0]))
-        norm = norm if norm in sites[0].norms else sites[0].norms[0]
-    for site in sites:
-        model.check_site(site.name, norm)
-    names = [site.name for site in sites]
-    for name in ("site_eps", "site_adv_weight"):
-        given[name] = _of_sites(model, names, name, given.get(name, {}))
-    if config.metric is not None:
-        metric_specs((config.metric,), (20,))  # UsageError for a figure that does not exist
-    values = {**model.defaults, **given, "site": "+".join(names), "norm": norm, "model": model.name}
-    values["options"] = _model_options(model, config.options)
-    if isinstance(config.lr, dict):
-        values["lr"] = _rates(model, config.lr)
-    return parse(ResolvedConfig, values, f"the options of {model.name!r}")
-
-
-def _rates(model: type[Recommender], given: Mapping[str, float]) -> dict[str, float]:
-    """A learning rate for each table of a model: what was given over the model's own."""
-    own = model.defaults.get("lr")
-    if not isinstance(own, Mapping):
-        raise ConfigError(
-            f"Option 'lr' names {', '.join(given)}, but the model {model.name!r} has one rate"
-            " for all.",
-            hint="give a single number",
-        )
-    for name in given:
-        if name not in own:
-            raise ConfigError(
-                f"Option 'lr' names {name!r}; the model {model.name!r} has {', '.join(own)}.",
-                hint=did_you_mean(name, own),
-            )
-    return {**own, **given}
-
-
-def _of_sites(
-    model: type[Recommender], names: list[str], option: str, given: Mapping[str, float]
-) -> dict[str, float]:
-    """What single sites have of their own, by their own names; ConfigError for another site."""
-    found = {model.site(name).name: value for name, value in given.items()}
-    for name in found:
-        if name not in names:
-            raise ConfigError(
-                f"Option {option!r} names the site {name!r}, but what is perturbed is "
-                f"{', '.join(names)}.",
-                hint=f"--site {'+'.join([*names, name])}",
-            )
-    return found
-
-
-def _model_options(
-    model: type[Recommender], given: Mapping[str, OptionValue]
-) -> dict[str, OptionValue]:
-    """The options that only this model has, those left open filled in from `model.options`."""
-    known: Mapping[str, OptionValue] = getattr(model, "options", {})
-    for name in given:
-        if name not in known:
-            raise ConfigError(
-                f"The model {model.name!r} has no option {name!r}.",
-                hint=did_you_mean(name, known) or f"it has {', '.join(known) or 'none of its own'}",
-            )
-    return {**known, **given}
-
-
-@dataclass(frozen=True)
-class ConfigFile:
-    """A `--config FILE.toml`: the sections `[data]` and `[train]`, not yet checked field by field.
-
-    A run's own `config.toml` can be given too: its `[run]` and `[versions]` are passed over.
-    """
-
-    data: dict[str, Any] = field(default_factory=dict)
-    train: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str, where: str) -> ConfigFile:
-        """From the text of the file; ConfigError for what is not TOML or not such a file."""
-        document = read_toml(text, where)
-        known = ("data", "train")
-        for name, section in document.items():
-            if name not in (*known, "run", "versions"):
-                raise ConfigError(
-                    f"{where} has {name!r} at the top; wanted the sections [data] and [train].",
-                    hint=did_you_mean(name, known) or "options stand below [data] or [train]",
-                )
-            if not isinstance(section, dict):
-                raise ConfigError(f"{where} has {name!r} as a value; wanted a section [{name}].")
-        return cls(document.get("data", {}), document.get("train", {}))
-
-    @classmethod
-    def read(cls, path: str | Path) -> ConfigFile:
-        """From a file; ConfigError also when it cannot be read."""
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not UTF-8 text.") from error
-        return cls.parse(text, str(path))
-
-    def under(self, flags: Mapping[str, Any]) -> dict[str, Any]:
-        """The `[train]` options with the flags that are not None laid over them."""
-        options = {**self.train.get("options", {}), **(flags.get("options") or {})}
-        merged = {**self.train, **{k: v for k, v in flags.items() if v is not None}}
-        return {**merged, "options": options} if options else merged
-
-
-def read_toml(text: str, where: str) -> dict[str, Any]:
-    """A TOML document; ConfigError with line and column when it is not one."""
-    try:
-        return dict(tomllib.loads(text))
-    except ValueError as error:
-        raise ConfigError(f"{where} is not valid TOML: {error}.") from error

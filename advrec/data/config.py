@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from advrec.choices import Format, Split, Validation
-from advrec.errors import ConfigError
+from advrec.options import DATA, option
+from advrec.validation import parse
 
 
 class DataConfig(BaseModel):
@@ -13,65 +14,99 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data: str = Field("debian", min_length=1, description="Embedded or downloaded set, or a path.")
-    format: Format = Field("auto", description="Format of the files; auto looks at them.")
-    split: Split = Field(
+    data: str = option(
+        "debian",
+        "An embedded or downloaded data set ('advrec data list' shows them), or the path of a file"
+        " or folder.",
+        DATA,
+        metavar="NAME|PATH",
+        min_length=1,
+    )
+    format: Format = option("auto", "File format; auto detects it and reports what it saw.", DATA)
+    split: Split = option(
         "auto",
-        description="auto: the given one where the files are one, else loo-random for the embedded "
-        "set, loo-time where there are timestamps, else random.",
+        "How train and test are separated: as the files give it, at random per user, one pair per"
+        " user held out (the last in time or a random one), or at one point in time. auto: given if"
+        " the files are split; otherwise loo-random for the embedded set, loo-time with timestamps,"
+        " else random.",
+        DATA,
     )
-    test_ratio: float = Field(0.2, gt=0, lt=1, description="Test share (random, global-time).")
-    valid_ratio: float = Field(
-        0.1, gt=0, lt=1, description="Validation share of what is left for training."
+    test_ratio: float = option(
+        0.2,
+        "Share of the pairs held out for testing, between 0 and 1 (splits random, global-time).",
+        DATA,
+        gt=0,
+        lt=1,
     )
-    valid: Validation = Field(
-        "auto", description="none: no validation part, train on those pairs too."
+    valid_ratio: float = option(
+        0.1,
+        "Share of the remaining pairs held out for validation, between 0 and 1.",
+        DATA,
+        gt=0,
+        lt=1,
     )
-    split_seed: int = Field(0, ge=0, description="Seed of random splits.")
-    k_core: int = Field(0, ge=0, description="Keep users and items with at least k pairs.")
-    min_rating: float | None = Field(None, description="Drop interactions rated lower.")
-    user_col: str | None = Field(None, description="User column: its name, or its number from 1.")
-    item_col: str | None = Field(None, description="Item column.")
-    rating_col: str | None = Field(None, description="Rating column.")
-    timestamp_col: str | None = Field(None, description="Timestamp column.")
-    separator: str | None = Field(
-        None, min_length=1, description="Column separator; a blank means any run of blanks."
+    valid: Validation = option(
+        "auto", "auto holds out a validation part; none trains on those pairs too.", DATA
     )
-    features: str | None = Field(
-        None, description="Item features: .npy, .npz, a table, or text: from the items' text."
+    split_seed: int = option(0, "Seed of random splits.", DATA, ge=0)
+    k_core: int = option(
+        0,
+        "Drop users and items with fewer pairs than this until none is left to drop; 0 keeps all.",
+        DATA,
+        ge=0,
     )
-    item_names: str | None = Field(None, description="Table of item ids and their names.")
+    min_rating: float | None = option(
+        None, "Keep only interactions rated at least this.", DATA, shown="keep all"
+    )
+    user_col: str | None = option(
+        None,
+        "User column: its name, or its number from 1.",
+        DATA,
+        shown="detected",
+        metavar="COLUMN",
+    )
+    item_col: str | None = option(
+        None, "Item column, likewise.", DATA, shown="detected", metavar="COLUMN"
+    )
+    rating_col: str | None = option(
+        None, "Rating column, likewise.", DATA, shown="detected", metavar="COLUMN"
+    )
+    timestamp_col: str | None = option(
+        None, "Timestamp column, likewise.", DATA, shown="detected", metavar="COLUMN"
+    )
+    separator: str | None = option(
+        None,
+        "Column separator, such as ',' or '::'; a blank stands for any run of blanks.",
+        DATA,
+        shown="detected",
+        metavar="TEXT",
+        min_length=1,
+    )
+    features: str | None = option(
+        None,
+        "Item features: .npy or .npz in item order, a table keyed by item id, or 'text' to compute"
+        " them from the items' text.",
+        DATA,
+        shown="none",
+        metavar="PATH",
+    )
+    item_names: str | None = option(
+        None,
+        "Table of item id, tab, name; 'recommend' shows the names.",
+        DATA,
+        shown="the data set's own",
+        metavar="PATH",
+    )
 
     @classmethod
-    def of(cls, data: str = "debian", **options: object) -> DataConfig:
+    def of(cls, data: str = "debian", /, **options: object) -> DataConfig:
         """Check options that a caller typed. Raises ConfigError naming the option and the value."""
-        try:
-            return cls.model_validate({"data": str(data), **options})
-        except ValidationError as error:
-            raise ConfigError(_sentence(error), hint=_hint(error)) from None
+        return parse(cls, {"data": str(data), **options}, "the data options")
 
     def with_features(self) -> DataConfig:
-        """The same for a model that needs item features: by default from an embedded set's text."""
+        """The same for a model that needs item features; an embedded set has them from its text."""
         from advrec.data.sources.embedded import EMBEDDED
 
         if self.features is not None or self.data not in EMBEDDED:
             return self
         return self.model_copy(update={"features": "text"})
-
-
-def _sentence(error: ValidationError) -> str:
-    parts = []
-    for problem in error.errors():
-        name = ".".join(str(step) for step in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            parts.append(f"no data option is called {name!r}")
-        else:
-            reason = problem["msg"].replace("Input should be", "wanted")
-            parts.append(f"data option {name}: found {problem['input']!r}, {reason}")
-    return "; ".join(parts)
-
-
-def _hint(error: ValidationError) -> str | None:
-    if any(problem["type"] == "extra_forbidden" for problem in error.errors()):
-        return "the data options are " + ", ".join(DataConfig.model_fields)
-    return None

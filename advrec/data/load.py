@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from advrec.data.sources.catalog import CATALOG, data_home
 from advrec.data.split import SplitOptions, assign_parts, choose_rule
 from advrec.data.wording import counted
 from advrec.errors import ConfigError, DataError
+from advrec.validation import did_you_mean
 
 READERS: Mapping[str, Callable[..., Interactions]] = {
     "lightgcn": lightgcn.read,
@@ -85,11 +85,11 @@ def resolve(data: str) -> tuple[Path | None, tuple[str, ...]]:
             f"the data set {data} is not on this machine",
             hint=f"advrec data download {data}",
         )
-    near = difflib.get_close_matches(data, [*embedded.EMBEDDED, *CATALOG], n=1)
+    known = [*embedded.EMBEDDED, *CATALOG]
     raise DataError(
         "no such file, folder or data set",
         path=data,
-        hint=f"did you mean {near[0]}?" if near else "advrec data list shows the known ones",
+        hint=did_you_mean(data, known) or "advrec data list shows the known ones",
     )
 
 

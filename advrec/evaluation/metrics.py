@@ -10,7 +10,6 @@ Definitions: docs/evaluation.md. Tested against trec_eval.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.errors import UsageError
+from advrec.validation import did_you_mean
 
 Values = NDArray[np.float64]
 
@@ -199,10 +199,9 @@ def _known_name(text: str) -> str:
     wanted = text.strip().lower()
     if wanted in by_lower:
         return by_lower[wanted]
-    close = difflib.get_close_matches(wanted, by_lower, n=1)
-    hint = f"did you mean {by_lower[close[0]]}? " if close else ""
     raise UsageError(
-        f"Unknown metric '{text.strip()}'.", hint=f"{hint}choose from {', '.join(METRICS)}"
+        f"unknown metric {text.strip()!r}: choose from {', '.join(METRICS)}",
+        hint=did_you_mean(text, METRICS),
     )
 
 

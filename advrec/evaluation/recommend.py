@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 
 from advrec.errors import DataError, UsageError
 from advrec.evaluation.scorer import Scored, merged_rows, scoring
+from advrec.validation import did_you_mean
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
@@ -80,8 +80,4 @@ def _alike(wanted: str, ids: Sequence[str]) -> str:
     lower = wanted.lower()
     near = [text for text in ids if lower[:2] == text[:2].lower()][:SEARCHED]
     pool = near or ids[:SEARCHED]
-    by_lower = {text.lower(): text for text in pool}
-    close = [by_lower[text] for text in difflib.get_close_matches(lower, by_lower, n=3)]
-    if close:
-        return f"did you mean {' or '.join(map(repr, close))}?"
-    return f"user ids look like {', '.join(map(repr, ids[:3]))}"
+    return did_you_mean(wanted, pool, n=3) or f"user ids look like {', '.join(map(repr, ids[:3]))}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 from advrec.errors import UsageError
 from advrec.models.base import ModelSpec, Recommender, Site
 from advrec.models.cdae import CDAE
@@ -13,6 +11,7 @@ from advrec.models.mf import MF
 from advrec.models.neumf import NeuMF
 from advrec.models.ngcf import NGCF
 from advrec.models.vbpr import VBPR
+from advrec.validation import did_you_mean
 
 MODELS: dict[str, type[Recommender]] = {
     MF.name: MF,
@@ -30,10 +29,9 @@ def model_class(name: str) -> type[Recommender]:
     """The class of that name. Raises UsageError that lists the names there are."""
     if name in MODELS:
         return MODELS[name]
-    near = difflib.get_close_matches(name.lower(), MODELS, n=1)
     raise UsageError(
         f"There is no model {name!r}; there are {', '.join(MODELS)}.",
-        hint=f"did you mean {near[0]!r}?" if near else None,
+        hint=did_you_mean(name, MODELS),
     )
 
 

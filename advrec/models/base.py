@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from advrec.errors import UsageError
 from advrec.models.losses import SAMPLE_KEYS
 from advrec.ops.graph import Graph
 from advrec.ops.positives import ATTACK_EPOCH, Positives
+from advrec.validation import did_you_mean
 
 Noise = Mapping[str, Tensor]
 
@@ -246,7 +246,7 @@ class Recommender(nn.Module):
         known = [site.name for site in cls.sites]
         raise UsageError(
             f"The model {cls.name!r} has no site {name!r}; it has {', '.join(known)}.",
-            hint=_near(name, known),
+            hint=did_you_mean(name, known),
         )
 
     def gather(
@@ -279,7 +279,7 @@ class Recommender(nn.Module):
             raise UsageError(
                 f"Site {site.name!r} of the model {cls.name!r} has no norm {norm!r}; "
                 f"it has {', '.join(site.norms)}.",
-                hint=_near(norm, site.norms),
+                hint=did_you_mean(norm, site.norms),
             )
         return site
 
@@ -316,12 +316,14 @@ def chosen(spec: ModelSpec, kind: type[Recommender], name: str, known: tuple[str
         raise UsageError(
             f"Option {name!r} of the model {kind.name!r} is {value!r}; "
             f"there are {', '.join(known)}.",
-            hint=_near(str(value), known),
+            hint=did_you_mean(str(value), known),
         )
     return str(value)
 
 
-def share(spec: ModelSpec, kind: type[Recommender], name: str, *, most: float = 1.0) -> float:
+def fraction_option(
+    spec: ModelSpec, kind: type[Recommender], name: str, *, most: float = 1.0
+) -> float:
     """The value of an option that is a number from 0 to `most`; UsageError for another."""
     value = spec.options.get(name, kind.options[name])
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
@@ -330,8 +332,3 @@ def share(spec: ModelSpec, kind: type[Recommender], name: str, *, most: float = 
             f"wanted a number from 0 to {most:g}."
         )
     return float(value)
-
-
-def _near(name: str, known: tuple[str, ...] | list[str]) -> str | None:
-    matches = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {matches[0]!r}?" if matches else None

@@ -17,7 +17,7 @@ from advrec.models.base import (
     Site,
     check_noise,
     chosen,
-    share,
+    fraction_option,
 )
 from advrec.models.cross_entropy import (
     half_squares,
@@ -100,7 +100,7 @@ class CDAE(Recommender):
         if spec.positives is None:
             raise UsageError("The model 'cdae' needs the training pairs.")
         self.loss = chosen(spec, CDAE, "loss", tuple(LOSSES))
-        self.corruption = share(spec, CDAE, "corruption", most=0.99)
+        self.corruption = fraction_option(spec, CDAE, "corruption", most=0.99)
         self.register_buffer("indptr", spec.positives.indptr.long(), persistent=False)
         self.register_buffer("items", spec.positives.items.long(), persistent=False)
         std, generator = spec.init_std or 0.01, draws(spec)

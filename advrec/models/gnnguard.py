@@ -16,7 +16,7 @@ from advrec.models.base import (
     Site,
     check_noise,
     chosen,
-    share,
+    fraction_option,
     split_noise,
 )
 from advrec.models.edges import Edges, dots, sums
@@ -74,8 +74,8 @@ class GNNGuard(Recommender):
         super().__init__(spec)
         assert spec.graph is not None  # the base class has refused it
         self.loss = chosen(spec, GNNGuard, "loss", LOSSES)
-        self.threshold = share(spec, GNNGuard, "threshold")
-        self.memory = share(spec, GNNGuard, "memory")
+        self.threshold = fraction_option(spec, GNNGuard, "threshold")
+        self.memory = fraction_option(spec, GNNGuard, "memory")
         self.graph = spec.graph
         self.edges = Edges.of(spec.graph)
         self.layers = 3 if spec.layers is None else spec.layers

@@ -17,7 +17,7 @@ from advrec.models.base import (
     Site,
     check_noise,
     chosen,
-    share,
+    fraction_option,
     split_noise,
 )
 from advrec.models.initial import draws, glorot, initial, zeros
@@ -68,7 +68,7 @@ class NGCF(Recommender):
         super().__init__(spec)
         assert spec.graph is not None  # the base class has refused it
         self.loss = chosen(spec, NGCF, "loss", LOSSES)
-        self.message_dropout = share(spec, NGCF, "message_dropout", most=0.99)
+        self.message_dropout = fraction_option(spec, NGCF, "message_dropout", most=0.99)
         self.graph = spec.graph
         layers = 3 if spec.layers is None else spec.layers
         generator, d = draws(spec), spec.dim

@@ -12,7 +12,15 @@ from torch.nn import functional
 
 from advrec import ops
 from advrec.errors import UsageError
-from advrec.models.base import ModelSpec, Noise, Recommender, Site, check_noise, chosen, share
+from advrec.models.base import (
+    ModelSpec,
+    Noise,
+    Recommender,
+    Site,
+    check_noise,
+    chosen,
+    fraction_option,
+)
 from advrec.models.initial import initial, zeros
 
 SCORERS: Final = ("amr", "vbpr")
@@ -107,7 +115,7 @@ class VBPR(Recommender):
         super().__init__(spec)
         assert spec.item_features is not None  # the base class has refused it
         self.scorer = chosen(spec, VBPR, "scorer", SCORERS)
-        self.reg_items = share(spec, VBPR, "reg_items", most=1e6)
+        self.reg_items = fraction_option(spec, VBPR, "reg_items", most=1e6)
         self.register_buffer("features", scaled(spec.item_features), persistent=False)
         users, items, width = spec.n_users, spec.n_items, self.features.shape[1]
         sizes = [users, items, width, *([users] if self.scorer == "vbpr" else [])]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from advrec.errors import AdvrecError, RunError, UsageError
 from advrec.runs.run import Run
+from advrec.validation import did_you_mean
 
 RUNS = Path("runs")
 
@@ -24,8 +24,7 @@ def find(run: str | Path, root: str | Path = RUNS) -> Run:
         if path.is_dir():
             return Run.open(path)
     names = [known.name for known in _readable(Path(root))]
-    close = difflib.get_close_matches(Path(run).name, names, n=1)
-    hint = f"did you mean {Path(root) / close[0]}?" if close else "advrec runs lists them"
+    hint = did_you_mean(Path(run).name, names) or "advrec runs lists them"
     raise RunError(f"There is no run {run}.", hint=hint)
 
 

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from advrec.config.train import ResolvedConfig, read_toml
+from advrec.config.file import read_toml
+from advrec.config.train import ResolvedConfig
 from advrec.errors import ConfigError, RunError
 from advrec.runs import tensors
 from advrec.runs.commits import COMMIT, CommitFolder, damaged, sha256
@@ -84,20 +85,24 @@ class Origin:
 class Run:
     """One run folder. `open` reads it; `create` and `lock` make this process its trainer."""
 
-    def __init__(self, path: Path, lock: RunLock | None = None) -> None:
-        self.path = path
+    def __init__(
+        self,
+        folder: CommitFolder,
+        *,
+        config: ResolvedConfig,
+        origin: Origin,
+        data: dict[str, Any] | None,
+        versions: dict[str, str],
+        lock: RunLock | None = None,
+    ) -> None:
+        self.path = folder.path
+        self.config = config
+        self.origin = origin
+        self.data = data  # [data] of config.toml; None for a data set made in memory
+        self.versions = versions
         self._lock = lock
-        self._folder = CommitFolder(path)
-        sections = _sections(self._folder.read(CONFIG), path / CONFIG)
-        self.progress = _progress(self._folder)
-        self.data: dict[str, Any] | None = sections.get("data")
-        self.versions: dict[str, str] = sections.get("versions", {})
-        try:
-            self.config = parse(ResolvedConfig, sections["train"], str(path / CONFIG))
-            self.origin = Origin(**sections["run"])
-        except (ConfigError, TypeError) as error:
-            writer = self.versions.get("advrec", "another version")
-            raise RunError(f"{path / CONFIG} was written by advrec {writer}: {error}") from error
+        self._folder = folder
+        self.progress = _progress(folder)
 
     @classmethod
     def create(
@@ -144,14 +149,34 @@ class Run:
             raise
         lock.moved(path)
         files.sync_folder(path.parent)
-        return cls(path, lock)
+        return cls(
+            CommitFolder(path),
+            config=config,
+            origin=origin,
+            data=None if data is None else _given(data),
+            versions=dict(versions),
+            lock=lock,
+        )
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """Read a run folder. RunError says what is missing or damaged."""
         if not Path(path).is_dir():
             raise RunError(f"There is no run folder {path}.", hint="advrec runs lists them")
-        return cls(Path(path))
+        folder = CommitFolder(Path(path))
+        where = folder.path / CONFIG
+        sections = _sections(folder.read(CONFIG), where)
+        _progress(folder)  # a run of another version says so before its options are looked at
+        versions = sections.get("versions", {})
+        try:
+            config = parse(ResolvedConfig, sections["train"], str(where))
+            origin = Origin(**sections["run"])
+        except (ConfigError, TypeError) as error:
+            writer = versions.get("advrec", "another version")
+            raise RunError(f"{where} was written by advrec {writer}: {error}") from error
+        return cls(
+            folder, config=config, origin=origin, data=sections.get("data"), versions=versions
+        )
 
     @property
     def name(self) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from advrec.config.train import ResolvedConfig, TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError
 from advrec.models import model_class
 from advrec.study.plan import Cell, DataFacts, Measures, digest

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from advrec.choices import Control, Noise
-from advrec.config.train import read_toml
+from advrec.config.file import read_toml
 from advrec.data import DataConfig
 from advrec.data.item_text import FROM_TEXT
 from advrec.data.sources.catalog import CATALOG, data_home
@@ -103,7 +103,7 @@ class StudySpec(_Part):
         counted = isinstance(value, int) and not isinstance(value, bool)
         seeds = list(range(value)) if counted else value
         if isinstance(seeds, list) and len(set(map(str, seeds))) < len(seeds):
-            raise ValueError("every seed once")
+            raise ValueError("different seeds")
         if not isinstance(seeds, list) or not seeds:
             raise ValueError("a number of seeds from 1 up, or a list of seeds")
         return seeds

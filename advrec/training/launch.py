@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from advrec import native
-from advrec.config.train import ResolvedConfig, TrainConfig, resolve
+from advrec.config.resolve import resolve
+from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError, RunError, UsageError
 from advrec.models import Recommender, model_class
 from advrec.native import gpu
@@ -33,7 +34,7 @@ RESUMABLE = ("epochs", "patience", "device", "threads", "kernels", "checkpoint_s
 """Options that may change when a run goes on: none changes what an epoch computes, kernels and
 device aside, which change its rounding."""
 
-INHERITED_NOT = (
+NOT_INHERITED = (
     "phase", "eps", "adv_weight", "site_eps", "site_adv_weight", "norm", "site", "device",
 )  # fmt: skip
 """Options that adversarial training does not take over from the pretraining it starts from."""
@@ -60,7 +61,7 @@ class TrainResult:
 
 
 def start(
-    config: TrainConfig,
+    config: ResolvedConfig,
     dataset: Dataset,
     data: Mapping[str, Any] | None,
     *,
@@ -70,22 +71,20 @@ def start(
     on_event: OnEvent,
 ) -> TrainResult:
     """Train in a new run folder: `out`, or one with a name of its own below `runs`."""
-    kind = model_class(config.model)
-    resolved = resolve(config, kind)
-    resolved = resolved.model_copy(update={"device": device_of(resolved.device)})
-    with _settings(resolved):
-        memory = forecast(resolved, dataset)
+    config = config.model_copy(update={"device": device_of(config.device)})
+    with _settings(config):
+        memory = forecast(config, dataset)
         memory.check()
-        model = build_model(resolved, dataset, resolved.device)
+        model = build_model(config, dataset, config.device)
         if parent is not None:
             put_weights(model, parent.weights())
-        positives = Positives.from_pairs(dataset.train, resolved.device)
-        stepper = make_stepper(model, positives, resolved)
+        positives = Positives.from_pairs(dataset.train, config.device)
+        stepper = make_stepper(model, positives, config)
         run = _create(
             out,
             runs,
-            config=resolved,
-            origin=_origin(dataset, parent, uses_features=kind.needs_features),
+            config=config,
+            origin=_origin(dataset, parent, uses_features=model.needs_features),
             dataset=dataset,
             data=data,
             versions=versions(),
@@ -96,13 +95,15 @@ def start(
             training = Training(run, model, stepper, dataset, on_event)
             _announce(run, dataset, type(stepper).__name__, memory, on_event)
             if parent is not None:
-                _tell_sizes(model, resolved, on_event)
+                _tell_sizes(model, config, on_event)
                 training.validate_start()
             training.loop()
         return _result(run, model)
 
 
-def go_on(run: Run, dataset: Dataset, changes: Mapping[str, Any], on_event: OnEvent) -> TrainResult:
+def resume(
+    run: Run, dataset: Dataset, changes: Mapping[str, Any], on_event: OnEvent
+) -> TrainResult:
     """Resume a run at its last checkpoint, as if it had never stopped; `changes` of RESUMABLE."""
     given = {name: value for name, value in changes.items() if value is not None}
     for name in given:
@@ -135,27 +136,26 @@ def go_on(run: Run, dataset: Dataset, changes: Mapping[str, Any], on_event: OnEv
         return _result(run, model)
 
 
-def inherit(parent: Run, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of adversarial training from `parent`: its own, and over them the given ones.
+def inherit(parent: Run, config: TrainConfig) -> ResolvedConfig:
+    """Resolve the options of adversarial training that starts from `parent`.
 
-    In place of its own, those that the model fixes for this (`Recommender.adversarial_defaults`).
-    ConfigError for a given option that would need other weights than the parent's.
+    What was not given is the parent's, or else what the model fixes for this case
+    (`Recommender.adversarial_defaults`). ConfigError for a given option that would need other
+    weights than the parent's.
     """
-    own = {k: v for k, v in parent.config.given().items() if k not in INHERITED_NOT}
+    kind = model_class(parent.config.model)
+    own = {k: v for k, v in parent.config.given().items() if k not in NOT_INHERITED}
     if parent.config.phase == "pretrain":
-        own |= model_class(parent.config.model).adversarial_defaults
-    if "options" in given:  # those that are not named stay; other weights are noticed when loaded
-        given = {**given, "options": {**own.get("options", {}), **given["options"]}}
+        own |= kind.adversarial_defaults
+    given = config.explicit()
     for name in ARCHITECTURE:
+        # Other weights because of a model option are noticed when the weights are loaded.
         if name != "options" and name in given and given[name] != own.get(name):
             raise ConfigError(
-                f"Option {name!r} is {given[name]!r}, but {parent.path} has {own.get(name)!r}.",
+                f"{name} is {given[name]!r}, but {parent.path} has {own.get(name)!r}",
                 hint="leave it out, or train --from scratch",
             )
-    rates, wanted = own.get("lr"), given.get("lr")
-    if isinstance(rates, Mapping) and isinstance(wanted, Mapping):
-        given = {**given, "lr": {**rates, **wanted}}  # tables that are not named keep theirs
-    return {**own, **given}
+    return resolve(config, kind, own)
 
 
 def _create(out: Path | None, runs: Path, **content: Any) -> Run:

@@ -1,4 +1,4 @@
-"""`advrec adv-train`: train on against the worst perturbation of a given size."""
+"""`advrec adv-train`: keep training, against the worst perturbation of a given norm."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from advrec.options import ADVERSARY, MODEL, OUTPUT, TRAINING
 from advrec_cli import inputs
 from advrec_cli.commands.training import (
-    ModelOptions,
     Name,
     Resume,
     Watcher,
@@ -19,26 +19,32 @@ from advrec_cli.commands.training import (
     refuse_with_resume,
 )
 from advrec_cli.help import examples
-from advrec_cli.options import ConfigFile, Given, Json, Quiet, RunsDir, takes
-from advrec_cli.settings import ADVERSARY, MODEL, OUTPUT, RUNS, TRAINING, settings
+from advrec_cli.options import (
+    ConfigFile,
+    Given,
+    Json,
+    ModelOptions,
+    Quiet,
+    RunsDir,
+    takes,
+    with_default,
+)
+from advrec_cli.settings import RUNS, settings
 
 EPILOG = examples(
     "advrec adv-train --eps 0.5  # from the newest pretraining",
     "advrec adv-train --from mf-debian-1 --eps 1 --adv-weight 2 --epochs 200",
     "advrec adv-train --from scratch --model lightgcn --site final",
-    "advrec adv-train --resume mf-debian-1-apr  # go on with a run",
+    "advrec adv-train --resume mf-debian-1-apr  # resume a run",
 )
 
 INHERITED = [
-    replace(setting, default="as the run it starts from")
-    for setting in (
-        *settings("data"),
-        *settings("train", panels=(MODEL, TRAINING)),
-    )
+    replace(setting, default="the parent run's") if setting.field != "device" else setting
+    for setting in (*settings("data"), *settings("train", panels=(MODEL, TRAINING, OUTPUT)))
 ]
 
 
-@takes(settings("train", panels=(ADVERSARY,)), INHERITED, settings("train", panels=(OUTPUT,)))
+@takes(settings("train", panels=(ADVERSARY,)), INHERITED)
 def adv_train(
     given: Given,
     *,
@@ -47,8 +53,11 @@ def adv_train(
         typer.Option(
             "--from",
             metavar="RUN|scratch",
-            help="The pretraining to start from, by name or path, or 'scratch' for new weights."
-            " [dim]\\[default: the newest finished one on the same data][/]",
+            help=with_default(
+                "Parent run: the pretraining to start from, by name or path, or 'scratch' for new"
+                " weights.",
+                "the newest finished pretraining on the same data",
+            ),
             rich_help_panel=RUNS,
             show_default=False,
         ),
@@ -61,14 +70,15 @@ def adv_train(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train on with clean + λ·adversarial loss (APR): every batch is also scored under the worst
-    perturbation of norm ε, so that small changes of the parameters cost less afterwards.
+    """Keep training a pretrained model, now with the clean loss plus λ times the adversarial loss
+    (APR): the loss of each batch under the worst perturbation of norm ε. Small changes of the
+    parameters cost the trained model less.
 
-    Starts at the best epoch of a pretraining with a fresh optimiser and the same data. What is not
-    given is taken from that run; ε, λ, norm and site have the model's own defaults.
+    Starts at the best epoch of a pretraining, the parent run, with a fresh optimiser. Options that
+    are not given are the parent run's; ε, λ, norm and site have the model's own defaults.
     """
     import advrec
-    from advrec.runs import find
+    from advrec.data import DataConfig
 
     file = inputs.config_file(config)
     if option:
@@ -78,16 +88,13 @@ def adv_train(
             refuse_with_resume(from_=start, name=name, config=config, data=given.data)
             result = advrec.resume(resume, runs=runs_dir, on_event=watcher, **given.train)
         else:
-            out = new_folder(name, runs_dir)
-            options = inputs.train_options(file, given)
-            wanted = {**file.data, **given.data}
-            dataset = data = None
-            if wanted or start == "scratch":
-                model = options.get("model")
-                if model is None and start not in (None, "scratch"):
-                    model = find.find(start, runs_dir).config.model
-                dataset, data = inputs.open_data(wanted, quiet=quiet, model=model)
+            data = {**file.data, **given.data}
             result = advrec.adv_train(
-                dataset, start, data=data, out=out, runs=runs_dir, on_event=watcher, **options
+                DataConfig.of(**data) if data else None,
+                start,
+                config=inputs.train_config(file, given),
+                out=new_folder(name, runs_dir),
+                runs=runs_dir,
+                on_event=watcher,
             )
     conclude(result, json=json, quiet=quiet)

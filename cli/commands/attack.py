@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from advrec.choices import NOISES, NORMS
+from advrec.options import OUTPUT
 from advrec_cli import inputs
 from advrec_cli.commands.robustness import document, draw, present
 from advrec_cli.console import note
@@ -21,13 +22,13 @@ from advrec_cli.options import (
     Quiet,
     RunNames,
     RunsDir,
-    closest,
+    not_one_of,
     numbers,
     one_of,
     split_list,
     takes,
 )
-from advrec_cli.settings import OUTPUT, RUN_DATA, named, reworded
+from advrec_cli.settings import RUN_DATA, named, reworded
 
 if TYPE_CHECKING:
     from advrec.models import Recommender
@@ -257,10 +258,7 @@ def _kinds(given: Sequence[str]) -> list[str]:
     wanted = split_list(given)
     for kind in wanted:
         if kind not in known:
-            raise typer.BadParameter(
-                f"{kind!r} is not one of {', '.join(known)}{closest(kind, known)}",
-                param_hint="--noise",
-            )
+            raise not_one_of(kind, known, "--noise")
     return [kind for kind in NOISES if kind in wanted or "both" in wanted]
 
 

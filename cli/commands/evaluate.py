@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from advrec.options import OUTPUT
 from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, show_report
 from advrec_cli.help import examples
@@ -22,7 +23,7 @@ from advrec_cli.options import (
     split_list,
     takes,
 )
-from advrec_cli.settings import OUTPUT, RUN_DATA, named, reworded
+from advrec_cli.settings import RUN_DATA, named, reworded
 
 EPILOG = examples(
     "advrec eval  # the newest run on the test part",

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from advrec.options import OUTPUT
 from advrec_cli import inputs
 from advrec_cli.console import count, emit_json, facts
 from advrec_cli.help import examples
 from advrec_cli.options import ConfigFile, Given, Json, OneRun, Quiet, RunsDir, takes
-from advrec_cli.settings import OUTPUT, RUN_DATA, named
+from advrec_cli.settings import RUN_DATA, named
 
 EPILOG = examples(
     "advrec export  # the newest run, into its folder",

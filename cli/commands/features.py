@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from advrec.options import OUTPUT
 from advrec_cli.console import count, emit_json, facts, note, percent
 from advrec_cli.help import examples
 from advrec_cli.options import Given, Json, Quiet, at_least, split_list, takes
-from advrec_cli.settings import OUTPUT, named, reworded
+from advrec_cli.settings import named, reworded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from advrec.options import MODEL, OUTPUT, TRAINING
 from advrec_cli import inputs
 from advrec_cli.commands.training import (
-    ModelOptions,
     Name,
     Resume,
     Watcher,
@@ -15,14 +15,14 @@ from advrec_cli.commands.training import (
     refuse_with_resume,
 )
 from advrec_cli.help import examples
-from advrec_cli.options import ConfigFile, Given, Json, Quiet, RunsDir, takes
-from advrec_cli.settings import MODEL, OUTPUT, TRAINING, settings
+from advrec_cli.options import ConfigFile, Given, Json, ModelOptions, Quiet, RunsDir, takes
+from advrec_cli.settings import settings
 
 EPILOG = examples(
     "advrec pretrain  # matrix factorisation on the embedded data",
     "advrec pretrain --model lightgcn --epochs 100 --name first",
     "advrec pretrain --data ratings.csv --split loo-time --k-core 5",
-    "advrec pretrain --resume first --epochs 200  # go on with a run",
+    "advrec pretrain --resume first --epochs 200  # resume a run",
 )
 
 
@@ -38,12 +38,14 @@ def pretrain(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a recommender with BPR: it learns to score the items a user has above the others.
+    """Train a recommender: it learns to score the items that a user has above the others.
 
-    Makes a run folder with every option as it was resolved, the weights of the best epoch on the
-    validation part, and all that is needed to go on after Ctrl-C. The test part is never looked at.
+    The loss is BPR, or the model's own. The result is a run folder with every resolved option, the
+    weights of the epoch that was best on the validation part, and all that is needed to resume
+    after Ctrl-C. The test part is not used.
     """
     import advrec
+    from advrec.data import DataConfig
 
     file = inputs.config_file(config)
     if option:
@@ -53,12 +55,11 @@ def pretrain(
             refuse_with_resume(name=name, config=config, data=given.data)
             result = advrec.resume(resume, runs=runs_dir, on_event=watcher, **given.train)
         else:
-            out = new_folder(name, runs_dir)
-            options = inputs.train_options(file, given, resolve_for="mf")
-            dataset, data = inputs.open_data(
-                {**file.data, **given.data}, quiet=quiet, model=options["model"]
-            )
             result = advrec.pretrain(
-                dataset, data=data, out=out, runs=runs_dir, on_event=watcher, **options
+                DataConfig.of(**{**file.data, **given.data}),
+                config=inputs.train_config(file, given),
+                out=new_folder(name, runs_dir),
+                runs=runs_dir,
+                on_event=watcher,
             )
     conclude(result, json=json, quiet=quiet)

@@ -12,7 +12,7 @@ import typer
 from advrec_cli.commands.study_progress import StudyProgress
 from advrec_cli.console import emit_json, note, show, show_report
 from advrec_cli.help import examples
-from advrec_cli.options import Given, Json, Quiet, closest, takes
+from advrec_cli.options import Given, Json, Quiet, not_one_of, takes
 from advrec_cli.settings import RUNS, named
 
 if TYPE_CHECKING:
@@ -194,10 +194,7 @@ def _only(texts: Sequence[str]) -> dict[str, list[str]]:
     for text in texts:
         name, labels = _pair(text, "--only")
         if name not in FIELDS:
-            raise typer.BadParameter(
-                f"{name!r} is not one of {', '.join(FIELDS)}{closest(name, FIELDS)}",
-                param_hint="--only",
-            )
+            raise not_one_of(name, FIELDS, "--only")
         wanted.setdefault(name, []).extend(part.strip() for part in labels.split(","))
     return wanted
 

@@ -9,8 +9,9 @@ import typer
 
 from advrec_cli.commands.runs import document
 from advrec_cli.console import count, duration, emit_json, facts, figure, note
+from advrec_cli.options import with_default
 from advrec_cli.progress import TrainingProgress
-from advrec_cli.settings import RUNS, TRAINING
+from advrec_cli.settings import RUNS
 
 if TYPE_CHECKING:
     from advrec.config.train import ResolvedConfig
@@ -22,7 +23,7 @@ Name = Annotated[
     typer.Option(
         "--name",
         metavar="NAME",
-        help="Name of the new run folder. [dim]\\[default: MODEL-DATA-N, or PARENT-apr][/]",
+        help=with_default("Name of the new run folder.", "MODEL-DATA-N, or PARENT-apr"),
         rich_help_panel=RUNS,
         show_default=False,
     ),
@@ -32,20 +33,10 @@ Resume = Annotated[
     typer.Option(
         "--resume",
         metavar="RUN",
-        help="Go on with this run from its last checkpoint, to the same bits as if it had never"
-        " stopped. Only epochs, patience, device, threads, kernels and checkpoint-seconds may"
-        " differ.",
+        help="Resume this run from its last checkpoint; the result is the same to the bit as if it"
+        " had never stopped. Only --epochs, --patience, --device, --threads, --kernels and"
+        " --checkpoint-seconds may change.",
         rich_help_panel=RUNS,
-        show_default=False,
-    ),
-]
-ModelOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option",
-        metavar="NAME=VALUE",
-        help="An option that only this model has; may be repeated.",
-        rich_help_panel=TRAINING,
         show_default=False,
     ),
 ]

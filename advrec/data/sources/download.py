@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import shutil
 import zipfile
@@ -14,6 +13,7 @@ from advrec.data.sources.catalog import CATALOG, Entry, Remote, data_home
 from advrec.data.sources.embedded import EMBEDDED
 from advrec.data.sources.fetch import Fetched, Progress, fetch, file_sha256, recorded_sha256
 from advrec.errors import DataError, UsageError
+from advrec.validation import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,9 @@ def find_entry(name: str) -> Entry:
         return CATALOG[name]
     if name in EMBEDDED:
         raise UsageError(f"{name} is embedded, there is nothing to download")
-    near = difflib.get_close_matches(name, CATALOG, n=1)
     raise UsageError(
         f"no data set of the catalogue is called {name!r}",
-        hint=f"did you mean {near[0]}?" if near else "the names are " + ", ".join(CATALOG),
+        hint=did_you_mean(name, CATALOG) or "the names are " + ", ".join(CATALOG),
     )
 
 
