@@ -1,4 +1,4 @@
-"""advrec: recommenders that survive perturbation, and how robust a recommender is.
+"""advrec: train recommenders that survive perturbation, and measure how robust one is.
 
     import advrec
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 
-# MKL's matrix products otherwise depend on the number of threads and on where memory happens to
-# lie. It reads this at its first product, so it must be set before torch makes one.
+# Otherwise MKL's matrix products depend on the number of threads and on the alignment of memory.
+# MKL reads this at its first product, so it must be set before torch computes one.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 __all__ = [
@@ -77,4 +77,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__version__"])

@@ -1,6 +1,7 @@
-"""The errors a user may see. Each carries what was found, where, and how to mend it.
+"""The errors a user may see. Each says what was found and expected, where, and how to fix it.
 
-The command line prints `str(error)` and then `hint: …`; nothing else of a traceback is shown.
+The command line prints `error: ` with the message and `hint: ` with the hint, and no traceback.
+Messages start in lower case and have no full stop; so do hints.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 
 
 class ExitCode(enum.IntEnum):
-    """What the shell gets back from every `advrec` command."""
+    """What every `advrec` command returns to the shell."""
 
     OK = 0
     CHECK_FAILED = 1
@@ -21,7 +22,7 @@ class ExitCode(enum.IntEnum):
 
 
 class AdvrecError(Exception):
-    """Base of everything advrec raises on purpose: one sentence, and a hint where there is one."""
+    """Base of the errors that advrec raises on purpose: one sentence, perhaps with a hint."""
 
     exit_code: ExitCode = ExitCode.CHECK_FAILED
 
@@ -31,19 +32,19 @@ class AdvrecError(Exception):
 
 
 class UsageError(AdvrecError):
-    """A flag, an argument or a combination of them that cannot be carried out."""
+    """A flag, an argument or a combination of them that is not possible."""
 
     exit_code = ExitCode.USAGE
 
 
 class ConfigError(AdvrecError):
-    """A configuration value (file or flag) that may not be, or a run that does not fit it."""
+    """A configuration value (file or flag) that is not allowed, or does not fit the run."""
 
     exit_code = ExitCode.DATA
 
 
 class DataError(AdvrecError):
-    """A data file that cannot be used; says the file and, for text, the line."""
+    """A data file that cannot be used; names the file and, for text, the line."""
 
     exit_code = ExitCode.DATA
 
@@ -68,18 +69,18 @@ class RunError(AdvrecError):
 
 
 class TrainingError(AdvrecError):
-    """Training that cannot go on, such as a loss that is no longer a number."""
+    """Training that cannot continue, such as a loss that is not finite."""
 
     exit_code = ExitCode.CHECK_FAILED
 
 
 class NativeError(AdvrecError):
-    """The compiled core cannot be built, loaded or run on the device that was asked for."""
+    """The compiled core cannot be built, loaded or run on the requested device."""
 
     exit_code = ExitCode.NATIVE
 
 
-class Interrupted(AdvrecError):  # noqa: N818 - it is no error: everything was saved
-    """Ctrl-C, after everything was saved; the hint says how to go on."""
+class Interrupted(AdvrecError):  # noqa: N818 - not an error: everything was saved
+    """Ctrl-C, after everything was saved; the hint says how to resume."""
 
     exit_code = ExitCode.INTERRUPTED

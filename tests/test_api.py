@@ -197,6 +197,11 @@ def test_importing_advrec_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=home, check=False).returncode == 0
 
 
+def test_dir_shows_the_public_names_and_no_others():
+    assert dir(advrec) == sorted([*advrec.__all__, "__version__"])
+    assert all(getattr(advrec, name) is not None for name in dir(advrec))
+
+
 def test_no_public_name_is_that_of_a_module():
     """Importing `advrec.NAME` would put the module where the function was."""
     home = Path(advrec.__file__).parent

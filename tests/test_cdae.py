@@ -17,8 +17,8 @@ from advrec.models.cross_entropy import (
     sigmoid_cross_entropy,
     softmax_cross_entropy,
 )
-from advrec.robustness.attack import noise_for
 from advrec.robustness.objective import adversarial_step_loss
+from advrec.robustness.search import noise_for
 
 USERS = EVERYONE.int().unsqueeze(0)  # a batch of everyone, [1, U]
 LABELS = torch.from_numpy(SEEN).double()
@@ -181,7 +181,7 @@ def test_noise_in_the_decoder_hurts_most_and_gaussian_noise_little(tmp_path, see
 
     def rise(site: str, kind: str) -> float:
         (result,) = advrec.attack(model, dataset, noise=kind, site=site, eps=2.0, metrics=["HR@5"])
-        return result.noisy_loss - result.clean_loss
+        return result.attacked_loss - result.clean_loss
 
     adversarial = {site: rise(site, "adversarial") for site in SITES}
     assert max(adversarial, key=adversarial.__getitem__) == "decoder"

@@ -138,7 +138,7 @@ def test_resume_goes_on_and_refuses_what_would_change_the_run(tmp_path):
     assert "from epoch 2" in more.err
     other = advrec("pretrain", "--resume", "base", "--lr", 1, "--runs-dir", tmp_path)
     assert other.code == 2
-    assert "'lr' cannot change" in other.err
+    assert "lr cannot change" in other.err
     assert advrec("pretrain", "--resume", "base", "--epochs", 3, "--runs-dir", tmp_path).code == 3
 
 
@@ -211,6 +211,15 @@ def test_more_steps_never_make_the_attack_weaker():
         return advrec("attack", "base", *words).json()["runs"][0]["results"][0]["noisy_loss"]
 
     assert loss("--steps", 5, "--restarts", 2) >= loss()
+
+
+def test_random_noise_alone_takes_no_steps():
+    outcome = advrec("attack", "base", "--noise", "random", "--steps", 3)
+    assert outcome.code == 2
+    assert "random noise takes no steps" in outcome.err
+    assert "adversarial" in outcome.err
+    both = advrec("attack", "base", "--eps", 1, "--steps", 3, "--json").json()["runs"][0]
+    assert [result["steps"] for result in both["results"]] == [1, 3]
 
 
 def test_attack_writes_its_table_and_its_figure(tmp_path):

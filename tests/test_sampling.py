@@ -175,8 +175,8 @@ def test_the_positive_is_in_train_and_the_negative_is_not(mode: str) -> None:
         positives, seed=0, epoch=0, first=0, count=len(positives), mode=mode
     ).tolist()
     for u, i, j in zip(*drawn, strict=True):
-        assert pairs.contains(u, i)
-        assert not pairs.contains(u, j)
+        assert i in pairs.of(u)
+        assert j not in pairs.of(u)
 
 
 def test_users_without_items_or_without_negatives_are_never_drawn() -> None:

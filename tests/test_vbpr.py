@@ -21,8 +21,8 @@ from advrec.models.vbpr import VBPR, Rows, scaled
 from advrec.ops import reference
 from advrec.ops.positives import Positives
 from advrec.robustness import perturb
-from advrec.robustness.attack import noise_for
 from advrec.robustness.objective import adversarial_step_loss, perturbation
+from advrec.robustness.search import noise_for
 from advrec.runs.model import build_model
 from advrec.training import closed_form, fused_vbpr, launch
 from advrec.training.loop import make_stepper
@@ -473,7 +473,7 @@ def test_the_embedded_set_brings_its_text(tmp_path):
     assert base.run.data["features"] == "text"
     noisy = advrec.attack(base.run, eps=0.1, ks=(20,), metrics=("NDCG",))  # reads the data again
     assert noisy[0].plan.site == "features"
-    assert noisy[0].noisy_loss > noisy[0].clean_loss
+    assert noisy[0].attacked_loss > noisy[0].clean_loss
 
 
 def test_text_needs_text(tmp_path):

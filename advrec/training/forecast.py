@@ -62,10 +62,11 @@ class Forecast:
         if self.free is None or wanted <= self.free:
             return
         largest = max(self.parts, key=lambda name: self.parts[name])
+        batch = "a smaller --batch-size, " if largest == "step" else ""
         raise ConfigError(
             f"This training needs about {written(wanted)} more memory at its peak (most of it for "
             f"the {largest}: {written(self.parts[largest])}), and {written(self.free)} are free.",
-            hint="a smaller --dim, --optimizer sgd or adagrad; on a machine that can swap "
+            hint=f"{batch}a smaller --dim, --optimizer sgd or adagrad; on a machine that can swap "
             f"{LIMIT}={written(2 * self.peak, space='')} would allow it",
         )
 
@@ -104,6 +105,7 @@ class _Need:
         number = 8 if config.precision == "float64" else 4
         self.config, self.kind, self.number = config, kind, number
         self.pairs, self.nodes = len(dataset.train), dataset.n_users + dataset.n_items
+        self.batch = min(config.batch_size, self.pairs * config.negatives)  # no more are drawn
         self.validates = len(dataset.valid) > 0
         self.weights = number * kind.weight_numbers(spec, width)
         self.features = number * width * dataset.n_items
@@ -138,8 +140,8 @@ class _Need:
         config = self.config
         # Of a batch: parts of gradients, two a triplet; its rows, moved; and for LightGCN the rows
         # as they are, and their gradients.
-        parts = self.number * 2 * config.batch_size * config.dim
-        rows_of_batch = self.number * min(3 * config.batch_size, self.nodes) * config.dim
+        parts = self.number * 2 * self.batch * config.dim
+        rows_of_batch = self.number * min(3 * self.batch, self.nodes) * config.dim
         batch = parts + (rows_of_batch if config.adv_weight > 0 else 0)
         if self.config.model == "mf":
             return {"step": IDS * self.nodes * (max(1, config.threads) + 1) + batch}

@@ -152,7 +152,7 @@ def steps_arguments(
         ops.MODES[config.sampling],
         first_step,
         steps,
-        config.batch_size,
+        min(config.batch_size, len(positives) * config.negatives),  # buffers are of this size
         config.reduction == "mean",
         config.reg,
         config.eps,

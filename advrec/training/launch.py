@@ -1,4 +1,4 @@
-"""From options to a trained run: a new one, one that starts at another's weights, a resumed one."""
+"""From resolved options to a trained run: new, started from another run's weights, or resumed."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ from advrec.versions import versions
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
+    from advrec.training.stepper import Stepper
 
 RESUMABLE = ("epochs", "patience", "device", "threads", "kernels", "checkpoint_seconds")
-"""Options that may change when a run goes on: none changes what an epoch computes, kernels and
-device aside, which change its rounding."""
+"""Options that may change when a run is resumed. None changes what an epoch computes, except that
+kernels and device change its rounding."""
 
 NOT_INHERITED = (
     "phase", "eps", "adv_weight", "site_eps", "site_adv_weight", "norm", "site", "device",
 )  # fmt: skip
-"""Options that adversarial training does not take over from the pretraining it starts from."""
+"""Options that adversarial training does not inherit from its parent run."""
 
 ARCHITECTURE = ("model", "dim", "layers", "precision", "options")
-"""Options that must be the parent's, because its weights are taken over."""
+"""Options that must be the parent's, because its weights are used."""
 
 
 class Best(NamedTuple):
-    """The epoch that was kept, and its validation figure (None without a validation part)."""
+    """The epoch that was kept, and its validation metric (None without a validation part)."""
 
     epoch: int
     value: float | None
@@ -52,7 +53,7 @@ class Best(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """A finished training: its folder, the best epoch's model, the lines of metrics.jsonl."""
+    """A finished training: its run, the model of the best epoch, the lines of metrics.jsonl."""
 
     run: Run
     model: Recommender
@@ -70,7 +71,7 @@ def start(
     parent: Run | None,
     on_event: OnEvent,
 ) -> TrainResult:
-    """Train in a new run folder: `out`, or one with a name of its own below `runs`."""
+    """Train in a new run folder: `out`, or one below `runs` with a name chosen here."""
     config = config.model_copy(update={"device": device_of(config.device)})
     with _settings(config):
         memory = forecast(config, dataset)
@@ -93,7 +94,7 @@ def start(
         )
         with _released(run):
             training = Training(run, model, stepper, dataset, on_event)
-            _announce(run, dataset, type(stepper).__name__, memory, on_event)
+            _announce(run, dataset, stepper, memory, on_event)
             if parent is not None:
                 _tell_sizes(model, config, on_event)
                 training.validate_start()
@@ -109,8 +110,8 @@ def resume(
     for name in given:
         if name not in RESUMABLE:
             raise UsageError(
-                f"Option {name!r} cannot change when a run is resumed; {', '.join(RESUMABLE)} can.",
-                hint="start a new run for it",
+                f"{name} cannot change when a run is resumed, only {', '.join(RESUMABLE)}",
+                hint="start a new run",
             )
     run.check_data(dataset)
     config = parse(ResolvedConfig, {**run.config.given(), **given}, "the options to resume with")
@@ -129,7 +130,7 @@ def resume(
         if config != run.config:
             run.reconfigure(config)
         training = Training(run, model, stepper, dataset, on_event)
-        _announce(run, dataset, type(stepper).__name__, memory, on_event)
+        _announce(run, dataset, stepper, memory, on_event)
         if run.origin.parent is not None:
             training.validate_start()
         training.loop()
@@ -159,7 +160,7 @@ def inherit(parent: Run, config: TrainConfig) -> ResolvedConfig:
 
 
 def _create(out: Path | None, runs: Path, **content: Any) -> Run:
-    """`Run.create`; under a name of its own the next number if another process was faster."""
+    """`Run.create`; without `out`, under the next free name if another process took the first."""
     config, origin = content["config"], content["origin"]
     while True:
         path = out or new_path(
@@ -197,21 +198,21 @@ def _origin(dataset: Dataset, parent: Run | None, *, uses_features: bool) -> Ori
 def _check_more_to_do(run: Run, config: ResolvedConfig) -> None:
     done, stale = run.progress.epoch, run.progress.stale
     if config.epochs <= done:
-        what = "is finished" if run.progress.finished else "has gone further"
+        what = "is finished" if run.progress.finished else "is past that epoch"
         raise RunError(
-            f"Run {run.path} {what}: it has {done} epochs, and --epochs is {config.epochs}.",
+            f"run {run.path} {what}: it has {done} epochs, and epochs is {config.epochs}",
             hint=f"--epochs {2 * done} would double them",
         )
     if 0 < config.patience <= stale:
         raise RunError(
-            f"Run {run.path} is finished: it stopped at epoch {done}, because "
-            f"{run.config.metric} had not improved in {stale} validations.",
-            hint=f"--patience {2 * stale} would go on, --patience 0 never stops early",
+            f"run {run.path} is finished: it stopped at epoch {done}, because "
+            f"{run.config.metric} had not improved in {stale} validations",
+            hint=f"--patience {2 * stale} trains on, --patience 0 never stops early",
         )
 
 
 def _announce(
-    run: Run, dataset: Dataset, stepper: str, memory: Forecast, on_event: OnEvent
+    run: Run, dataset: Dataset, stepper: Stepper, memory: Forecast, on_event: OnEvent
 ) -> None:
     config, progress = run.config, run.progress
     what = "pretraining" if config.phase == "pretrain" else "adversarial training"
@@ -220,29 +221,36 @@ def _announce(
         Event(
             "started",
             message=f"{what} of {config.model} on {dataset.name}{where}, in {run.path}, "
-            f"on {config.device} ({stepper})",
+            f"on {config.device} ({type(stepper).__name__})",
             run=run,
             epoch=progress.epoch,
             epochs=config.epochs,
         )
     )
     on_event(Event("note", message=memory.sentence()))
+    triplets = len(dataset.train) * config.negatives
+    if stepper.total_steps == 1 and config.batch_size > triplets:
+        note = (
+            f"batch size {config.batch_size:,} is more than the {triplets:,} training triplets of"
+        )
+        on_event(Event("note", message=f"{note} an epoch: one step per epoch"))
     if not len(dataset.valid):
         note = "no validation part: the last epoch is kept, and nothing stops early"
         on_event(Event("note", message=note))
 
 
 def _tell_sizes(model: Recommender, config: ResolvedConfig, on_event: OnEvent) -> None:
-    """ε beside what it is added to: the same number is little for one model and all for another."""
+    """ε relative to what it is added to: the same ε is small for one model, large for another."""
     for site in model.sites_of(config.site):
         eps = config.site_eps.get(site.name, config.eps)
         if eps == 0 or config.site_adv_weight.get(site.name, config.adv_weight) == 0:
             continue
         share = relative(eps, model.tables(site.name), config.norm)
-        what = "row" if config.norm in ("row", "sample") else "tensor"
-        note = f"noise at {site.name}: ε {eps:g} is {share:.0%} of the mean length of a {what}"
+        row = config.norm in ("row", "sample")
+        percent, what = f"{100 * share:.0f} %", "mean row norm" if row else "mean norm of a tensor"
+        note = f"noise at {site.name}: ε {eps:g} is {percent} of the {what}"
         if share > 1:
-            note += ", which it outweighs: train for longer before, or take a smaller --eps"
+            note += ": it outweighs the embeddings; pretrain for longer, or choose a smaller --eps"
         on_event(Event("note", message=note))
 
 
@@ -262,7 +270,7 @@ def _released(run: Run) -> Iterator[None]:
 
 @contextmanager
 def _settings(config: ResolvedConfig) -> Iterator[None]:
-    """Kernels and threads as the configuration wants them; afterwards as they were."""
+    """Within: kernels and threads as configured. Afterwards as they were."""
     with ExitStack() as stack:
         stack.enter_context(gpu.errors())
         if config.kernels != "auto":

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from advrec.config.train import written
 from advrec.errors import ConfigError, Interrupted, TrainingError
 from advrec.evaluation.evaluate import evaluate
 from advrec.runs.model import weights_of
 from advrec.system.interrupt import StopRequest
+from advrec.training.divergence import advice
 from advrec.training.stepper import ComposableStepper, StepStats
 
 if TYPE_CHECKING:
@@ -180,7 +180,10 @@ class Training:
 
     def _evaluate(self) -> float:
         metric, started = self.run.config.metric, time.monotonic()
-        values = evaluate(self.model, self.dataset, part="valid", metrics=(metric,)).values
+        try:
+            values = evaluate(self.model, self.dataset, part="valid", metrics=(metric,)).values
+        except TrainingError as error:  # scores without an order: here the options are known
+            raise TrainingError(str(error), hint=advice(self.run.config)) from error
         self.run.progress.seconds["evaluate"] += time.monotonic() - started
         return next(iter(values.values()))
 
@@ -223,14 +226,11 @@ class Training:
                 raise self._not_a_number(f"The {name} is {value}")
 
     def _not_a_number(self, what: str) -> TrainingError:
-        progress, config = self.run.progress, self.run.config
-        advice = f"a lower --lr (now {written(config.lr)})"
-        if config.adv_weight > 0:
-            advice += f", --eps (now {config.eps:g}) or --adv-weight (now {config.adv_weight:g})"
+        progress = self.run.progress
         return TrainingError(
             f"{what} in epoch {progress.epoch + 1}, step {progress.step + 1} of "
             f"{self.stepper.total_steps}. {self.run.path} keeps the last good checkpoint.",
-            hint=advice,
+            hint=advice(self.run.config),
         )
 
     def _mean_losses(self) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,17 +13,25 @@ from advrec_cli.console import emit_json, note, show_report
 from advrec_cli.help import examples
 from advrec_cli.options import (
     ConfigFile,
+    Cutoffs,
     Given,
+    HeldOut,
     Json,
+    Metrics,
     Quiet,
     RunNames,
     RunsDir,
+    Sampled,
+    TableFile,
     numbers,
-    one_of,
     split_list,
     takes,
 )
 from advrec_cli.settings import RUN_DATA, named, reworded
+
+if TYPE_CHECKING:
+    from advrec.evaluation.evaluate import Evaluation
+    from advrec.runs.run import Run
 
 EPILOG = examples(
     "advrec eval  # the newest run on the test part",
@@ -32,9 +40,7 @@ EPILOG = examples(
     "advrec eval mf-debian-1 --per-user users.csv",
 )
 
-MEASURE = "Measure"
 SEED = reworded("seed", "Seed of the items that --sampled draws.")
-RESULT = "eval.json"
 
 
 @takes([RUN_DATA, SEED], named("device", "threads", "kernels"))
@@ -42,50 +48,10 @@ def evaluate(
     given: Given,
     *,
     runs: RunNames = None,
-    metrics: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metrics",
-            "--metric",
-            metavar="NAME[@K]",
-            help="Recall, NDCG, Precision, HR, MRR, MAP, AUC. May be repeated, or hold commas."
-            " [dim]\\[default: all but AUC][/]",
-            rich_help_panel=MEASURE,
-            show_default=False,
-        ),
-    ] = None,
-    k: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--k",
-            "-k",
-            metavar="K[,K…]",
-            help="Cut-offs of the metrics that are named without one. [dim]\\[default: 20][/]",
-            rich_help_panel=MEASURE,
-            show_default=False,
-        ),
-    ] = None,
-    part: Annotated[
-        str,
-        typer.Option(
-            "--part",
-            metavar="NAME",
-            help="Which held-out part: test or valid.",
-            rich_help_panel=MEASURE,
-            callback=one_of(("test", "valid")),
-        ),
-    ] = "test",
-    sampled: Annotated[
-        int | None,
-        typer.Option(
-            "--sampled",
-            metavar="N",
-            help="Rank each held-out item against N random items instead of all; --seed chooses"
-            " them. Not comparable with full rankings. [dim]\\[default: full ranking][/]",
-            rich_help_panel=MEASURE,
-            show_default=False,
-        ),
-    ] = None,
+    metrics: Metrics = None,
+    k: Cutoffs = None,
+    part: HeldOut = "test",
+    sampled: Sampled = None,
     per_user: Annotated[
         Path | None,
         typer.Option(
@@ -96,16 +62,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            help="Write the table too, as .md or .json.",
-            rich_help_panel=OUTPUT,
-            show_default=False,
-        ),
-    ] = None,
+    out: TableFile = None,
     runs_dir: RunsDir = Path("runs"),
     config: ConfigFile = None,
     json: Json = False,
@@ -119,7 +76,7 @@ def evaluate(
     """
     from advrec.errors import UsageError
     from advrec.evaluation.metrics import DEFAULT_METRICS
-    from advrec.report.table import evaluation_table
+    from advrec.report.evaluation import evaluation_table
 
     names = split_list(metrics or DEFAULT_METRICS)
     cutoffs = numbers(k or ["20"], int, "-k", low=1)
@@ -128,10 +85,11 @@ def evaluate(
     if per_user is not None and len(chosen) > 1:
         raise UsageError("--per-user writes the figures of one run.", hint="name one RUN")
     seed = {**file.train, **given.train}.get("seed", 0)
-    evaluations = {}
+    evaluations: list[tuple[Run, Evaluation]] = []
     with inputs.computing(given, file) as device:
         from advrec.evaluation.evaluate import evaluate as evaluate_model
         from advrec.evaluation.evaluate import write_per_user
+        from advrec.runs.results import evaluation_document, write_evaluation
 
         loader = inputs.Loader(given, file, device)
         for run in chosen:
@@ -145,18 +103,15 @@ def evaluate(
                 sampled=sampled,
                 sampled_seed=seed,
             )
-            kept = run.write_json(RESULT, {"run": run.name, **evaluation.to_dict()})
-            note(f"{run.name}: kept in {kept}", quiet=quiet)
+            note(f"{run.name}: kept in {write_evaluation(run, evaluation)}", quiet=quiet)
             if per_user is not None:
                 write_per_user(evaluation, dataset, per_user)
                 note(f"{evaluation.n_users:,} users in {per_user}", quiet=quiet)
-            evaluations[run.name] = evaluation
-    made = evaluation_table(evaluations)
+            evaluations.append((run, evaluation))
+    table = evaluation_table({run.name: evaluation for run, evaluation in evaluations})
     if json:
-        emit_json(
-            {"runs": [{"run": name, **found.to_dict()} for name, found in evaluations.items()]}
-        )
+        emit_json(evaluation_document(evaluations))
     else:
-        show_report(made)
+        show_report(table)
     if out is not None:
-        made.write(out)
+        table.write(out)
