@@ -26,19 +26,19 @@ def config_file(path: Path | None) -> ConfigFile:
 
 
 def model_options(texts: Sequence[str]) -> dict[str, Any]:
-    """`["alpha=0.5", "name=x"]` → values of TOML types; what is no TOML value is text."""
+    """`["alpha=0.5", "name=x"]` → values of TOML types; anything else is text."""
     from advrec.config.file import tomllib
 
-    made: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise BadValue(f"must be NAME=VALUE, got {text!r}", flag="--option")
         try:
-            made[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+            options[name.strip()] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
-            made[name.strip()] = value
-    return made
+            options[name.strip()] = value
+    return options
 
 
 def train_config(file: ConfigFile, given: Given) -> TrainConfig:

@@ -178,7 +178,7 @@ def test_float32_noise_has_the_length_that_was_asked_for() -> None:
         ({"norm": "sample"}, "an attack perturbs whole tables"),
         ({"norm": "tensor"}, "no norm 'tensor'"),
         ({"site": "users"}, "no site 'users'"),
-        ({"eps": -0.5}, "eps is -0.5"),
+        ({"eps": -0.5}, "eps must be a number from 0 up, got -0.5"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

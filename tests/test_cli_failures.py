@@ -30,7 +30,7 @@ def _elsewhere(tmp_path, monkeypatch):
         ("pretrian", 2, "no such command 'pretrian'", "did you mean 'pretrain'?"),
         ("zzz", 2, "no such command 'zzz'", "see advrec --help"),
         ("data lst", 2, "no such command 'lst'", "did you mean 'list'?"),
-        ("pretrain --model mff", 2, "There is no model 'mff'; there are", "did you mean 'mf'?"),
+        ("pretrain --model mff", 2, "unknown model 'mff': choose", "did you mean 'mf'?"),
         (
             "pretrain --split randon",
             2,

@@ -18,7 +18,7 @@ from support.training_data import FAST, tiny_dataset, without_validation
 import advrec
 from advrec import native
 from advrec.errors import ConfigError, Interrupted, RunError, UsageError
-from advrec.training.stepper import ComposableStepper
+from advrec.training.composable import ComposableStepper
 
 DATASET = tiny_dataset()
 COMPILED = pytest.mark.skipif(not native.core(), reason="the compiled core is missing")
@@ -248,7 +248,7 @@ def test_a_run_that_ran_out_of_patience_goes_on_with_more(tmp_path):
     ("changes", "kind", "message"),
     [
         ({"lr": 0.1}, UsageError, "lr cannot change when a run is resumed"),
-        ({"epochs": 2}, RunError, "has 4 epochs, and --epochs is 2"),
+        ({"epochs": 2}, RunError, "has 4 epochs, and epochs is 2"),
         ({"epochs": 0}, ConfigError, "at least 1"),
         ({"epochs": 9, "device": "cuda:99"}, ConfigError, "cuda:99"),
     ],

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from advrec.errors import UsageError
 from advrec.models.base import (
     ModelSpec,
     Noise,
@@ -41,7 +40,7 @@ class History(NamedTuple):
 class CDAE(Recommender):
     """h = σ(Σ_{i∈u} W1_i + p_u + b1), ŷ_u = W2 h + b2 (CDAE; Wu et al., WSDM 2016).
 
-    A batch is of users; what is lost is all of a user's row: with loss `sigmoid` the cross-entropy
+    A batch is of users; the loss is of a user's whole row: with loss `sigmoid` the cross-entropy
     of σ(ŷ_ui) with y_ui, summed over the items, with `multinomial` −Σ_{i∈u} log softmax(ŷ_u)_i.
     `corruption` q drops each input item with probability q and scales the rest by 1/(1 − q).
 
@@ -50,8 +49,8 @@ class CDAE(Recommender):
     Frobenius norm. The two concatenated sources append a noise vector n as wide as the feature f to
     h or to p_u, and a dense layer brings it back: [f, n]·[I; M] = f + n·M. The block for f is held
     at the identity, so that without noise the model is exactly the CDAE; in the authors' code, too,
-    concatenated noise has weights of its own beside those of the model. M starts as the other
-    weights do, is moved only by passes with that noise, and shrinks by `reg` as they do.
+    concatenated noise has its own weights in addition to the model's. M starts as the other weights
+    do, is moved only by passes with that noise, and shrinks by `reg` as they do.
 
     Width, batch, optimiser, initial weights, `reg` and an input that loses nothing are those of the
     authors' code of ACAE. Its λ of 100 to 500 at ε 0.5 amounts to λ 1 at ε 1: the adversarial loss
@@ -64,8 +63,8 @@ class CDAE(Recommender):
         " ACAE (Yuan et al., IJCNN 2019) or ACNN (SIGIR 2019)"
     )
     sites: ClassVar[tuple[Site, ...]] = (
-        Site("decoder", "the output weights W2, a row an item", ("tensor", "row")),
-        Site("encoder", "the input weights W1, a row an item", ("tensor", "row")),
+        Site("decoder", "the output weights W2, one row per item", ("tensor", "row")),
+        Site("encoder", "the input weights W1, one row per item", ("tensor", "row")),
         Site("user", "the user vectors P", ("tensor", "row")),
         Site("hidden_concat", "a vector appended to the hidden one", ("tensor", "row")),
         Site("user_concat", "a vector appended to the user's", ("tensor", "row")),
@@ -91,14 +90,14 @@ class CDAE(Recommender):
     adversarial_defaults: ClassVar[Mapping[str, object]] = {"lr": 0.005}
     options: ClassVar[Mapping[str, object]] = {"loss": "sigmoid", "corruption": 0.0}
     batch_kind: ClassVar[str] = "users"
+    needs_positives: ClassVar[bool] = True
 
     indptr: Tensor  # [U+1] int64 \ all of train: the items of user u are
     items: Tensor  # [P] int64    / items[indptr[u]:indptr[u+1]]
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
-        if spec.positives is None:
-            raise UsageError("The model 'cdae' needs the training pairs.")
+        assert spec.positives is not None  # the base class has refused it
         self.loss = chosen(spec, CDAE, "loss", tuple(LOSSES))
         self.corruption = fraction_option(spec, CDAE, "corruption", most=0.99)
         self.register_buffer("indptr", spec.positives.indptr.long(), persistent=False)
@@ -117,7 +116,7 @@ class CDAE(Recommender):
         self.item_bias = zeros(spec, spec.n_items)  # b2
 
     @classmethod
-    def weight_numbers(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
+    def parameter_count(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
         """Of encoder, decoder and users."""
         return (spec.n_users + 2 * spec.n_items) * spec.dim
 
@@ -154,16 +153,14 @@ class CDAE(Recommender):
         with torch.no_grad():
             return {name: self.vectors()[0][:, :-1].contiguous()}
 
-    def noise_like(
+    def zeros(
         self,
         site: str,
-        norm: str,
         batch: Tensor | None,  # noqa: ARG002 - the noise is that of whole tables
     ) -> dict[str, Tensor]:
         """As the base class says; without the forward pass that `tables` may need."""
-        name = self.check_site(site, norm).name
-        like = self.encoder if name in ("encoder", "decoder") else self.user
-        return {name: torch.zeros_like(like, requires_grad=False)}
+        like = self.encoder if site in ("encoder", "decoder") else self.user
+        return {site: torch.zeros_like(like, requires_grad=False)}
 
     def _history(self, users: Tensor) -> History:
         first = self.indptr[users.long()]

@@ -20,7 +20,7 @@ from advrec.models.base import (
     split_noise,
 )
 from advrec.models.initial import draws, glorot, initial, zeros
-from advrec.models.losses import LOSSES, SAMPLE_KEYS, loss_of_scores, squared_norms
+from advrec.models.losses import LOSSES, SAMPLE_KEYS, loss_of_scores
 
 CHUNK_NUMBERS = 2**20
 """Numbers in the widest layer when many pairs are scored at once: what a cache holds."""
@@ -84,7 +84,7 @@ class NeuMF(Recommender):
         self.output_bias = zeros(spec, 1)
 
     @classmethod
-    def weight_numbers(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
+    def parameter_count(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
         """Of [p, p'] and [q, q']."""
         layers = 3 if spec.layers is None else spec.layers
         columns = spec.dim + (spec.dim * 2 ** (layers - 1) if layers else 0)
@@ -110,21 +110,17 @@ class NeuMF(Recommender):
         scores = (self._score(user, item, weights) for item in (positive, negative))
         return loss_of_scores(self.loss, *scores)
 
-    def penalty(self, batch: Tensor) -> Tensor:
-        """Of the embeddings, a row as often as it is named."""
-        return squared_norms(self.embedding, batch, self.n_users)
-
     def scores(self, users: Tensor, noise: Noise | None = None) -> Tensor:
         """Every item for some users [B, I]; a layer is wider than a score, so a few at a time."""
         table, weights = self._parts(noise)
         items = table[self.n_users :]
         widest = max((len(weight) for weight in weights), default=1)
         step = max(1, CHUNK_NUMBERS // (widest * self.n_items))
-        made = []
+        chunks = []
         for chunk in torch.split(users, step):
             user = table.index_select(0, chunk)
-            made.append(self._score(user[:, None], items[None], weights))
-        return torch.cat(made) if made else table.new_empty(0, self.n_items)
+            chunks.append(self._score(user[:, None], items[None], weights))
+        return torch.cat(chunks) if chunks else table.new_empty(0, self.n_items)
 
     def tables(self, site: str) -> dict[str, Tensor]:
         """The embeddings, or the weights under `layer1`, …, `output`."""
@@ -153,7 +149,7 @@ class NeuMF(Recommender):
         *tower, output = weights
         d = self.dim
         # Sums, not products with a vector: those depend on the number of threads (gemv in MKL).
-        made = (user[..., :d] * item[..., :d] * output[0, :d]).sum(-1)
+        score = (user[..., :d] * item[..., :d] * output[0, :d]).sum(-1)
         if tower:
             # The first layer is a sum of a part for the user and one for the item: a user's part
             # is computed once, however many items there are.
@@ -162,5 +158,5 @@ class NeuMF(Recommender):
             hidden = functional.relu(of_user + item[..., d:] @ tower[0][:, half:].T)
             for weight, bias in zip(tower[1:], list(self.tower_bias)[1:], strict=True):
                 hidden = functional.relu(functional.linear(hidden, weight, bias))
-            made = made + (hidden * output[0, d:]).sum(-1)
-        return made + self.output_bias
+            score = score + (hidden * output[0, d:]).sum(-1)
+        return score + self.output_bias

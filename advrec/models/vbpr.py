@@ -1,4 +1,4 @@
-"""VBPR, and with adversarial training AMR: items known by content as well as by who took them."""
+"""VBPR, and with adversarial training AMR: items described by content and by interactions."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class VBPR(Recommender):
             self.projection_bias = zeros(spec, width, 1)  # b'
 
     @classmethod
-    def weight_numbers(cls, spec: ModelSpec, features: int) -> int:
+    def parameter_count(cls, spec: ModelSpec, features: int) -> int:
         """Of users (twice for scorer vbpr), items and projection."""
         twice = spec.options.get("scorer", cls.options["scorer"]) == "vbpr"
         return (spec.n_users * (1 + twice) + spec.n_items + features) * spec.dim
@@ -150,7 +150,7 @@ class VBPR(Recommender):
         """BPR of each triplet [B]; noise of whole tables, or of the batch's own rows.
 
         An item's vector is computed once, however often the batch names it: nothing of the size of
-        the catalogue is made.
+        the catalogue is built.
         """
         given = check_noise(noise, ("features", *self.tables("ego")))
         rows = Rows.of(batch)
@@ -179,13 +179,12 @@ class VBPR(Recommender):
         names = ["users", "items", *(["users_visual"] if self.scorer == "vbpr" else [])]
         return {name: self.get_parameter(name).detach() for name in names}
 
-    def noise_like(self, site: str, norm: str, batch: Tensor | None) -> dict[str, Tensor]:
-        """Zeros for whole tables; with a batch, a row for each different user or item in it.
+    def zeros(self, site: str, batch: Tensor | None) -> dict[str, Tensor]:
+        """Zeros for whole tables; with a batch, a row per different user or item in it.
 
-        Those rows are in ascending order of the ids. A catalogue of features may have gigabytes,
-        a batch's rows have not.
+        Those rows are in ascending order of the ids. A catalogue of features may take gigabytes,
+        the rows of a batch do not.
         """
-        self.check_site(site, norm)
         tables = self.tables(site)
         if batch is None:
             return {key: torch.zeros_like(table) for key, table in tables.items()}
@@ -205,7 +204,7 @@ class VBPR(Recommender):
         return torch.cat([user, self._moved("users_visual", ids, noise)], 1)
 
     def own_rows(self, ids: Tensor | None, noise: Noise = NOTHING) -> Tensor:  # [R, d] or [R, d+1]
-        """What an item has beside its features: q; or (q, b)."""
+        """What an item has in addition to its features: q; or (q, b)."""
         item = self._moved("items", ids, noise)
         if self.scorer == "amr":
             return item
@@ -263,7 +262,7 @@ class VBPR(Recommender):
             added = added.index_select(0, ids)
         if added.shape != rows.shape:
             raise UsageError(
-                f"A noise of {key} has shape {list(added.shape)}, wanted {list(rows.shape)}."
+                f"noise of {key} has shape {list(added.shape)}, expected {list(rows.shape)}"
             )
         return rows + added
 
@@ -273,7 +272,7 @@ def scaled(features: Tensor) -> Tensor:
     largest = float(features.abs().max()) if features.numel() else 0.0
     if largest == 0.0:
         raise UsageError(
-            "All item features are 0: there is nothing to learn from them.",
-            hint="look at what --features names",
+            "all item features are 0: there is nothing to learn from them",
+            hint="check the file that --features names",
         )
     return (features / largest).contiguous()

@@ -46,9 +46,9 @@ def _notes(certificates: Sequence[tuple[str, Certificate]], metric: str) -> tupl
     first = certificates[0][1]
     part = {"test": "test part", "valid": "validation part"}[first.part]
     notes = [
-        f"{part}; norm row. No perturbation within the budget, whatever its maker knows, leaves less "
-        f"than the certified {metric}; the median radius is that of held-out items now among the "
-        f"top {first.k}."
+        f"{part}; norm row. No perturbation within the budget, whatever its maker knows, leaves "
+        f"less than the certified {metric}. Median radius: of held-out items that are among the "
+        f"top {first.k} now."
     ]
     sound = [name for name, certificate in certificates if not certificate.exact]
     if sound:

@@ -15,6 +15,7 @@ from advrec.choices import NOISES, Noise
 from advrec.errors import UsageError
 from advrec.report.table import Column, Table
 from advrec.robustness.attack import share_lost
+from advrec.robustness.perturb import NORMS
 
 if TYPE_CHECKING:
     from advrec.robustness.attack import AttackResult
@@ -166,5 +167,4 @@ def attack_curve(
 
 def eps_label(norm: str) -> str:
     """What eps is a length of, in words."""
-    of = {"row": "a row's", "joint": "the whole", "tensor": "a tensor's"}
-    return f"eps: L2 norm of {of.get(norm, norm)} perturbation"
+    return f"eps: L2 norm of {NORMS[norm].label} perturbation"

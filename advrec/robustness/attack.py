@@ -181,7 +181,7 @@ def attacked_sites(model: Recommender, site: str | Sequence[str] | None) -> list
     if names is None:
         return [model.site(None).name]
     if "all" in names:
-        return [site.name for site in model.sites if any(norm != "sample" for norm in site.norms)]
+        return [site.name for site in model.sites if site.table_norms]
     return [site.name for site in model.sites_of("+".join(names))]
 
 

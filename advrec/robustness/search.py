@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from advrec.choices import NOISES
+from advrec.choices import NOISES, SAMPLE_NORMS
 from advrec.errors import UsageError
 from advrec.models.base import Noise, Recommender
 from advrec.ops.positives import Positives
@@ -58,11 +58,11 @@ class Plan:
     def settled(self, model: Recommender) -> Plan:
         """The plan with the names that site and norm have in this model. Raises UsageError."""
         site = model.site(self.site)
-        whole = [norm for norm in site.norms if norm != "sample"]
-        norm = self.norm or (whole[0] if whole else "sample")
-        if norm == "sample":
+        whole = site.table_norms
+        norm = self.norm or (whole or site.norms)[0]
+        if norm in SAMPLE_NORMS:
             raise UsageError(
-                "norm 'sample' perturbs the triplets of a batch; an attack perturbs whole tables",
+                f"norm {norm!r} perturbs the triplets of a batch; an attack perturbs whole tables",
                 hint=f"use {' or '.join(whole)}" if whole else None,
             )
         return replace(self, site=model.check_site(site.name, norm).name, norm=norm)

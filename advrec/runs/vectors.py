@@ -27,8 +27,8 @@ def read_vectors(users: str | Path, items: str | Path, dataset: Dataset) -> tupl
             raise DataError(
                 f"{len(table):,} rows, but the data set has {count:,} {kind}",
                 path=Path(path),
-                hint="one row per id, in the order that advrec export writes; users or items without"
-                " training pairs count, too",
+                hint="one row per id, in the order that advrec export writes; users and items"
+                " without training pairs count, too",
             )
         tables.append(table)
     user, item = tables

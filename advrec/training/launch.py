@@ -17,13 +17,15 @@ from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError, RunError, UsageError
 from advrec.models import Recommender, model_class
 from advrec.native import gpu
+from advrec.native.gpu import device_of
 from advrec.ops.positives import Positives
-from advrec.robustness.perturb import relative
+from advrec.robustness.perturb import NORMS, relative
 from advrec.runs.find import new_path
-from advrec.runs.model import build_model, device_of, put_weights, weights_of
+from advrec.runs.model import build_model, put_weights, weights_of
 from advrec.runs.run import Origin, Run, features_digest
 from advrec.training.forecast import Forecast, forecast
-from advrec.training.loop import Event, OnEvent, Training, make_stepper
+from advrec.training.loop import Event, OnEvent, Training
+from advrec.training.tiers import make_stepper
 from advrec.validation import parse
 from advrec.versions import versions
 
@@ -76,10 +78,10 @@ def start(
     with _settings(config):
         memory = forecast(config, dataset)
         memory.check()
-        model = build_model(config, dataset, config.device)
+        positives = Positives.from_pairs(dataset.train, config.device)
+        model = build_model(config, dataset, config.device, positives)
         if parent is not None:
             put_weights(model, parent.weights())
-        positives = Positives.from_pairs(dataset.train, config.device)
         stepper = make_stepper(model, positives, config)
         run = _create(
             out,
@@ -122,9 +124,10 @@ def resume(
         memory = forecast(config, dataset)
         memory.check()
         weights, optimizer = run.state()
-        model = build_model(config, dataset, config.device)
+        positives = Positives.from_pairs(dataset.train, config.device)
+        model = build_model(config, dataset, config.device, positives)
         put_weights(model, weights)
-        stepper = make_stepper(model, Positives.from_pairs(dataset.train, config.device), config)
+        stepper = make_stepper(model, positives, config)
         stepper.load_state(optimizer)
         run.progress.stopped = None
         if config != run.config:
@@ -246,8 +249,7 @@ def _tell_sizes(model: Recommender, config: ResolvedConfig, on_event: OnEvent) -
         if eps == 0 or config.site_adv_weight.get(site.name, config.adv_weight) == 0:
             continue
         share = relative(eps, model.tables(site.name), config.norm)
-        row = config.norm in ("row", "sample")
-        percent, what = f"{100 * share:.0f} %", "mean row norm" if row else "mean norm of a tensor"
+        percent, what = f"{100 * share:.0f} %", NORMS[config.norm].mean
         note = f"noise at {site.name}: ε {eps:g} is {percent} of the {what}"
         if share > 1:
             note += ": it outweighs the embeddings; pretrain for longer, or choose a smaller --eps"

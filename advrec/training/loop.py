@@ -1,6 +1,6 @@
 """The training loop, for pretraining and adversarial training alike.
 
-What is made per step is the stepper's business, what is perturbed the objective's. Here: epochs,
+The stepper makes the steps, the objective says what is perturbed. Here: epochs,
 validation, the best epoch, early stopping, checkpoints, Ctrl-C, and numbers that are none.
 Everything that a resumed training needs is in the run's `Progress`, the weights and the
 optimiser's state; where a training was interrupted leaves no trace in what it computes.
@@ -9,28 +9,25 @@ optimiser's state; where a training was interrupted leaves no trace in what it c
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from advrec.errors import ConfigError, Interrupted, TrainingError
+from advrec.errors import Interrupted, TrainingError
 from advrec.evaluation.evaluate import evaluate
 from advrec.runs.model import weights_of
 from advrec.system.interrupt import StopRequest
+from advrec.system.memory import peak_bytes
 from advrec.training.divergence import advice
-from advrec.training.stepper import ComposableStepper, StepStats
+from advrec.training.stepper import StepStats
 
 if TYPE_CHECKING:
-    from advrec.config.train import ResolvedConfig
     from advrec.data.dataset import Dataset
     from advrec.models import Recommender
-    from advrec.ops.positives import Positives
     from advrec.runs.run import Run
     from advrec.training.stepper import Stepper
 
@@ -40,7 +37,7 @@ Kind = Literal["started", "note", "progress", "epoch", "validation", "checkpoint
 
 @dataclass(frozen=True)
 class Event:
-    """What a training tells whoever watches it. Losses are means over triplets."""
+    """What a training reports to its observer. Losses are means over triplets."""
 
     kind: Kind
     message: str = ""  # for people: of "started", "note" and "finished"
@@ -51,7 +48,7 @@ class Event:
     steps: int = 0  # of an epoch
     triplets: int = 0  # trained in the epoch so far, or in all of it
     seconds: float = 0.0  # of training for them
-    rate: float = 0.0  # triplets a second, lately
+    rate: float = 0.0  # triplets per second, recently
     eta_seconds: float | None = None  # until the last epoch, if nothing stops it before
     loss: float = math.nan
     adv_loss: float | None = None  # None where nothing is perturbed
@@ -62,31 +59,6 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
-
-
-def make_stepper(model: Recommender, positives: Positives, config: ResolvedConfig) -> Stepper:
-    """The fused tier where it has this model, site and norm; else the one that has them all."""
-    if config.kernels != "reference":
-        from advrec.models.lightgcn import LightGCN
-        from advrec.models.mf import MF
-        from advrec.models.vbpr import VBPR
-        from advrec.training import closed_form, fused, fused_vbpr
-
-        if fused.supports(model, config):
-            assert isinstance(model, MF | LightGCN)
-            return fused.FusedStepper(model, positives, config)
-        if fused_vbpr.supports(model, config):
-            assert isinstance(model, VBPR)
-            return fused_vbpr.FusedVBPRStepper(model, positives, config)
-        if closed_form.supports(model, config):
-            assert isinstance(model, VBPR)
-            return closed_form.ClosedFormStepper(model, positives, config)
-    if config.precision == "bf16":
-        raise ConfigError(
-            f"Precision bf16 is for lightgcn on the CPU's compiled core, not {config.model}.",
-            hint="use float32",
-        )
-    return ComposableStepper(model, positives, config)
 
 
 class Training:
@@ -106,7 +78,7 @@ class Training:
         self._best: dict[str, Tensor] | None = None  # better weights than model.safetensors has
         self._value: float | None = None  # the last validation figure
         self._saved = self._started = time.monotonic()
-        self._steps_here = 0  # made by this process
+        self._steps_here = 0  # by this process
         self._rate = 0.0
         self._losses: dict[str, float] = {"loss": math.nan}  # means of the epoch, as last seen
 
@@ -159,7 +131,7 @@ class Training:
         self._tell("progress", epoch=progress.epoch + 1)
 
     def _end_epoch(self) -> None:
-        """Validate if it is time to, write the epoch's line, decide whether to go on."""
+        """Validate if it is time to, write the epoch's line, decide whether to continue."""
         progress, config = self.run.progress, self.run.config
         progress.epoch += 1
         last = progress.epoch >= config.epochs
@@ -287,19 +259,3 @@ class Training:
                 best_epoch=progress.best_epoch,
             )
         )
-
-
-def peak_bytes() -> int:
-    """The largest resident memory this process ever had; 0 where the system does not say."""
-    try:
-        # Linux's own mark first: ru_maxrss starts at what the parent held when it forked.
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return 1024 * int(status.split("VmHWM:")[1].split()[0])
-    except (OSError, IndexError, ValueError):
-        pass
-    try:
-        import resource
-    except ModuleNotFoundError:  # not a POSIX system
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -136,9 +136,9 @@ def certify(
 ) -> None:
     """Certify how much of a run's rankings survives every perturbation within a budget.
 
-    An attack shows what one search has found; a certificate bounds what any search can find: between
-    the two lies the truth. Certified are noise on the rows of MF, on the final vectors of graph
-    models, on LightGCN's embeddings before propagation (a looser bound) and on VBPR's features and
+    An attack shows what one search has found, a certificate bounds what any search can find; the
+    truth lies between the two. It covers noise on the rows of MF, on the final vectors of graph
+    models, on LightGCN's embeddings before propagation (a looser bound), and on VBPR's features and
     embeddings. The radius of each held-out item, the budget below which it is sure to stay among
     the top K, is kept in the run folder as certificate.csv.
     """

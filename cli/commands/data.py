@@ -1,4 +1,4 @@
-"""`advrec data …`: which data sets there are, what is in a file, and other formats of it."""
+"""`advrec data …`: list, inspect, convert, make up and download data sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EPILOG = examples(
     "advrec data list",
-    "advrec data inspect ratings.csv  # what would be understood of it",
+    "advrec data inspect ratings.csv  # how it would be read",
     "advrec data download ml-1m",
     "advrec data convert ratings.csv split/ --to lightgcn --split random",
     "advrec data synth big --users 1000000 --items 40000 --pairs 50000000",
@@ -52,7 +52,7 @@ def _data(context: typer.Context) -> None:
 
 
 def _options(given: Given, config: Path | None, source: str | None) -> dict[str, Any]:
-    """The data options of a file, the flags above them, the argument above both."""
+    """The data options: those of a file, overridden by flags, overridden by the argument."""
     from advrec_cli.inputs import config_file
 
     options = {**config_file(config).data, **given.data}
@@ -68,18 +68,18 @@ def _options(given: Given, config: Path | None, source: str | None) -> dict[str,
 def list_(_: Given, *, json: Json = False) -> None:
     """List the embedded data set and the well-known ones that can be downloaded.
 
-    Counts are those that were published; 'advrec data inspect NAME' counts what is on this machine.
+    Counts are as published; 'advrec data inspect NAME' counts what is on this machine.
     """
     from advrec.data.sources.catalog import data_home, list_datasets
 
-    found = list_datasets()
+    known = list_datasets()
     if json:
         emit_json(
             {
                 "folder": str(data_home()),
                 "data": [
                     {**vars(entry), "folder": str(entry.folder) if entry.folder else None}
-                    for entry in found
+                    for entry in known
                 ],
             }
         )
@@ -87,12 +87,12 @@ def list_(_: Given, *, json: Json = False) -> None:
     from rich.markup import escape
 
     about = "what it is"
-    made = table(["name", "state", "users", "items", "pairs", about], left=2, wrap=[about])
-    for entry in found:
+    listing = table(["name", "state", "users", "items", "pairs", about], left=2, wrap=[about])
+    for entry in known:
         numbers = [count(n) if n else "" for n in (entry.users, entry.items, entry.pairs)]
         state = {"can be downloaded": "[dim]to download[/]"}.get(entry.state, entry.state)
-        made.add_row(f"[bold cyan]{entry.name}[/]", state, *numbers, escape(entry.about))
-    show(made)
+        listing.add_row(f"[bold cyan]{entry.name}[/]", state, *numbers, escape(entry.about))
+    show(listing)
     note(f"downloads go to {data_home()} ('advrec data download NAME'); --json has the terms")
 
 
@@ -113,44 +113,45 @@ def inspect(
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
-    """Say what is in a file or folder: its format, counts, ratings and times, and how it would be
-    split. Nothing is written; training reads it the same way.
+    """Show what is in a file or folder: its format, counts, ratings and times, and how it would be
+    split. Item features and names are opened too. Nothing is written; training reads it the same
+    way.
     """
     from advrec.data import DataConfig
     from advrec.data.inspection import inspect as look
 
-    found = look(DataConfig.of(**_options(given, config, data)))
+    seen = look(DataConfig.of(**_options(given, config, data)))
     if json:
-        emit_json(found.to_dict())
+        emit_json(seen.to_dict())
         return
-    facts(_described(found), title=found.name)
-    for sentence in found.notes:
+    facts(_described(seen), title=seen.name)
+    for sentence in seen.notes:
         show(f"- {sentence}")
 
 
-def _described(found: Inspection) -> list[tuple[str, object]]:
+def _described(seen: Inspection) -> list[tuple[str, object]]:
     pairs: list[tuple[str, object]] = [
-        ("format", found.format),
-        ("rows", count(found.rows)),
-        ("pairs", f"{count(found.pairs)} different, {count(found.repeated)} repeated"),
-        ("users", f"{count(found.users)}, pairs each: {_spread(found.pairs_per_user)}"),
-        ("items", f"{count(found.items)}, pairs each: {_spread(found.pairs_per_item)}"),
-        ("density", f"{100 * found.density:.4g} %"),
+        ("format", seen.format),
+        ("rows", count(seen.rows)),
+        ("pairs", f"{count(seen.pairs)} different, {count(seen.repeated)} repeated"),
+        ("users", f"{count(seen.users)}, pairs each: {_spread(seen.pairs_per_user)}"),
+        ("items", f"{count(seen.items)}, pairs each: {_spread(seen.pairs_per_item)}"),
+        ("density", f"{100 * seen.density:.4g} %"),
     ]
-    if found.parts is not None:
-        text = ", ".join(f"{name} {count(rows)}" for name, rows in found.parts.items())
+    if seen.parts is not None:
+        text = ", ".join(f"{name} {count(rows)}" for name, rows in seen.parts.items())
         pairs.append(("given parts", text))
-    pairs.append(("split", found.split))
-    if found.ratings is not None:
-        pairs.append(("ratings", _spread(found.ratings)))
-    if found.timestamps is not None:
-        times = found.timestamps
+    pairs.append(("split", seen.split))
+    if seen.ratings is not None:
+        pairs.append(("ratings", _spread(seen.ratings)))
+    if seen.timestamps is not None:
+        times = seen.timestamps
         first, last = times.first_date or times.first, times.last_date or times.last
         pairs.append(("times", f"{first} to {last}"))
-    pairs.append(("first users", ", ".join(found.first_users)))
-    pairs.append(("first items", ", ".join(found.first_items)))
-    if found.named_items:
-        pairs.append(("item names", count(found.named_items)))
+    pairs.append(("first users", ", ".join(seen.first_users)))
+    pairs.append(("first items", ", ".join(seen.first_items)))
+    if seen.named_items:
+        pairs.append(("item names", count(seen.named_items)))
     return pairs
 
 
@@ -201,7 +202,7 @@ def convert(
     """Write a data set in another format: one file, or a folder that holds its split.
 
     Reading a folder that was written gives the same three parts again. LightGCN text knows numbers
-    only: where ids are none, users.tsv and items.tsv say which id each number stands for.
+    only: where ids are not numbers, users.tsv and items.tsv say which id each number stands for.
     """
     from advrec.data import DataConfig
     from advrec.data.convert import convert as write
@@ -210,10 +211,10 @@ def convert(
     if json:
         emit_json({"files": [{"path": str(f), "bytes": f.stat().st_size} for f in files]})
         return
-    made = table(["file", "bytes"])
+    listing = table(["file", "bytes"])
     for path in files:
-        made.add_row(str(path), count(path.stat().st_size))
-    show(made)
+        listing.add_row(str(path), count(path.stat().st_size))
+    show(listing)
 
 
 @app.command(
@@ -235,21 +236,21 @@ def synth(
             help="Without an ending: a folder with train.txt and test.txt. With .txt: one file.",
         ),
     ],
-    users: Annotated[int, typer.Option("--users", metavar="N", help="How many users.")] = 10_000,
+    users: Annotated[int, typer.Option("--users", metavar="N", help="Number of users.")] = 10_000,
     items: Annotated[
-        int, typer.Option("--items", metavar="N", help="How many items, at most.")
+        int, typer.Option("--items", metavar="N", help="Number of items, at most.")
     ] = 5_000,
-    pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="How many pairs.")] = 200_000,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="Number of pairs.")] = 200_000,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", help="The same seed gives the same files.")
     ] = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make up interactions of any size, to see how long things take: there is nothing to learn.
+    """Make up interactions of any size, to measure time and memory: there is nothing to learn.
 
-    Users and items are as unequal as in real data (power laws). Written as it is drawn, so that
-    memory does not grow with the number of pairs.
+    Users and items are as unequal as in real data (power laws). Pairs are written as drawn, so
+    that memory does not grow with their number.
     """
     from advrec.data.sources.synth import write_synthetic
 
@@ -260,10 +261,10 @@ def synth(
     if json:
         emit_json({"files": [{"path": str(f), "bytes": f.stat().st_size} for f in files]})
         return
-    made = table(["file", "bytes"])
+    listing = table(["file", "bytes"])
     for path in files:
-        made.add_row(str(path), count(path.stat().st_size))
-    show(made)
+        listing.add_row(str(path), count(path.stat().st_size))
+    show(listing)
     note(f"next: advrec pretrain --data {out}", quiet=quiet)
 
 
@@ -288,7 +289,7 @@ def download(
         typer.Option(
             "--sha256",
             metavar="[FILE=]HASH",
-            help="Insist on this checksum; may be repeated. [dim]\\[default: the known or recorded"
+            help="Require this checksum; may be repeated. [dim]\\[default: the known or recorded"
             " one][/]",
             show_default=False,
         ),
@@ -310,17 +311,19 @@ def download(
 ) -> None:
     """Fetch a well-known data set, check it, and keep it where --data NAME finds it.
 
-    An interrupted download goes on where it stopped. The terms of the set are printed; they are
-    between you and whoever publishes it.
+    An interrupted download is resumed. The terms of the set are printed; they are between you and
+    its publisher.
     """
     from advrec.data.sources.download import download as fetch
 
     with CountProgress("bytes", quiet=quiet) as progress:
-        found = fetch(name, home=home, sha256=sha256 or [], again=again, progress=progress)
+        downloaded = fetch(name, home=home, sha256=sha256 or [], again=again, progress=progress)
     if json:
-        emit_json({"name": found.name, "folder": str(found.folder), "notes": found.notes})
+        emit_json(
+            {"name": downloaded.name, "folder": str(downloaded.folder), "notes": downloaded.notes}
+        )
         return
-    facts([("data", found.name), ("folder", found.folder)])
-    for sentence in found.notes:
+    facts([("data", downloaded.name), ("folder", downloaded.folder)])
+    for sentence in downloaded.notes:
         show(f"- {sentence}")
-    note(f"next: advrec pretrain --data {found.name}", quiet=quiet)
+    note(f"next: advrec pretrain --data {downloaded.name}", quiet=quiet)
