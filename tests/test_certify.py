@@ -6,10 +6,12 @@ import csv
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.cli_runner import advrec, write_ratings
 from torch import Tensor
 
 from advrec import native, ops
@@ -19,10 +21,10 @@ from advrec.evaluation.evaluate import evaluate
 from advrec.models import ModelSpec, Recommender, create
 from advrec.ops.graph import Graph
 from advrec.ops.positives import Positives
-from advrec.robustness.attack import noise_for
 from advrec.robustness.budget import canonical
 from advrec.robustness.certify import CERTIFIED, certify, threat_of
 from advrec.robustness.radius import pair_radius
+from advrec.robustness.search import noise_for
 
 U, I, D, K = 24, 40, 6, 5
 SITES = [(model, site) for model, sites in CERTIFIED.items() for site in sites]
@@ -152,7 +154,7 @@ def perturbations(model: Recommender, site: str, eps: float) -> Iterator[dict[st
     """Noise of row norm at most eps: random, one step, several steps, and against ranks."""
     positives = Positives.from_pairs(DATA.train)
     for seed in range(3):
-        yield noise_for(model, positives, kind="random", eps=eps, site=site, norm="row", seed=seed)
+        yield noise_for(model, positives, noise="random", eps=eps, site=site, norm="row", seed=seed)
     yield noise_for(model, positives, eps=eps, site=site, norm="row")
     yield noise_for(model, positives, eps=eps, site=site, norm="row", steps=5)
     yield noise_for(model, Positives.from_pairs(DATA.test), eps=eps, site=site, norm="row")
@@ -367,3 +369,44 @@ def test_what_has_no_certificate_is_refused(name, options, message):
 def test_separate_rows_of_one_user_are_refused():
     with pytest.raises(UsageError, match="moves p and θ as separate rows"):
         certify(model_of("vbpr", scorer="vbpr"), DATA, site="ego")
+
+
+def test_the_command_keeps_radii_and_takes_vectors_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_ratings(Path("ratings.csv"))
+    tiny = ["--dim", 8, "--batch-size", 64, "--epochs", 2, "--threads", 1, "--quiet"]
+    assert advrec("pretrain", "--data", "ratings.csv", "--name", "base", *tiny).code == 0
+    (entry,) = advrec("certify", "base", "--eps", "0.01,0.1", "-q", "--json").json()["runs"]
+    assert [sorted(budget) for budget in entry["budgets"]] == [["certified", "eps"]] * 2
+    assert entry["budgets"][0]["certified"]["NDCG@20"] <= entry["clean"]["NDCG@20"]
+    with Path("runs/base/certificate.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0].keys() == {"user", "item", "rank", "radius"}
+    shown = advrec("certify", "base", "--rho", "5%", "-q")
+    assert "canonical form" in " ".join(shown.out.split())
+
+    assert advrec("export", "base", "--out", "vectors.npz", "--quiet").code == 0
+    with np.load("vectors.npz") as vectors:
+        np.save("U.npy", vectors["user_vectors"])
+        np.save("I.npy", vectors["item_vectors"])
+        np.save("few.npy", vectors["item_vectors"][:-1])
+    elsewhere = ("certify", "--data", "ratings.csv", "--users", "U.npy", "-q")
+    (same,) = advrec(*elsewhere, "--items", "I.npy", "--eps", "0.01,0.1", "--json").json()["runs"]
+    assert same["budgets"] == entry["budgets"]
+    assert "rows, but the data set has" in advrec(*elsewhere, "--items", "few.npy").err
+    assert "not a .npy file" in advrec(*elsewhere, "--items", "ratings.csv").err
+    assert "need --users and --items" in advrec(*elsewhere).err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--rho", "5x"], "--rho must be a share such as 5% or 0.05, got '5x'"),
+        (["--eps", "1", "--rho", "5%"], "--eps and --rho are two ways to give a budget"),
+        (["--side", "left"], "--side must be both, users or items, got 'left'"),
+    ],
+)
+def test_wrong_budgets_of_the_command_are_one_sentence(flags, message):
+    outcome = advrec("certify", *flags)
+    assert outcome.code == 2
+    assert message in outcome.err

@@ -34,11 +34,20 @@ def certificate_table(certificates: Sequence[tuple[str, Certificate]], metric: s
         clean = certificate.clean[metric]
         for size in certificate.budgets:
             bound = certificate.at(size)[metric]
-            lost = 1 - bound / clean if clean else None
-            shown = f"{size:g}" if budget == "eps" else f"{size:.3g}"
-            row = (name, certificate.site, certificate.side, certificate.median_radius)
-            raw = certificate.raw and certificate.at(size, certificate.raw)[metric]
-            rows.append((*row, float(shown), clean, bound, lost, *([raw] if relative else [])))
+            cells: list[str | float | None] = [
+                name,
+                certificate.site,
+                certificate.side,
+                certificate.median_radius,
+                float(f"{size:.3g}"),
+                clean,
+                bound,
+                1 - bound / clean if clean else None,
+            ]
+            if relative:
+                raw = certificate.raw
+                cells.append(None if raw is None else certificate.at(size, raw)[metric])
+            rows.append(tuple(cells))
     return Table("Certified robustness", tuple(columns), tuple(rows), _notes(certificates, metric))
 
 

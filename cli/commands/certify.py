@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from advrec.robustness.certify import Certificate
 
 EPILOG = examples(
-    "advrec certify  # the newest run and the one that it started from, ε = 0.1, 0.2, 0.5, 1",
+    "advrec certify  # the newest run and the one that it started from",
     "advrec certify mf-debian-1 mf-debian-1-apr --rho 1%,5%,20%  # budgets relative to the norms",
     "advrec certify lightgcn-debian-1 --site ego --side items --eps 0.05",
     "advrec certify --users U.npy --items I.npy --data interactions.csv  # vectors from elsewhere",
@@ -149,7 +149,7 @@ def certify(
         raise UsageError("--eps and --rho are two ways to give a budget", hint="choose one")
     sizes = numbers(eps, float, "--eps") if eps else None
     shares = [_share(text) for text in split_list(rho)] if rho else None
-    options = {"eps": sizes, "rho": shares, "side": side, "k": k, "part": part}
+    options: dict[str, Any] = {"eps": sizes, "rho": shares, "side": side, "k": k, "part": part}
     file = inputs.config_file(config)
     made: list[tuple[str, Certificate]] = []
     with inputs.computing(given, file):
