@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from advrec.api import (
         adv_train,
         attack,
+        certify,
         evaluate,
         export,
         pretrain,
@@ -49,6 +50,7 @@ __all__ = [
     "TrainResult",
     "adv_train",
     "attack",
+    "certify",
     "evaluate",
     "export",
     "load_dataset",

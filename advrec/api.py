@@ -26,10 +26,12 @@ from advrec.evaluation.recommend import recommend as recommend_from
 from advrec.models import Recommender, model_class
 from advrec.robustness.attack import AttackResult
 from advrec.robustness.attack import attack as attack_model
+from advrec.robustness.certify import Certificate
+from advrec.robustness.certify import certify as certify_model
 from advrec.runs.export import export_vectors
 from advrec.runs.find import RUNS, find, newest_pretraining
 from advrec.runs.model import load_model
-from advrec.runs.results import write_attack, write_evaluation
+from advrec.runs.results import write_attack, write_certificate, write_evaluation
 from advrec.runs.run import Run
 from advrec.training import launch
 from advrec.training.launch import TrainResult
@@ -194,6 +196,26 @@ def attack(
     if not isinstance(model, Recommender):
         write_attack(_run(model, runs), results)
     return results
+
+
+def certify(
+    model: AnyRun | Recommender,
+    dataset: Data | None = None,
+    *,
+    runs: str | Path = RUNS,
+    **options: Any,
+) -> Certificate:
+    """What no perturbation within a budget takes from a model's rankings, or a run's best epoch's.
+
+    For a run, the radius of every held-out item is kept in its certificate.csv. `dataset` None: the
+    run's. `options` (eps or rho, site, side, k, part) and errors are those of
+    `advrec.robustness.certify.certify`, and RunError for a data set that the run was not made from.
+    """
+    loaded, ready = _ready(model, dataset, runs, "cpu")
+    certificate = certify_model(ready, loaded, **options)
+    if not isinstance(model, Recommender):
+        write_certificate(_run(model, runs), certificate, loaded)
+    return certificate
 
 
 def evaluate(

@@ -9,6 +9,7 @@ import typer
 from advrec_cli.commands import (
     adv_train,
     attack,
+    certify,
     compare,
     data,
     doctor,
@@ -90,6 +91,7 @@ for panel, name, command, epilog in (
     (FLOW, "adv-train", adv_train.adv_train, adv_train.EPILOG),
     (FLOW, "attack", attack.attack, attack.EPILOG),
     (FLOW, "eval", evaluate.evaluate, evaluate.EPILOG),
+    (USE, "certify", certify.certify, certify.EPILOG),
     (USE, "compare", compare.compare, compare.EPILOG),
     (USE, "study", study.study, study.EPILOG),
     (USE, "recommend", recommend.recommend, recommend.EPILOG),

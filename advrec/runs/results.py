@@ -1,4 +1,4 @@
-"""What an attack and an evaluation leave in a run folder: attack.json and eval.json.
+"""What a run folder keeps of measurements: attack.json, eval.json and certificate.csv.
 
 The command line prints the same documents with `--json`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from advrec.errors import RunError, UsageError
 from advrec.evaluation.evaluate import Evaluation
@@ -17,7 +17,11 @@ from advrec.runs.commits import damaged
 from advrec.runs.run import Run
 from advrec.system import files
 
-ATTACK, EVAL = "attack.json", "eval.json"
+ATTACK, EVAL, CERTIFICATE = "attack.json", "eval.json", "certificate.csv"
+
+if TYPE_CHECKING:
+    from advrec.data.dataset import Dataset
+    from advrec.robustness.certify import Certificate
 
 T = TypeVar("T")
 
@@ -53,6 +57,13 @@ def write_attack(run: Run, results: Sequence[AttackResult]) -> Path:
 def write_evaluation(run: Run, evaluation: Evaluation) -> Path:
     """Put the evaluation into the run folder, over an earlier one; RunError if that fails."""
     return _write(run.path / EVAL, evaluation_document([(run, evaluation)])["runs"][0])
+
+
+def write_certificate(
+    run: Run, certificate: Certificate, dataset: Dataset, path: str | Path | None = None
+) -> Path:
+    """Put the radius of every held-out item into the run folder, or to `path`, as csv."""
+    return certificate.write(dataset, run.path / CERTIFICATE if path is None else path)
 
 
 def read_attack(run: Run) -> list[AttackResult]:
