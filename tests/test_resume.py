@@ -248,7 +248,7 @@ def test_a_run_that_ran_out_of_patience_goes_on_with_more(tmp_path):
     ("changes", "kind", "message"),
     [
         ({"lr": 0.1}, UsageError, "lr cannot change when a run is resumed"),
-        ({"epochs": 2}, RunError, "has 4 epochs, and --epochs is 2"),
+        ({"epochs": 2}, RunError, "has 4 epochs, and epochs is 2"),
         ({"epochs": 0}, ConfigError, "at least 1"),
         ({"epochs": 9, "device": "cuda:99"}, ConfigError, "cuda:99"),
     ],

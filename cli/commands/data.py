@@ -1,15 +1,17 @@
-"""`advrec data …`: which data sets there are, what is in a file, and other formats of it."""
+"""`advrec data …`: list, inspect, convert, generate and download data sets."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from advrec.choices import TARGETS
 from advrec_cli.console import count, emit_json, facts, note, show, table
 from advrec_cli.help import Command, Group, examples
-from advrec_cli.options import ConfigFile, Given, Json, Quiet, one_of, takes
+from advrec_cli.options import ConfigFile, Given, Json, Quiet, one_of, takes, with_default
 from advrec_cli.progress import CountProgress
 from advrec_cli.settings import settings
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 EPILOG = examples(
     "advrec data list",
-    "advrec data inspect ratings.csv  # what would be understood of it",
+    "advrec data inspect ratings.csv  # how it would be read",
     "advrec data download ml-1m",
     "advrec data convert ratings.csv split/ --to lightgcn --split random",
     "advrec data synth big --users 1000000 --items 40000 --pairs 50000000",
@@ -26,7 +28,7 @@ EPILOG = examples(
 
 app = typer.Typer(
     cls=Group,
-    help="Look at data sets, fetch and convert them.",
+    help="List, inspect, convert, generate and download data sets.",
     epilog=EPILOG,
     rich_markup_mode="rich",
     no_args_is_help=False,
@@ -37,7 +39,7 @@ Source = Annotated[
     str | None,
     typer.Argument(
         metavar="[DATA]",
-        help="An embedded or downloaded set, or a path.",
+        help="An embedded or downloaded data set, or a path.",
         show_default="debian",
     ),
 ]
@@ -52,7 +54,7 @@ def _data(context: typer.Context) -> None:
 
 
 def _options(given: Given, config: Path | None, source: str | None) -> dict[str, Any]:
-    """The data options of a file, the flags above them, the argument above both."""
+    """The data options of a file, the flags over them, the argument over both."""
     from advrec_cli.inputs import config_file
 
     options = {**config_file(config).data, **given.data}
@@ -62,24 +64,24 @@ def _options(given: Given, config: Path | None, source: str | None) -> dict[str,
 @app.command(
     "list",
     cls=Command,
-    epilog=examples("advrec data list", "advrec data list --json  # with terms and folders"),
+    epilog=examples("advrec data list", "advrec data list --json  # with terms of use and folders"),
 )
 @takes()
 def list_(_: Given, *, json: Json = False) -> None:
-    """List the embedded data set and the well-known ones that can be downloaded.
+    """List the embedded data set and the public ones that can be downloaded.
 
-    Counts are those that were published; 'advrec data inspect NAME' counts what is on this machine.
+    The counts are the published ones; 'advrec data inspect NAME' counts what is on this machine.
     """
     from advrec.data.sources.catalog import data_home, list_datasets
 
-    found = list_datasets()
+    entries = list_datasets()
     if json:
         emit_json(
             {
                 "folder": str(data_home()),
                 "data": [
                     {**vars(entry), "folder": str(entry.folder) if entry.folder else None}
-                    for entry in found
+                    for entry in entries
                 ],
             }
         )
@@ -87,13 +89,13 @@ def list_(_: Given, *, json: Json = False) -> None:
     from rich.markup import escape
 
     about = "what it is"
-    made = table(["name", "state", "users", "items", "pairs", about], left=2, wrap=[about])
-    for entry in found:
+    rows = table(["name", "state", "users", "items", "pairs", about], left=2, wrap=[about])
+    for entry in entries:
         numbers = [count(n) if n else "" for n in (entry.users, entry.items, entry.pairs)]
         state = {"can be downloaded": "[dim]to download[/]"}.get(entry.state, entry.state)
-        made.add_row(f"[bold cyan]{entry.name}[/]", state, *numbers, escape(entry.about))
-    show(made)
-    note(f"downloads go to {data_home()} ('advrec data download NAME'); --json has the terms")
+        rows.add_row(f"[bold cyan]{entry.name}[/]", state, *numbers, escape(entry.about))
+    show(rows)
+    note(f"downloads go to {data_home()} ('advrec data download NAME'); --json shows their terms")
 
 
 @app.command(
@@ -113,44 +115,44 @@ def inspect(
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
-    """Say what is in a file or folder: its format, counts, ratings and times, and how it would be
-    split. Nothing is written; training reads it the same way.
+    """Show how a file or folder is read: its format, counts, ratings and times, and how it would be
+    split. Training reads it in the same way. Nothing is written.
     """
     from advrec.data import DataConfig
     from advrec.data.inspection import inspect as look
 
-    found = look(DataConfig.of(**_options(given, config, data)))
+    inspection = look(DataConfig.of(**_options(given, config, data)))
     if json:
-        emit_json(found.to_dict())
+        emit_json(inspection.to_dict())
         return
-    facts(_described(found), title=found.name)
-    for sentence in found.notes:
+    facts(_described(inspection), title=inspection.name)
+    for sentence in inspection.notes:
         show(f"- {sentence}")
 
 
-def _described(found: Inspection) -> list[tuple[str, object]]:
+def _described(inspection: Inspection) -> list[tuple[str, object]]:
     pairs: list[tuple[str, object]] = [
-        ("format", found.format),
-        ("rows", count(found.rows)),
-        ("pairs", f"{count(found.pairs)} different, {count(found.repeated)} repeated"),
-        ("users", f"{count(found.users)}, pairs each: {_spread(found.pairs_per_user)}"),
-        ("items", f"{count(found.items)}, pairs each: {_spread(found.pairs_per_item)}"),
-        ("density", f"{100 * found.density:.4g} %"),
+        ("format", inspection.format),
+        ("rows", count(inspection.rows)),
+        ("pairs", f"{count(inspection.pairs)} different, {count(inspection.repeated)} repeated"),
+        ("users", f"{count(inspection.users)}, pairs each: {_spread(inspection.pairs_per_user)}"),
+        ("items", f"{count(inspection.items)}, pairs each: {_spread(inspection.pairs_per_item)}"),
+        ("density", f"{100 * inspection.density:.4g} %"),
     ]
-    if found.parts is not None:
-        text = ", ".join(f"{name} {count(rows)}" for name, rows in found.parts.items())
+    if inspection.parts is not None:
+        text = ", ".join(f"{name} {count(rows)}" for name, rows in inspection.parts.items())
         pairs.append(("given parts", text))
-    pairs.append(("split", found.split))
-    if found.ratings is not None:
-        pairs.append(("ratings", _spread(found.ratings)))
-    if found.timestamps is not None:
-        times = found.timestamps
+    pairs.append(("split", inspection.split))
+    if inspection.ratings is not None:
+        pairs.append(("ratings", _spread(inspection.ratings)))
+    if inspection.timestamps is not None:
+        times = inspection.timestamps
         first, last = times.first_date or times.first, times.last_date or times.last
         pairs.append(("times", f"{first} to {last}"))
-    pairs.append(("first users", ", ".join(found.first_users)))
-    pairs.append(("first items", ", ".join(found.first_items)))
-    if found.named_items:
-        pairs.append(("item names", count(found.named_items)))
+    pairs.append(("first users", ", ".join(inspection.first_users)))
+    pairs.append(("first items", ", ".join(inspection.first_items)))
+    if inspection.named_items:
+        pairs.append(("item names", count(inspection.named_items)))
     return pairs
 
 
@@ -176,14 +178,14 @@ def convert(
     *,
     data: Annotated[
         str,
-        typer.Argument(metavar="DATA", help="An embedded or downloaded set, or a path."),
+        typer.Argument(metavar="DATA", help="An embedded or downloaded data set, or a path."),
     ],
     out: Annotated[
         Path,
         typer.Argument(
             metavar="OUT",
-            help="With an ending: one file with every row as it was read. Without: a folder with"
-            " train, valid and test, filtered and split as the options say.",
+            help="With a file ending: one file with every row as read. Without: a folder with"
+            " train, valid and test, filtered and split according to the options.",
         ),
     ],
     to: Annotated[
@@ -191,8 +193,8 @@ def convert(
         typer.Option(
             "--to",
             metavar="NAME",
-            help="Format to write. One of lightgcn, csv, recbole.",
-            callback=one_of(("lightgcn", "csv", "recbole")),
+            help=f"Format to write. One of {', '.join(TARGETS)}.",
+            callback=one_of(TARGETS),
         ),
     ] = "lightgcn",
     config: ConfigFile = None,
@@ -200,20 +202,25 @@ def convert(
 ) -> None:
     """Write a data set in another format: one file, or a folder that holds its split.
 
-    Reading a folder that was written gives the same three parts again. LightGCN text knows numbers
-    only: where ids are none, users.tsv and items.tsv say which id each number stands for.
+    Reading that folder gives the same three parts again. LightGCN text holds numbers only: if the
+    ids are not numbers, users.tsv and items.tsv map each number to its id.
     """
     from advrec.data import DataConfig
     from advrec.data.convert import convert as write
 
     files = write(DataConfig.of(**_options(given, config, data)), out, to=to)
+    _show_files(files, json=json)
+
+
+def _show_files(files: Sequence[Path], *, json: bool) -> None:
+    sizes = {path: path.stat().st_size for path in files}
     if json:
-        emit_json({"files": [{"path": str(f), "bytes": f.stat().st_size} for f in files]})
+        emit_json({"files": [{"path": str(path), "bytes": size} for path, size in sizes.items()]})
         return
-    made = table(["file", "bytes"])
-    for path in files:
-        made.add_row(str(path), count(path.stat().st_size))
-    show(made)
+    rows = table(["file", "bytes"])
+    for path, size in sizes.items():
+        rows.add_row(str(path), count(size))
+    show(rows)
 
 
 @app.command(
@@ -232,24 +239,24 @@ def synth(
         Path,
         typer.Argument(
             metavar="OUT",
-            help="Without an ending: a folder with train.txt and test.txt. With .txt: one file.",
+            help="Without file ending: a folder with train.txt and test.txt. With .txt: one file.",
         ),
     ],
-    users: Annotated[int, typer.Option("--users", metavar="N", help="How many users.")] = 10_000,
+    users: Annotated[int, typer.Option("--users", metavar="N", help="Number of users.")] = 10_000,
     items: Annotated[
-        int, typer.Option("--items", metavar="N", help="How many items, at most.")
+        int, typer.Option("--items", metavar="N", help="Number of items, at most.")
     ] = 5_000,
-    pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="How many pairs.")] = 200_000,
+    pairs: Annotated[int, typer.Option("--pairs", metavar="N", help="Number of pairs.")] = 200_000,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", help="The same seed gives the same files.")
     ] = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make up interactions of any size, to see how long things take: there is nothing to learn.
+    """Generate interactions of any size, to measure time and memory: there is nothing to learn.
 
-    Users and items are as unequal as in real data (power laws). Written as it is drawn, so that
-    memory does not grow with the number of pairs.
+    The activity of users and the popularity of items follow power laws, as in real data. Pairs are
+    written as they are drawn, so that memory does not grow with their number.
     """
     from advrec.data.sources.synth import write_synthetic
 
@@ -257,14 +264,9 @@ def synth(
         files = write_synthetic(
             out, users=users, items=items, pairs=pairs, seed=seed, progress=progress
         )
-    if json:
-        emit_json({"files": [{"path": str(f), "bytes": f.stat().st_size} for f in files]})
-        return
-    made = table(["file", "bytes"])
-    for path in files:
-        made.add_row(str(path), count(path.stat().st_size))
-    show(made)
-    note(f"next: advrec pretrain --data {out}", quiet=quiet)
+    _show_files(files, json=json)
+    if not json:
+        note(f"next: advrec pretrain --data {out}", quiet=quiet)
 
 
 @app.command(
@@ -272,7 +274,7 @@ def synth(
     cls=Command,
     epilog=examples(
         "advrec data download ml-1m",
-        "advrec data download yelp2018 --again  # fetch it once more and compare",
+        "advrec data download yelp2018 --again  # download it again and compare",
         "advrec data download ml-100k --sha256 50d2a982…",
     ),
 )
@@ -288,39 +290,46 @@ def download(
         typer.Option(
             "--sha256",
             metavar="[FILE=]HASH",
-            help="Insist on this checksum; may be repeated. [dim]\\[default: the known or recorded"
-            " one][/]",
+            help=with_default(
+                "Require this checksum; may be repeated.", "the known or recorded one"
+            ),
             show_default=False,
         ),
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", metavar="", help="Fetch it even if it is there.")
+        bool, typer.Option("--again", metavar="", help="Download it even if it is present.")
     ] = False,
     home: Annotated[
         Path | None,
         typer.Option(
             "--folder",
             metavar="DIR",
-            help="Where data sets go. [dim]\\[default: $ADVREC_DATA, or the cache folder][/]",
+            help=with_default("Folder of data sets.", "$ADVREC_DATA, or the cache folder"),
             show_default=False,
         ),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch a well-known data set, check it, and keep it where --data NAME finds it.
+    """Download a public data set, check it, and keep it where --data NAME finds it.
 
-    An interrupted download goes on where it stopped. The terms of the set are printed; they are
-    between you and whoever publishes it.
+    An interrupted download is resumed. The terms of use of the data set are printed; they are
+    between you and its publisher.
     """
     from advrec.data.sources.download import download as fetch
 
     with CountProgress("bytes", quiet=quiet) as progress:
-        found = fetch(name, home=home, sha256=sha256 or [], again=again, progress=progress)
+        downloaded = fetch(name, home=home, sha256=sha256 or [], again=again, progress=progress)
     if json:
-        emit_json({"name": found.name, "folder": str(found.folder), "notes": found.notes})
+        emit_json(
+            {
+                "name": downloaded.name,
+                "folder": str(downloaded.folder),
+                "notes": downloaded.notes,
+            }
+        )
         return
-    facts([("data", found.name), ("folder", found.folder)])
-    for sentence in found.notes:
+    facts([("data", downloaded.name), ("folder", downloaded.folder)])
+    for sentence in downloaded.notes:
         show(f"- {sentence}")
-    note(f"next: advrec pretrain --data {found.name}", quiet=quiet)
+    note(f"next: advrec pretrain --data {downloaded.name}", quiet=quiet)
