@@ -12,7 +12,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 # What the compiled modules are made from; a change in them means a new build.
 NATIVE := setup.py pyproject.toml advrec/native/sources.py $(wildcard csrc/*.* csrc/*/*.*)
 
-.PHONY: help demo test lint format bench native-test sanitize cuda-check gpu-test gpu-bench clean
+.PHONY: help demo test drill lint format bench native-test sanitize cuda-check gpu-test gpu-bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ demo: $(VENV)/ready-demo ## train, attack and compare on the data set that comes
 
 test: $(VENV)/ready-dev ## everything that can be checked without a GPU
 	@$(BIN)/python -m pytest
+
+drill: $(VENV)/ready-dev ## long fault and fuzz loops, not part of test (ARGS="--count N --seed S NAME …")
+	@$(BIN)/python scripts/drill.py $(ARGS)
 
 lint: $(VENV)/ready-dev ## style, types and import rules
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Builds the compiled modules when torch is there; everything else is in pyproject.toml."""
+"""Build the compiled modules if torch is installed; everything else is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ spec.loader.exec_module(sources)
 
 
 def why_not() -> str | None:
-    """Why nothing can be compiled now; the core is then built when it is first used."""
+    """Why nothing can be compiled now, or None; the core is then built on first use."""
     if os.environ.get("ADVREC_BUILD") == "0":
         return "ADVREC_BUILD=0"
     if importlib.util.find_spec("torch") is None:
@@ -25,12 +25,12 @@ def why_not() -> str | None:
     if importlib.util.find_spec("pybind11") is None:
         return "pybind11 is not installed in the environment that builds"
     if shutil.which(os.environ.get("CXX", "c++")) is None:
-        return "there is no C++ compiler"
+        return "no C++ compiler found"
     return None
 
 
 def cuda_extensions() -> list[object]:
-    """The CUDA core, where torch is a CUDA build and nvcc is there. ADVREC_CUDA=0 leaves it out."""
+    """The CUDA core, if torch is a CUDA build and nvcc is there; ADVREC_CUDA=0 leaves it out."""
     import torch
 
     home = sources.cuda_home()
@@ -40,7 +40,7 @@ def cuda_extensions() -> list[object]:
     os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0+PTX")
     from torch.utils import cpp_extension
 
-    cpp_extension.CUDA_HOME = home  # it was looked up at import
+    cpp_extension.CUDA_HOME = home  # read at import, too early
 
     def relative(paths: list[Path]) -> list[str]:
         return [str(path.relative_to(ROOT)) for path in paths]
@@ -64,7 +64,7 @@ def cuda_extensions() -> list[object]:
 def extensions() -> dict[str, object]:
     reason = why_not()
     if reason:
-        print(f"advrec: compiled modules are left to the first use: {reason}", file=sys.stderr)
+        print(f"advrec: the core will be compiled on first use: {reason}", file=sys.stderr)
         return {}
     import pybind11
     from torch.utils.cpp_extension import BuildExtension, CppExtension
@@ -100,8 +100,8 @@ def extensions() -> dict[str, object]:
     }
 
 
-# The folders cli/ and csrc/ are installed under names of their own: see package-dir.
-BESIDE = [
+# The folders cli/ and csrc/ are installed under other names: see package-dir in pyproject.toml.
+OTHER_PACKAGES = [
     "advrec_cli",
     "advrec_cli.commands",
     "advrec_csrc",
@@ -111,4 +111,4 @@ BESIDE = [
     "advrec_csrc.torch",
 ]
 
-setup(packages=[*find_packages(include=["advrec", "advrec.*"]), *BESIDE], **extensions())
+setup(packages=[*find_packages(include=["advrec", "advrec.*"]), *OTHER_PACKAGES], **extensions())

@@ -28,6 +28,7 @@ from advrec.robustness.attack import attack as attack_model
 from advrec.runs.export import export_vectors
 from advrec.runs.find import RUNS, find, newest_pretraining
 from advrec.runs.model import load_model
+from advrec.runs.results import write_attack, write_evaluation
 from advrec.runs.run import Run
 from advrec.training import launch
 from advrec.training.launch import TrainResult
@@ -181,13 +182,16 @@ def attack(
     device: str = "auto",
     **options: Any,
 ) -> list[AttackResult]:
-    """What noise of each eps costs a model, or the best epoch of a run.
+    """What noise of each eps costs a model, or the best epoch of a run (kept in attack.json).
 
     `dataset` None: the run's. `options` (noise, eps, site, norm, steps, …) and errors are those of
     `advrec.robustness.attack.attack`, and RunError for a data set that the run was not made from.
     """
     loaded, ready = _ready(model, dataset, runs, device)
-    return attack_model(ready, loaded, **options)
+    results = attack_model(ready, loaded, **options)
+    if not isinstance(model, Recommender):
+        write_attack(_run(model, runs), results)
+    return results
 
 
 def evaluate(
@@ -198,13 +202,16 @@ def evaluate(
     device: str = "auto",
     **options: Any,
 ) -> Evaluation:
-    """Ranking metrics of a model, or of the best epoch of a run.
+    """Ranking metrics of a model, or of the best epoch of a run (kept in its eval.json).
 
     `dataset` None: the run's. `options` (part, ks, metrics, …) and errors are those of
     `advrec.evaluation.evaluate`, and RunError for a data set that the run was not made from.
     """
     loaded, ready = _ready(model, dataset, runs, device)
-    return evaluate_model(ready, loaded, **options)
+    evaluation = evaluate_model(ready, loaded, **options)
+    if not isinstance(model, Recommender):
+        write_evaluation(_run(model, runs), evaluation)
+    return evaluation
 
 
 def recommend(

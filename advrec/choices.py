@@ -29,6 +29,7 @@ OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 SAMPLINGS: tuple[str, ...] = get_args(Sampling)
 REDUCTIONS: tuple[str, ...] = get_args(Reduction)
 NORMS: tuple[str, ...] = get_args(Norm)
+SAMPLE_NORMS: tuple[str, ...] = ("sample",)  # of the vectors of a batch, not of whole tables
 NOISES: tuple[str, ...] = get_args(Noise)
 KERNELS: tuple[str, ...] = get_args(Kernels)
 PRECISIONS: tuple[str, ...] = get_args(Precision)

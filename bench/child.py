@@ -73,6 +73,6 @@ def peak_mib() -> float:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) / 1024
-    from advrec.training.loop import peak_bytes
+    from advrec.system.memory import peak_bytes
 
     return peak_bytes() / 2**20

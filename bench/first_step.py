@@ -36,7 +36,7 @@ def advrec(folder: Path, cache: str | None = None) -> Callable[[], dict[str, Any
     from advrec.data import load_dataset
     from advrec.ops.positives import Positives
     from advrec.runs.model import build_model
-    from advrec.training.loop import make_stepper
+    from advrec.training.tiers import make_stepper
 
     os.environ["ADVREC_CACHE"] = cache or tempfile.mkdtemp(dir=folder)
 

@@ -15,7 +15,7 @@ from advrec.data import load_dataset
 from advrec.evaluation.scorer import ByVectors, merged_rows, rows_of
 from advrec.ops.positives import Positives
 from advrec.runs.model import build_model
-from advrec.training.loop import make_stepper
+from advrec.training.tiers import make_stepper
 from bench import child, threads
 from bench.ours import configured
 

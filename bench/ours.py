@@ -12,8 +12,8 @@ from torch import Tensor
 from advrec.config.resolve import resolve
 from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.models import ModelSpec, Recommender, create, model_class
-from advrec.training.loop import make_stepper
 from advrec.training.stepper import Stepper
+from advrec.training.tiers import make_stepper
 from advrec.validation import parse
 from bench.objective import Setting, Step
 from bench.workload import Workload
@@ -121,4 +121,4 @@ class Ours:
 
     def first_batch(self) -> Tensor:  # [3, B] int64
         """The triplets of that step."""
-        return self._work.batches(self._batch_size, 1, mode=self._sampling)[0]
+        return self._work.batches(self._batch_size, 1, sampling=self._sampling)[0]

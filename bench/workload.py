@@ -106,7 +106,7 @@ class Workload:
         )
 
     def batches(
-        self, size: int, count: int, *, mode: str, epoch: int = 0, seed: int = 0
+        self, size: int, count: int, *, sampling: str, epoch: int = 0, seed: int = 0
     ) -> list[Tensor]:  # [3, size] int64 each
         """The triplets that advrec itself draws: everybody trains on the same."""
         total = len(self.positives)
@@ -119,7 +119,7 @@ class Workload:
                 epoch=epoch,
                 first=first,
                 count=min(size, total),
-                mode=mode,
+                sampling=sampling,
             )
             made.append(batch.long())
         return made

@@ -106,7 +106,9 @@ def show(rows: Table | str) -> None:
     for column in rows.columns:
         if column.no_wrap:
             texts = [column.header, *column.cells]
-            column.min_width = max(Text.from_markup(str(text)).cell_len for text in texts)
+            column.min_width = max(
+                Text.from_markup(line).cell_len for text in texts for line in str(text).split("\n")
+            )
     unbounded = console.options.update(width=10_000)
     console.width = max(console.width, console.measure(rows, options=unbounded).minimum)
     console.print(rows)
@@ -135,6 +137,14 @@ def show_report(report: Report) -> None:
     show(rows)
     for line in report.notes:
         stdout().print(line, markup=False, style="dim", soft_wrap=True)
+
+
+def show_reports(reports: Sequence[Report]) -> None:
+    """Print tables of the library on stdout, with an empty line between two."""
+    for place, report in enumerate(reports):
+        if place:
+            show("")
+        show_report(report)
 
 
 def facts(pairs: Iterable[tuple[str, object]], *, title: str | None = None) -> None:

@@ -58,7 +58,7 @@ def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:
     finished = [run for run in find.all_runs(runs_dir) if run.progress.finished]
     if not finished:
         raise RunError(
-            f"There is no finished run in {runs_dir}.",
+            f"no finished run in {runs_dir}",
             hint="advrec pretrain makes one; --runs-dir looks in another folder",
         )
     run = finished[0]

@@ -1,8 +1,23 @@
 // Every kernel of the core as a function on raw pointers and sizes.
 //
-// Nothing here knows torch, Python or a CUDA header: torch/ (operators), tests/native (C++) and the
-// CUDA launchers see the same declarations. Shapes stand behind each pointer. Users come first in
-// every table of U + I rows; ids are int32, offsets int64.
+// Nothing here depends on torch, Python or CUDA: the operators in torch/, the C++ tests in
+// tests/native and the CUDA launchers share these declarations. The comment behind a pointer gives
+// its shape. In a table of U + I rows users come first; ids are int32, offsets int64.
+//
+// A family of kernels has one name everywhere: rank is cpu/rank.inl, cuda/rank.cu and `rank` here.
+// A new kernel goes into four places:
+//   1. its declaration: here, and for CUDA in kernels_cuda.h;
+//   2. its code: cpu/NAME.inl (listed in cpu/kernels.inl, cpu/isa.h and cpu/dispatch.cpp), and
+//      cuda/NAME.cu, which the build finds by itself;
+//   3. its operator: schema and CPU side in torch/ops_cpu.cpp, CUDA side in torch/ops_cuda.cpp,
+//      checks of its arguments in torch/arguments*.h;
+//   4. its Python side in advrec/ops/functional.py, and its slow twin in advrec/ops/reference.
+// Its tests: tests/native/test_core.cpp (CPU), tests/emu/test_kernels.cpp or test_steps.cpp (CUDA
+// against CPU), tests/test_ops.py (against the twin), OPERATORS in tests/cuda_check.py (loads).
+//
+// Whole training steps are built from batch (draws and buckets), bpr (loss), batch_step (gradient
+// and noise), rows and optim: a new model adds a file like mf and uses those. What is computed from
+// a user's finished ranking belongs at the end of `merge` in cpu/rank.inl and cuda/rank.cu.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +33,7 @@ struct Adjacency {
   int64_t rows;            // N
 };
 
-// What the sampler draws from; see sampler_core.h for the exact scheme.
+// What the sampler draws from; sampler_core.h defines the scheme.
 struct Positives {
   const int32_t* pair_users;    // [pairs]
   const int32_t* pair_items;    // [pairs]
@@ -36,7 +51,7 @@ struct SampleSpec {
   uint64_t seed;
   uint32_t epoch;
   int64_t negatives;  // triplets per positive
-  Sampling mode;
+  Sampling sampling;
 };
 
 // Rows of a ragged matrix of item ids, ascending within a row.
@@ -48,6 +63,23 @@ struct Lists {
 enum class Norm : int32_t { kRow = 0, kSample = 1, kJoint = 2 };
 enum class Site : int32_t { kEgo = 0, kFinal = 1 };
 enum class OptimKind : int32_t { kSgd = 0, kAdagrad = 1, kAdam = 2, kSparseAdam = 3 };
+
+// State tensors of an optimizer: Adagrad has a sum of squares, both Adams have m and v.
+constexpr int states_of(OptimKind kind) {
+  switch (kind) {
+    case OptimKind::kSgd:
+      return 0;
+    case OptimKind::kAdagrad:
+      return 1;
+    case OptimKind::kAdam:
+    case OptimKind::kSparseAdam:
+      return 2;
+  }
+  return 0;
+}
+
+// True if rows without a gradient move too, so that a step must visit the whole table.
+constexpr bool moves_untouched_rows(OptimKind kind) { return kind == OptimKind::kAdam; }
 
 struct Adversary {
   double eps;     // L2 budget
@@ -73,13 +105,13 @@ struct Schedule {
 template <class T>
 struct Table {
   T* value;   // [N, dim]
-  T* state1;  // [N, dim] or null: Adagrad's sum of squares, Adam's m
-  T* state2;  // [N, dim] or null: Adam's v
+  T* state1;  // [N, dim], or null: see states_of
+  T* state2;  // [N, dim], or null
   int64_t n_users, n_items, dim;
 };
 
-// VBPR with AMR's scorer: users P, items Q, projection E, each with its optimiser's state, and the
-// features. Of users.n_users, and dim of all three, the others' counts are not looked at.
+// VBPR with AMR's scorer: users P, items Q, projection E, each with its optimizer's states, and
+// the features. Only users.n_users and the common dim are read, not the other tables' counts.
 template <class T>
 struct AmrTables {
   Table<T> users, items, projection;  // [U, dim], [I, dim], [F, dim]
@@ -126,7 +158,7 @@ void triplet_margin_backward(const T* grad, const T* user_table, const T* item_t
 template <class T>
 void normalize_rows(const T* x, int64_t rows, int64_t dim, double eps, T* out);
 
-// One optimiser update of the listed rows (rows == null: of all of them).
+// One optimizer update of the listed rows, or of all rows if `rows` is null.
 template <class T>
 void optimizer_step(const Optim& optim, T* value, T* state1, T* state2, const T* grad,
                     const int32_t* rows, int64_t count, int64_t dim);
@@ -148,13 +180,14 @@ template <class T>
 StepStats lightgcn_steps(const Table<T>& table, const Adjacency<T>& graph, int64_t layers,
                          const Positives& pos, const SampleSpec& sample, const Schedule& schedule,
                          const Adversary& adversary, const Optim& optim);
-// The same with every gathered table stored as bfloat16; sums and master weights stay float.
+// The same with every gathered table stored as bfloat16; sums and master weights stay float32.
 StepStats lightgcn_steps_bf16(const Table<float>& table, const Adjacency<float>& graph,
                               int64_t layers, const Positives& pos, const SampleSpec& sample,
                               const Schedule& schedule, const Adversary& adversary,
                               const Optim& optim);
-// VBPR, or AMR with a weight: perturbed are the features, by row. reg_items is the share of the
-// schedule's reg that item vectors have; rates are those of users, items and projection.
+// VBPR, or AMR if the adversary has a weight: the noise is on the features, by row. The penalty on
+// item vectors is reg_items * schedule.reg; rates are the learning rates of users, items and
+// projection.
 template <class T>
 StepStats amr_steps(const AmrTables<T>& tables, const Positives& pos, const SampleSpec& sample,
                     const Schedule& schedule, double reg_items, const Adversary& adversary,

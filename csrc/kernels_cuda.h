@@ -3,7 +3,7 @@
 // Every function only queues work on `stream` and returns: nothing waits for the device and nothing
 // is allocated there. Scratch memory is the caller's: NAME_workspace says how many bytes NAME
 // needs. Sums run in an order that is fixed by the arguments, so the same call gives the same bits.
-// float32 only, and rows of at most kMaxDim values. Errors are thrown as std::runtime_error.
+// float32 only, and rows of at most kMaxDim values. An error throws std::runtime_error.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ void sample_triplets(const Positives& pos, const SampleSpec& spec, int64_t first
 void propagate(const Adjacency<float>& graph, const float* x, int64_t dim, int64_t layers,
                float* scratch, float* out, void* stream);
 
-// A triplet that names a row outside its table has margin NaN and no gradient: ids are not
-// checked on the host, which would have to wait for them.
+// A triplet that names a row outside its table gets margin NaN and no gradient: checking ids on
+// the host would mean waiting for the device.
 void triplet_margin(const float* user_table, const float* item_table, int64_t n_users,
                     int64_t n_items, int64_t dim, const int32_t* triplets, int64_t count,
                     float* margin, void* stream);
@@ -41,8 +41,8 @@ void optimizer_step(const Optim& optim, float* value, float* state1, float* stat
                     const float* grad, const int32_t* rows, int64_t count, int64_t table_rows,
                     int64_t dim, void* stream);
 
-// The users are ranked in as many rounds as the workspace asks for: any size of at least the one
-// that rank_workspace returns for one user is enough. n_relevant = relevant.indptr[n_users].
+// Users are ranked in as many rounds as the workspace requires: it must hold at least what
+// rank_workspace returns for one user. n_relevant = relevant.indptr[n_users].
 int64_t rank_workspace(int64_t n_users, int64_t n_items, int64_t k, int64_t n_relevant);
 void rank(const float* users_or_scores, const float* item_vectors, int64_t n_users, int64_t n_items,
           int64_t dim, const Lists& mask, const Lists& relevant, int64_t n_relevant, int64_t k,
@@ -64,7 +64,7 @@ void lightgcn_steps(const Table<float>& table, const Adjacency<float>& graph, in
                     const Adversary& adversary, const Optim& optim, void* workspace, double* stats,
                     void* stream);
 
-// Steps of one captured graph for batches of that size: a multiple of it makes the best call.
+// Steps in one captured graph for this batch size. A call is fastest with a multiple of it.
 int64_t window_steps(int64_t batch_size, int64_t n_rows);
 
 }  // namespace advrec::cuda

@@ -96,8 +96,8 @@ ADVREC_HD int64_t place(const Order& order, int64_t p) {
   return int64_t(x);
 }
 
-// Is `item` in the ascending list [begin, end)? Without branches on what it finds: no guess of the
-// processor's about random items would be any good.
+// Is `item` in the ascending list [begin, end)? Free of branches on the data, which the processor
+// could not predict for random items.
 ADVREC_HD bool contains(const int32_t* begin, const int32_t* end, int32_t item) {
   uint32_t n = uint32_t(end - begin);
   if (n == 0) return false;
@@ -119,7 +119,7 @@ ADVREC_HD int32_t negative(const int32_t* begin, const int32_t* end, int64_t n_i
       if (!contains(begin, end, item)) return item;
     }
   }
-  // A user who has nearly everything: take the r-th missing item instead of drawing on.
+  // This user has nearly every item: take the r-th missing one instead of drawing again.
   const uint32_t word = draw(seed, epoch, t, kNegativeStream, kAttempts).w[0];
   int64_t item = below(word, n_items - (end - begin));
   for (const int32_t* seen = begin; seen != end && *seen <= item; ++seen) ++item;

@@ -17,7 +17,7 @@ from advrec.config.train import TrainConfig
 from advrec.errors import AdvrecError, ConfigError, RunError, UsageError
 from advrec.runs.run import Run
 from advrec.training import launch
-from advrec.training.stepper import ComposableStepper
+from advrec.training.composable import ComposableStepper
 
 DATASET = tiny_dataset()
 
@@ -180,8 +180,8 @@ def test_a_run_holds_every_option_and_version(tmp_path):
             ConfigError,
             "unknown option 'lerning_rate' in the options of pretrain",
         ),
-        ({"model": "mff"}, UsageError, "no model 'mff'"),
-        ({"device": "cuda:99"}, ConfigError, "'cuda:99', but torch"),
+        ({"model": "mff"}, UsageError, "unknown model 'mff'"),
+        ({"device": "cuda:99"}, ConfigError, "'cuda:99' is unavailable: torch"),
         ({"eps": 0.5}, ConfigError, "pretraining has no perturbation"),
     ],
 )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +23,9 @@ from advrec.ops.graph import Graph
 from advrec.ops.positives import ATTACK_EPOCH, Positives
 from advrec.ops.reference import sample_triplets
 from advrec.robustness import perturb
-from advrec.robustness.attack import attack, noise_for
+from advrec.robustness.attack import AttackResult, attack
 from advrec.robustness.objective import gradient
+from advrec.robustness.search import OBJECTIVES, AttackObjective, noise_for
 
 N_USERS, N_ITEMS, DIM = 40, 50, 8
 
@@ -113,7 +117,7 @@ def test_every_row_with_a_gradient_moves_by_eps(mf: Recommender) -> None:
 @pytest.mark.parametrize("kind", ["adversarial", "random"])
 def test_the_seed_decides_everything(mf: Recommender, kind: str) -> None:
     def noise(seed: int) -> Tensor:
-        return noise_for(mf, POSITIVES, kind=kind, eps=0.5, seed=seed)["ego"]
+        return noise_for(mf, POSITIVES, noise=kind, eps=0.5, seed=seed)["ego"]
 
     torch.manual_seed(0)
     first = noise(1)
@@ -124,7 +128,7 @@ def test_the_seed_decides_everything(mf: Recommender, kind: str) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"kind": "random", "restarts": 2}, {"steps": 3, "restarts": 2}, {"norm": "joint"}],
+    [{}, {"noise": "random", "restarts": 2}, {"steps": 3, "restarts": 2}, {"norm": "joint"}],
 )
 def test_an_attack_leaves_the_model_as_it_was(mf: Recommender, options: dict[str, object]) -> None:
     before = {key: value.clone() for key, value in mf.state_dict().items()}
@@ -139,7 +143,7 @@ def test_an_attack_leaves_the_model_as_it_was(mf: Recommender, options: dict[str
 
 def test_several_random_restarts_keep_the_worst(mf: Recommender) -> None:
     def loss(restarts: int) -> float:
-        noise = noise_for(mf, POSITIVES, kind="random", eps=1.0, restarts=restarts)
+        noise = noise_for(mf, POSITIVES, noise="random", eps=1.0, restarts=restarts)
         return float(mf.losses(triplets(), noise).sum().detach())
 
     losses = [loss(restarts) for restarts in (1, 3, 10, 30)]
@@ -166,15 +170,15 @@ def test_float32_noise_has_the_length_that_was_asked_for() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "gaussian"}, "unknown noise 'gaussian': choose random or adversarial"),
-        ({"steps": 0}, "steps is 0"),
-        ({"restarts": 0}, "restarts is 0"),
-        ({"step_size": 0.0}, "step_size is 0.0"),
-        ({"kind": "random", "steps": 5}, "Random noise takes no steps"),
+        ({"noise": "gaussian"}, "unknown noise 'gaussian': choose random or adversarial"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"restarts": 0}, "restarts must be at least 1, got 0"),
+        ({"step_size": 0.0}, "step_size must be a number above 0, got 0.0"),
+        ({"noise": "random", "steps": 5}, "random noise takes no steps"),
         ({"norm": "sample"}, "an attack perturbs whole tables"),
         ({"norm": "tensor"}, "no norm 'tensor'"),
         ({"site": "users"}, "no site 'users'"),
-        ({"eps": -0.5}, "eps is -0.5"),
+        ({"eps": -0.5}, "eps must be a number from 0 up, got -0.5"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
@@ -199,18 +203,18 @@ def test_results_come_in_the_order_of_eps_with_the_budget_as_measured(
         assert (result.eps, result.plan.site, result.plan.norm) == (eps, site, "row")
         assert math.isclose(result.budget.absolute, eps, rel_tol=1e-12)
         assert math.isclose(result.budget.relative, eps / mean_row, rel_tol=1e-12)
-        assert result.noisy_loss > result.clean_loss
+        assert result.attacked_loss > result.clean_loss
 
 
 def test_a_result_is_what_evaluate_says_under_the_noise(mf: Recommender) -> None:
     (result,) = attack(mf, DATA, eps=0.5, ks=(10,), seed=4)
     noise = noise_for(mf, POSITIVES, eps=0.5, seed=4)
     assert result.clean.values == evaluate(mf, DATA, ks=(10,)).values
-    assert result.noisy.values == evaluate(mf, DATA, ks=(10,), noise=noise).values
-    clean, noisy = result.clean.values["NDCG@10"], result.noisy.values["NDCG@10"]
-    assert math.isclose(result.change["NDCG@10"], noisy / clean - 1)
+    assert result.attacked.values == evaluate(mf, DATA, ks=(10,), noise=noise).values
+    clean, noisy = result.clean.values["NDCG@10"], result.attacked.values["NDCG@10"]
+    assert math.isclose(result.lost["NDCG@10"], 1 - noisy / clean)
     batch = triplets(4)
-    for found, delta in ((result.clean_loss, None), (result.noisy_loss, noise)):
+    for found, delta in ((result.clean_loss, None), (result.attacked_loss, noise)):
         assert math.isclose(found, float(mf.losses(batch, delta).mean().detach()), rel_tol=1e-12)
 
 
@@ -219,16 +223,16 @@ def test_adversarial_noise_costs_rankings_more_than_random_noise(mf: Recommender
     adversarial = attack(mf, DATA, noise="adversarial", **options)  # type: ignore[arg-type]
     random = attack(mf, DATA, noise="random", **options)  # type: ignore[arg-type]
     for worst, control in zip(adversarial, random, strict=True):
-        assert worst.change["NDCG@10"] < control.change["NDCG@10"]
-        assert worst.change["NDCG@10"] < -0.2
+        assert worst.lost["NDCG@10"] > control.lost["NDCG@10"]
+        assert worst.lost["NDCG@10"] > 0.2
         assert math.isclose(worst.budget.absolute, control.budget.absolute, rel_tol=1e-12)
 
 
 def test_eps_zero_changes_nothing(mf: Recommender) -> None:
     for noise in ("adversarial", "random"):
         (result,) = attack(mf, DATA, noise=noise, eps=0)
-        assert result.noisy.values == result.clean.values
-        assert result.noisy_loss == result.clean_loss
+        assert result.attacked.values == result.clean.values
+        assert result.attacked_loss == result.clean_loss
         assert (result.budget.absolute, result.budget.rows) == (0.0, 0)
 
 
@@ -236,7 +240,7 @@ def test_an_evaluation_that_exists_is_not_made_again(mf: Recommender) -> None:
     clean = evaluate(mf, DATA, part="valid", ks=(5,))
     results = attack(mf, DATA, eps=[0.5, 1.0], part="valid", ks=(5,), clean=clean)
     assert all(result.clean is clean for result in results)
-    assert all(result.noisy.part == "valid" for result in results)
+    assert all(result.attacked.part == "valid" for result in results)
 
 
 def test_a_result_goes_into_json(mf: Recommender) -> None:
@@ -244,7 +248,107 @@ def test_a_result_goes_into_json(mf: Recommender) -> None:
     written = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert written["budget"]["norm"] == written["norm"] == "row"
     assert written["kind"] == "adversarial"
-    assert written["change"]["NDCG@10"] == result.change["NDCG@10"]
+    assert written["change"]["NDCG@10"] == -result.lost["NDCG@10"]
+    assert AttackResult.from_dict(written).to_dict() == written
+
+
+def test_what_is_undefined_or_zero_is_null_or_zero_in_json(mf: Recommender) -> None:
+    (result,) = attack(mf, DATA, eps=0, metrics=("NDCG",), ks=(10,))
+    assert str(result.to_dict()["change"]) == "{'NDCG@10': 0.0}"  # not -0.0
+    nothing = replace(result.clean, values={"NDCG@10": 0.0})
+    empty = replace(result, clean=nothing, attacked=nothing)
+    assert math.isnan(empty.lost["NDCG@10"])
+    assert empty.to_dict()["change"] == {"NDCG@10": None}
+
+
+# -- several at once -----------------------------------------------------------------------------
+
+
+def facts(results: Sequence[AttackResult]) -> list[dict[str, object]]:
+    return [result.to_dict() for result in results]
+
+
+@pytest.mark.parametrize("climb", [{}, {"steps": 3, "restarts": 2}])
+def test_several_noises_sites_and_eps_are_the_separate_attacks_to_the_bit(
+    lightgcn: Recommender, climb: dict[str, int]
+) -> None:
+    options: dict[str, Any] = {"seed": 5, "ks": (10,), "metrics": ("NDCG", "AUC")}
+    noises, sites, sizes = ["random", "adversarial"], ["final", "ego"], [1.0, 0.25]
+    together = attack(lightgcn, DATA, noise=noises, site=sites, eps=sizes, **options, **climb)
+    separate = []
+    for site, noise, eps in product(sites, noises, sizes):
+        own = climb if noise == "adversarial" else {k: v for k, v in climb.items() if k != "steps"}
+        separate += attack(lightgcn, DATA, noise=noise, site=site, eps=eps, **options, **own)
+    assert facts(together) == facts(separate)
+    assert all(result.clean is together[0].clean for result in together)
+
+
+def test_the_gradient_over_all_of_train_is_taken_once_per_site(
+    lightgcn: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+    plain = AttackObjective.gradient
+    monkeypatch.setattr(
+        AttackObjective,
+        "gradient",
+        lambda self, noise: taken.append(self.site) or plain(self, noise),
+    )
+    attack(lightgcn, DATA, noise=["random", "adversarial"], site="all", eps=[0.1, 0.5, 1.0])
+    assert taken == ["ego", "final"]
+
+
+def test_sites_are_named_as_for_training_and_each_may_have_its_norm(lightgcn: Recommender) -> None:
+    results = attack(lightgcn, DATA, site="final+ego", norm={"ego": "joint"}, eps=0.5)
+    assert [(r.plan.site, r.plan.norm) for r in results] == [("final", "row"), ("ego", "joint")]
+    with pytest.raises(UsageError, match="norm names site 'final', but the attack is at ego"):
+        attack(lightgcn, DATA, site="ego", norm={"final": "row"})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eps": []}, "at least one eps"),
+        ({"noise": []}, "at least one noise"),
+        ({"noise": ["random", "worst"]}, "unknown noise 'worst'"),
+        ({"noise": ["random"], "steps": 2}, "random noise takes no steps"),
+        ({"site": ["ego", "users"]}, "no site 'users'"),
+        ({"objective": "bprr"}, "unknown objective 'bprr': choose bpr"),
+    ],
+)
+def test_an_attack_that_makes_no_sense_is_refused_before_anything_is_computed(
+    lightgcn: Recommender,
+    options: dict[str, object],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("advrec.robustness.attack.evaluate", lambda *_, **__: pytest.fail("ran"))
+    with pytest.raises(UsageError, match=message):
+        attack(lightgcn, DATA, **options)  # type: ignore[arg-type]
+
+
+# -- another objective ---------------------------------------------------------------------------
+
+
+class Opposite(AttackObjective):
+    """Noise that makes the model better at what it was trained for."""
+
+    def losses(self, batch: Tensor, noise: Mapping[str, Tensor]) -> Tensor:
+        return -super().losses(batch, noise)
+
+
+def test_an_objective_is_a_class_and_a_line_in_the_table(
+    mf: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OBJECTIVES, "opposite", Opposite)
+    (usual,) = attack(mf, DATA, eps=0.5)
+    (result,) = attack(mf, DATA, eps=0.5, objective="opposite", steps=3)
+    assert result.clean_loss == -usual.clean_loss
+    assert result.attacked_loss > result.clean_loss  # what it raises
+    noise = noise_for(mf, POSITIVES, eps=0.5, objective="opposite")
+    assert float(mf.losses(triplets(), noise).mean().detach()) < usual.clean_loss
+    assert result.to_dict()["objective"] == "opposite"
+    assert "objective" not in usual.to_dict()
+    assert AttackResult.from_dict(result.to_dict()).plan == result.plan
 
 
 # -- a model of users, perturbed in whole weight tensors -------------------------------------------
@@ -324,4 +428,4 @@ def test_a_model_without_vectors_is_attacked_and_evaluated(site: str) -> None:
         assert math.isclose(results[1].budget.absolute, 0.2, rel_tol=1e-12)
         # Dropout is off in an attack: otherwise two passes would not agree to so many digits.
         again = attack(model, DATA, noise=noise, eps=[0.1], site=site, metrics=("NDCG",))
-        assert again[0].noisy_loss == results[0].noisy_loss
+        assert again[0].attacked_loss == results[0].attacked_loss

@@ -17,8 +17,8 @@ from advrec.models.cross_entropy import (
     sigmoid_cross_entropy,
     softmax_cross_entropy,
 )
-from advrec.robustness.attack import noise_for
 from advrec.robustness.objective import adversarial_step_loss
+from advrec.robustness.search import noise_for
 
 USERS = EVERYONE.int().unsqueeze(0)  # a batch of everyone, [1, U]
 LABELS = torch.from_numpy(SEEN).double()
@@ -103,8 +103,8 @@ def test_the_penalty_is_of_every_weight_and_the_mean_loss_has_it_once():
 def test_corruption_is_drawn_anew_for_a_step_and_is_the_same_within_it():
     model = small("cdae", corruption=0.5)
     first, again = model.losses(USERS), model.losses(USERS)
-    model.draw = (0, 0, 1)
-    other = model.losses(USERS)
+    with model.training_step(rng_key=(0, 0, 1)):
+        other = model.losses(USERS)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(first[4], other[4])  # a user without items has nothing to lose
@@ -148,10 +148,19 @@ def test_adversarial_training_may_go_on_without_the_corruption_that_it_starts_fr
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"loss": "sigmoidal"}, "'loss' of the model 'cdae' is 'sigmoidal'; there are sigmoid"),
-        ({"corruption": 1.5}, "'corruption' of the model 'cdae' is 1.5; wanted a number from 0"),
-        ({"corruption": True}, "'corruption' of the model 'cdae' is True"),
-        ({"corruption": "half"}, "'corruption' of the model 'cdae' is 'half'"),
+        ({"loss": "sigmoidal"}, "'loss' of model 'cdae' is 'sigmoidal': choose sigmoid"),
+        (
+            {"corruption": 1.5},
+            "'corruption' of model 'cdae' must be a number from 0 to 0.99, got 1.5",
+        ),
+        (
+            {"corruption": True},
+            "'corruption' of model 'cdae' must be a number from 0 to 0.99, got True",
+        ),
+        (
+            {"corruption": "half"},
+            "'corruption' of model 'cdae' must be a number from 0 to 0.99, got 'half'",
+        ),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(options, said):
@@ -181,7 +190,7 @@ def test_noise_in_the_decoder_hurts_most_and_gaussian_noise_little(tmp_path, see
 
     def rise(site: str, kind: str) -> float:
         (result,) = advrec.attack(model, dataset, noise=kind, site=site, eps=2.0, metrics=["HR@5"])
-        return result.noisy_loss - result.clean_loss
+        return result.attacked_loss - result.clean_loss
 
     adversarial = {site: rise(site, "adversarial") for site in SITES}
     assert max(adversarial, key=adversarial.__getitem__) == "decoder"

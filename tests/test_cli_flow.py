@@ -213,6 +213,15 @@ def test_more_steps_never_make_the_attack_weaker():
     assert loss("--steps", 5, "--restarts", 2) >= loss()
 
 
+def test_random_noise_alone_takes_no_steps():
+    outcome = advrec("attack", "base", "--noise", "random", "--steps", 3)
+    assert outcome.code == 2
+    assert "random noise takes no steps" in outcome.err
+    assert "adversarial" in outcome.err
+    both = advrec("attack", "base", "--eps", 1, "--steps", 3, "--json").json()["runs"][0]
+    assert [result["steps"] for result in both["results"]] == [1, 3]
+
+
 def test_attack_writes_its_table_and_its_figure(tmp_path):
     words = ["--eps", "0.5,1", "--out", tmp_path / "table.md", "--plot", tmp_path / "figure.png"]
     assert advrec("attack", "base", "robust", *words).code == 0

@@ -3,7 +3,7 @@
 A kernel spills when it has more live values than registers: they then go through memory, where
 the kernel's data already queues. ptxas reports it for each kernel and architecture. The objects are
 then linked to the module of operators and loaded, whatever torch is installed: a build of torch
-without CUDA lacks one function that they call, which nobody misses before the first call.
+without CUDA lacks one function, which is looked up only when an operator is called.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ HOT = ("row_sum", "score_kernel", "rank_kernel", "apply_kernel", "scatter", "dra
 
 
 def nvcc() -> str:
-    found = shutil.which("nvcc")
-    if found is None:
+    path = shutil.which("nvcc")
+    if path is None:
         pytest.skip("no nvcc on this machine")
-    return found
+    return path
 
 
 def compiled(source: Path) -> tuple[Path, str]:
@@ -47,15 +47,15 @@ def compiled(source: Path) -> tuple[Path, str]:
     command += ["-gencode", f"arch=compute_{newest},code=compute_{newest}"]
     headers = sources.cuda_headers(programs.CSRC)
     folder = programs.FOLDER / f"nvcc-{programs.digest(command, [source, *headers])}"
-    made, report = folder / f"{source.stem}.o", folder / f"{source.stem}.ptxas"
+    target, report = folder / f"{source.stem}.o", folder / f"{source.stem}.ptxas"
     if not report.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        command += ["-c", str(source), "-o", str(made)]
+        command += ["-c", str(source), "-o", str(target)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[:4000]
         assert "warning" not in done.stderr, done.stderr[:4000]
         report.write_text(done.stderr)
-    return made, report.read_text()
+    return target, report.read_text()
 
 
 def all_compiled() -> list[tuple[Path, str]]:
@@ -68,17 +68,17 @@ def all_compiled() -> list[tuple[Path, str]]:
 def kernels() -> dict[str, dict[str, int]]:
     """Spilled bytes and registers of every kernel on every architecture."""
     text = "\n".join(report for _, report in all_compiled())
-    found = {}
+    usage = {}
     pattern = (
         r"Compiling entry function '(\S+)' for '(\S+)'.*?"
         r"(\d+) bytes spill stores, (\d+) bytes spill loads.*?Used (\d+) registers"
     )
     for name, card, stores, loads, registers in re.findall(pattern, text, flags=re.S):
-        found[f"{name} on {card}"] = {
+        usage[f"{name} on {card}"] = {
             "spilled": int(stores) + int(loads),
             "registers": int(registers),
         }
-    return found
+    return usage
 
 
 def test_every_kernel_is_compiled_for_every_architecture(
@@ -99,7 +99,7 @@ def test_rows_of_up_to_128_values_leave_room_for_three_blocks(
 ) -> None:
     narrow = [k for name, k in kernels.items() if "row_sum" in name and "RowShapeILi4ELi1" in name]
     assert narrow
-    # 65,536 registers, 256 threads a block
+    # 65,536 registers, 256 threads per block
     assert max(k["registers"] for k in narrow) <= 65536 // (3 * 256)
 
 
@@ -121,12 +121,12 @@ for name in sys.argv[2:]:
 def test_the_operators_for_cuda_link_and_load(tmp_path: Path) -> None:
     torch_home = Path(torch.__file__).parent
     include = [torch_home / "include", Path(sysconfig.get_paths()["include"])]
-    face = programs.Unit(
+    operators = programs.Unit(
         programs.CSRC / "torch" / "ops_cuda.cpp",
         ["-O1", "-fPIC", "-Wno-unused-parameter", *sources.cuda_flags()],
         [programs.CSRC, *include],
     )
-    objects = [programs.compile_unit(face), *(made for made, _ in all_compiled())]
+    objects = [programs.compile_unit(operators), *(target for target, _ in all_compiled())]
     link = [
         "-shared",
         *sources.cuda_link_flags(sources.cuda_home()),

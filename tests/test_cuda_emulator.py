@@ -1,4 +1,4 @@
-"""The CUDA kernels, run on the CPU emulator of tests/emu and held against the CPU core."""
+"""The CUDA kernels, run on the CPU emulator of tests/emu and compared with the CPU core."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_emulator_runs_right_kernels_and_catches_wrong_ones() -> None:
 
 
 FAULTS = {
-    # name: file, right, wrong, compiled again, the tests that must fail, their words
+    # name: file, right text, wrong text, file to compile again, test that must fail, its message
     "missing barrier in the scatter": (
         "sort.cu",
         "    }\n  }\n  __syncthreads();\n  for (int k = 0; k < kSortItems && first",

@@ -81,7 +81,7 @@ def test_a_folder_of_its_name_is_told_apart(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("debian").mkdir()
     Path("debian/t.csv").write_text("user,item\n1,2\n1,3\n")
-    assert "the embedded set debian; for the file of that name say ./debian" in load_dataset().notes
+    assert "the embedded set debian; ./debian is the file of that name" in load_dataset().notes
     assert load_dataset("./debian").n_items == 2
 
 

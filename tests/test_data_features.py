@@ -124,7 +124,6 @@ def test_a_data_set_carries_features_and_names(tmp_path):
     assert loaded.item_names == ["2", "Zero", "One"]
     assert loaded.item_features is not None
     assert loaded.item_features.tolist() == [[20, 21], [0, 1], [10, 11]]
-    assert loaded.summary()["feature_columns"] == 2
     assert loaded.notes[-2:] == (
         f"item names from {names}; none for 1 of 3 items",
         "item features: 2 columns from f.npy",

@@ -96,10 +96,10 @@ def test_the_k_core_is_said(path):
 
 def test_without_a_filter_every_id_is_kept(tmp_path):
     (tmp_path / "train.txt").write_text("0 1 2\n1\n2 1\n")
-    (tmp_path / "test.txt").write_text("3 9\n0 3\n")
+    (tmp_path / "test.txt").write_text("3 9 1\n0 3\n")
     data = load_dataset(tmp_path)
     assert data.user_ids == ["0", "1", "2", "3"]
     assert data.item_ids == ["1", "2", "9", "3"]
-    summary = data.summary()
-    assert (summary["users_without_train"], summary["items_without_train"]) == (2, 3)
+    degrees = (data.train.user_degrees(), data.train.item_degrees())
+    assert tuple((counts == 0).sum() for counts in degrees) == (2, 3)
     assert load_dataset(tmp_path, k_core=1).user_ids == ["0", "2", "3"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from advrec.data import inspect
+from advrec.data import inspect, load_dataset
 from advrec.errors import DataError
 
 
@@ -30,7 +31,64 @@ def test_it_counts_what_stands_in_the_file(tmp_path):
     assert (seen.timestamps.first, seen.timestamps.last) == (1, 1500000000)
     assert (seen.parts, seen.split, seen.named_items) == (None, "loo-time", 0)
     assert seen.notes[0] == "t.csv: a table by its name"
-    assert seen.notes[-1] == "1 repeated pair was merged"
+    assert seen.notes[2:4] == (
+        "1 repeated pair was merged",
+        "split: loo-time; each user's latest pair tested on, the next one validated on",
+    )
+
+
+@pytest.fixture
+def ratings(tmp_path):
+    rows = [f"{user},{item}" for user in range(4) for item in range(5)]
+    (tmp_path / "t.csv").write_text("\n".join(["user,item", *rows]) + "\n")
+    return tmp_path / "t.csv"
+
+
+def test_features_and_names_are_opened_and_matched(ratings):
+    names, features = ratings.with_name("n.tsv"), ratings.with_name("f.npy")
+    names.write_text("item\tname\n0\tzero\n1\tone\n")
+    np.save(features, np.ones((5, 3), np.float32))
+    seen = inspect(ratings, features=str(features), item_names=str(names))
+    assert seen.named_items == 2
+    assert seen.notes[-2:] == (
+        f"item names from {names}; none for 3 of 5 items",
+        "item features: 3 columns from f.npy",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"features": "none.npy"}, "no such file of item features"),
+        ({"features": "short.npy"}, "item '2' has no row"),
+        ({"features": "nan.npy"}, "is nan, wanted a number"),
+        ({"item_names": "none.tsv"}, "none.tsv"),
+        ({"item_names": "others.tsv"}, "no item of the data has a name here; its ids are like '0'"),
+    ],
+)
+def test_features_and_names_that_do_not_fit_are_refused(ratings, options, sentence):
+    folder = ratings.parent
+    np.save(folder / "short.npy", np.ones((2, 3)))
+    np.save(folder / "nan.npy", np.full((5, 3), np.nan))
+    (folder / "others.tsv").write_text("item\tname\na\tA\nb\tB\n")
+    paths = {name: str(folder / file) for name, file in options.items()}
+    with pytest.raises(DataError, match=sentence):
+        inspect(ratings, **paths)
+
+
+def test_what_training_would_refuse_is_shown_with_the_reason(tmp_path):
+    (tmp_path / "train.csv").write_text("user,item\n1.0,5\n1.0,6\n2.0,5\n")
+    (tmp_path / "test.csv").write_text("user,item\n1,5\n2,6\n")
+    seen = inspect(tmp_path)
+    assert (seen.users, seen.items, seen.pairs) == (4, 2, 5)
+    reason = seen.notes[-1]
+    assert reason.startswith(
+        f"training refuses this: {tmp_path}: no training pair has any of the 2"
+    )
+    assert "ids like '1', training like '1.0'" in reason
+    assert reason.endswith("(write the user ids of both parts alike)")
+    with pytest.raises(DataError, match="no training pair"):
+        load_dataset(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from advrec.data import DataConfig, Dataset
 from advrec.data.interactions import TEST, TRAIN, VALID, Interactions
-from advrec.data.load import build_dataset
+from advrec.data.load import build_dataset, divide
 from advrec.errors import DataError
 
 RULES = ("random", "loo-time", "loo-random", "global-time")
@@ -27,7 +27,7 @@ row = st.tuples(
     st.sampled_from([TRAIN, TRAIN, VALID, TEST]),
 )
 # Two users with two pairs each, so that every rule finds something to test on.
-SURE = [(0, 0, 0, 5, TRAIN), (0, 1, 1, 5, TEST), (1, 0, 2, 5, TRAIN), (1, 1, 3, 5, TEST)]
+SURE = [(0, 0, 0, 5, TRAIN), (0, 1, 1, 5, TEST), (1, 0, 2, 5, TEST), (1, 1, 3, 5, TRAIN)]
 rows_of_a_file = st.lists(row, max_size=60).map(lambda rows: SURE + rows)
 
 
@@ -49,7 +49,7 @@ def interactions(rows: list[tuple[int, ...]], parts: bool = False) -> Interactio
 
 def split(rows: list[tuple[int, ...]], rule: str, **options: Any) -> Dataset:
     config = DataConfig.of("t", split=rule, **options)
-    return build_dataset(interactions(rows, parts=rule == "given"), config)
+    return divide(interactions(rows, parts=rule == "given"), config)
 
 
 def keys(data: Dataset) -> list[set[int]]:
@@ -166,9 +166,45 @@ def test_a_global_split_trains_on_nothing_later_than_it_tests_on(rows, options):
     assert len(test) == pytest.approx(options["test_ratio"] * len(first), abs=1)
 
 
-def test_a_global_split_counts_test_pairs_of_unseen_users():
-    rows = [(0, i, i, 1, 0) for i in range(8)] + [(1, 0, 9, 1, 0), (1, 1, 9, 1, 0)]
-    assert "2 of 2 test pairs are of users without a train pair" in split(rows, "global-time").notes
+TIED = "the last two pairs of {}: of these, the one further down in the file is taken as the later"
+
+
+@pytest.mark.parametrize(
+    ("times", "sentence"),
+    [
+        ([(1, 2, 3), (1, 2, 2), (5,)], "1 of 2 users (50%) have the same timestamp"),
+        ([(1, 2, 2), (1, 1, 2), (7, 7)], "2 of 3 users (67%) have the same timestamp"),
+        ([(1, 1, 2), (3, 1, 2), (5,)], None),  # ties that decide nothing
+    ],
+)
+def test_users_whose_latest_pair_is_not_the_only_one_of_its_time_are_counted(times, sentence):
+    rows = [
+        (user, item, time, 1, 0)
+        for user, of_user in enumerate(times)
+        for item, time in enumerate(of_user)
+    ]
+    notes = [note for note in split(rows, "loo-time").notes if "timestamp" in note]
+    assert notes == ([] if sentence is None else [f"warning: {TIED.format(sentence)}"])
+
+
+def test_few_ties_are_counted_without_a_warning():
+    rows = [(0, item, 4, 1, 0) for item in (0, 1)]
+    rows += [(user, item, item, 1, 0) for user in range(1, 7) for item in (0, 1)]
+    rows += [(user, item, item, 1, 0) for user in range(7, 11) for item in (0, 1)]
+    data = interactions(rows)
+    data = replace(data, user_ids=[f"u{user}" for user in range(11)])
+    notes = divide(data, DataConfig.of("t", split="loo-time")).notes
+    assert TIED.format("1 of 11 users (9%) have the same timestamp") in notes
+
+
+@pytest.mark.parametrize("rule", ["loo-time", "global-time"])
+def test_one_time_for_all_pairs_is_no_order(rule):
+    rows = [(user, item, 3, 1, 0) for user in range(3) for item in range(3)]
+    with pytest.raises(DataError, match=f"split {rule} needs an order in time, but all 9") as error:
+        split(rows, rule)
+    assert "loo-random" in (error.value.hint or "")
+    assert len(split([*rows, (3, 0, 4, 1, 0)], rule).test)  # two times are an order
+    assert len(split(rows, "loo-random").test)
 
 
 @quick
@@ -193,12 +229,12 @@ def test_a_given_split_keeps_its_test_part_and_its_validation_part(rows):
 
 
 def test_a_pair_in_two_parts_stays_in_the_first_and_is_counted():
-    rows = [*SURE, (0, 1, 9, 1, TRAIN), (1, 1, 9, 1, VALID), (2, 5, 0, 1, TEST)]
+    rows = [*SURE, (0, 1, 9, 1, TRAIN), (1, 0, 9, 1, VALID), (2, 5, 0, 1, TEST)]
     data = split(rows, "given")
     assert "1 pair stands in both train and test: dropped from test" in data.notes
     assert "1 pair stands in both valid and test: dropped from test" in data.notes
-    assert data.train.contains(0, 1)
-    assert data.valid.contains(1, 1)
+    assert 1 in data.train.of(0)
+    assert 0 in data.valid.of(1)
     assert len(data.test) == 1
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advrec.data import load_dataset
-from advrec.data.sources.synth import MOST_SHARE, synthesize, user_degrees, write_synthetic
+from advrec.data.sources.synth import MOST_SHARE, user_degrees, write_synthetic
 from advrec.errors import UsageError
 
 
@@ -55,15 +55,6 @@ def test_a_folder_is_a_given_split_without_a_user_who_cannot_be_trained(tmp_path
     assert len(dataset.train) + len(dataset.test) == 6000
     assert len(dataset.test) == pytest.approx(1200, abs=300)
     assert (dataset.train.user_degrees() > 0).all()
-
-
-def test_in_memory_it_is_the_same_data(tmp_path):
-    made = synthesize(60, 50, 400, seed=3)
-    write_synthetic(tmp_path / "made", users=60, items=50, pairs=400, seed=3)
-    for name, pairs in (("train", made.train), ("test", made.test)):
-        rows = read(tmp_path / "made" / f"{name}.txt")
-        assert all(rows.get(user, []) == pairs.of(user).tolist() for user in range(60))
-    assert len(made.train) + len(made.test) == 400
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path):

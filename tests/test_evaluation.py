@@ -201,6 +201,40 @@ def test_noise_reaches_the_model_and_training_mode_comes_back() -> None:
     assert disturbed.values != evaluate(model, dataset, metrics=ALL).values
 
 
+def all_but(left: list[int], n_items: int = 6) -> Dataset:
+    """Users with one test item, and all other items but so many in train."""
+    n_users = len(left)
+    train = [(u, i) for u in range(n_users) for i in range(1, n_items - left[u])]
+    users, items = zip(*train, strict=True)
+    pairs = Pairs.from_coo(users, items, n_users, n_items)
+    test = Pairs.from_coo(range(n_users), [0] * n_users, n_users, n_items)
+    empty, ids = Pairs.empty(n_users, n_items), [str(n) for n in range(n_items)]
+    return Dataset("toy", "made up", n_users, n_items, pairs, empty, test, ids[:n_users], ids)
+
+
+@pytest.mark.parametrize(
+    ("left", "count", "protocol"),
+    [
+        ([3, 4], 3, "sampled, 3 negatives, seed 0"),
+        ([3, 3], 9, "sampled, 3 negatives (9 asked for), seed 0"),
+        ([2, 4], 9, "sampled, 2 to 4 negatives (9 asked for), seed 0"),
+        ([2, 4], 3, "sampled, 2 to 3 negatives, seed 0"),
+        ([0, 4], 3, "sampled, 0 to 3 negatives, seed 0"),
+    ],
+)
+def test_the_protocol_says_how_many_negatives_there_were(left, count, protocol) -> None:
+    dataset = all_but(left)
+    found = evaluate(make_vectors(dataset, 0), dataset, sampled=count)
+    assert found.protocol == found.to_dict()["protocol"] == protocol
+
+
+def test_sampling_where_no_user_has_a_negative_is_refused() -> None:
+    dataset = all_but([0, 0])
+    with pytest.raises(DataError, match="no user has an item left to draw as a negative: 6 items"):
+        evaluate(make_vectors(dataset, 0), dataset, sampled=9)
+    assert evaluate(make_vectors(dataset, 0), dataset).protocol == "full ranking"
+
+
 def test_noise_for_bare_vectors_is_refused() -> None:
     dataset = make_dataset(4, 4, seed=0)
     with pytest.raises(UsageError, match="only its vectors"):

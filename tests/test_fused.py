@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,16 @@ from advrec import native
 from advrec.config.resolve import resolve
 from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.data.dataset import Pairs
+from advrec.errors import ConfigError
 from advrec.models import MODELS, create
 from advrec.models.base import ModelSpec, Recommender
 from advrec.ops.graph import Graph
 from advrec.ops.positives import Positives
 from advrec.runs.model import DTYPES
-from advrec.training.fused import FusedStepper, supports
-from advrec.training.stepper import ComposableStepper, StepStats
+from advrec.training.composable import ComposableStepper
+from advrec.training.fused import FusedStepper
+from advrec.training.stepper import StepStats
+from advrec.training.tiers import TIERS, tier_of
 
 pytestmark = pytest.mark.skipif(
     native.kernels() != "native", reason="the compiled core is switched off (ADVREC_KERNELS)"
@@ -38,7 +42,7 @@ def pairs() -> Pairs:
 def setting(model: str, **options: object) -> ResolvedConfig:
     values = dict(
         phase="adversarial", model=model, dim=7, batch_size=50, lr=0.01, seed=11, negatives=2,
-        eps=0.5, adv_weight=0.7, init_std=0.3, precision="float64",
+        eps=0.5, adv_weight=0.7, init_std=0.3, precision="float64", device="cpu",
     )  # fmt: skip
     if model == "lightgcn":
         values["layers"] = 3
@@ -54,7 +58,7 @@ def train(
         graph=Graph.build(pairs, dtype=dtype), dtype=dtype, init_std=config.init_std,
     )  # fmt: skip
     model = create(config.model, spec)
-    assert supports(model, config)
+    assert FusedStepper.supports(type(model), config)
     maker = stepper(model, Positives.from_pairs(pairs), config)
     stats = [maker.run(2, first, steps) for first, steps in calls]
     return model, stats, maker.state()
@@ -80,7 +84,7 @@ CASES = [
         )
     ),
     *((model, dict(adv_weight=0.0)) for model in ("mf", "lightgcn")),
-    *((model, dict(sampling=mode)) for model in ("mf", "lightgcn") for mode in ("pairs", "users")),
+    *((model, dict(sampling=way)) for model in ("mf", "lightgcn") for way in ("pairs", "users")),
 ]  # fmt: skip
 
 
@@ -164,12 +168,51 @@ def test_no_budget_no_difference_and_more_budget_more_loss(pairs, model, options
     assert losses[0] < losses[-1]
 
 
+@pytest.mark.parametrize("model", ["mf", "lightgcn"])
+def test_what_the_core_does_not_know_is_left_to_the_composable_tier(pairs, model, monkeypatch):
+    """A norm that the core has no number for, on models whose other norms it knows."""
+    kind = MODELS[model]
+    sites = tuple(replace(site, norms=(*site.norms, "tensor")) for site in kind.sites)
+    monkeypatch.setattr(kind, "sites", sites)
+    assert tier_of(kind, setting(model)) is FusedStepper
+    config = setting(model, norm="tensor")
+    assert tier_of(kind, config) is ComposableStepper
+    assert tier_of(kind, config.model_copy(update={"adv_weight": 0.0})) is FusedStepper
+    weightless = config.model_copy(update={"adv_weight": 0.0})
+    plain = setting(model, adv_weight=0.0)
+    a, b = (train(pairs, c, FusedStepper, ((0, 3),))[0].embedding for c in (weightless, plain))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("model", ["mf", "lightgcn"])
+def test_a_site_s_own_eps_and_weight_are_those_of_the_step(pairs, model):
+    own = setting(model, eps=3.0, adv_weight=2.0, site="ego", site_eps={"ego": 0.5},
+                  site_adv_weight={"ego": 0.7})  # fmt: skip
+    plain = setting(model, eps=0.5, adv_weight=0.7, site="ego")
+    a, b = (train(pairs, c, FusedStepper, ((0, 3),))[0].embedding for c in (own, plain))
+    assert torch.equal(a, b)
+
+
+def test_a_subclass_may_compute_anything_and_is_not_fused():
+    class Twice(MODELS["mf"]):
+        """Exactly MF for all that the table can see."""
+
+    assert tier_of(Twice, setting("mf")) is ComposableStepper
+
+
+def test_every_tier_but_the_last_needs_a_compiled_core_or_a_model_of_its_own():
+    assert TIERS[-1] is ComposableStepper
+    assert tier_of(MODELS["mf"], setting("mf", kernels="reference")) is ComposableStepper
+    with pytest.raises(ConfigError, match="precision bf16 is for lightgcn"):
+        tier_of(MODELS["mf"], setting("mf", precision="bf16"))
+
+
 def test_the_last_batch_may_be_short_and_no_step_lies_outside_the_epoch(pairs):
     config = setting("mf", batch_size=1000)
     model, stats, _ = train(pairs, config, FusedStepper, ((0, 1), (1, 1)))
     total = 2 * len(Positives.from_pairs(pairs))
     assert [step.triplets for step in stats] == [1000, total - 1000]
     assert 0 < stats[1].triplets < 1000
-    with pytest.raises(ValueError, match="not all in an epoch"):
+    with pytest.raises(ValueError, match="must lie in the epoch"):
         train(pairs, config, FusedStepper, ((0, 9),))
     assert torch.isfinite(model.embedding).all()

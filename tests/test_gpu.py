@@ -32,7 +32,7 @@ from advrec.ops import reference
 from advrec.ops.graph import Graph
 from advrec.ops.positives import Positives
 from advrec.runs.model import build_model
-from advrec.training.fused import FusedStepper, supports
+from advrec.training.fused import FusedStepper
 
 pytestmark = [
     pytest.mark.gpu,
@@ -84,15 +84,15 @@ def there(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 # --- operators --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["pairs", "users"])
+@pytest.mark.parametrize("sampling", ["pairs", "users"])
 @pytest.mark.parametrize("negatives", [1, 3])
 @pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (2**63 - 1, 2**31 - 1)])
-def test_the_sampler_draws_what_the_cpu_draws(pairs, mode, negatives, seed, epoch):
+def test_the_sampler_draws_what_the_cpu_draws(pairs, sampling, negatives, seed, epoch):
     here, on_gpu = Positives.from_pairs(pairs), Positives.from_pairs(pairs, CUDA)
     total = len(here) * negatives
     for first, count in ((0, total), (5, 1), (total - 70, 70), (3, 0)):
         arguments = dict(
-            seed=seed, epoch=epoch, first=first, count=count, negatives=negatives, mode=mode
+            seed=seed, epoch=epoch, first=first, count=count, negatives=negatives, sampling=sampling
         )
         found = ops.sample_triplets(on_gpu, **arguments)
         assert found.device.type == "cuda"
@@ -178,7 +178,7 @@ def test_rankings_equal_the_cpu_s_ties_included(dim, k, exact):
         )
 
 
-@pytest.mark.parametrize("kind", reference.KINDS)
+@pytest.mark.parametrize("kind", sorted(ops.OPTIMIZERS))
 @pytest.mark.parametrize("touched", [False, True])
 def test_optimisers_make_the_cpu_s_steps(kind, touched):
     results = []
@@ -200,9 +200,10 @@ def test_torch_finds_nothing_wrong_with_the_operators(pairs):
     pos = ops.positives_arguments(Positives.from_pairs(pairs, CUDA))
     x = random(U + I, 8).to(CUDA).requires_grad_()
     users, items = x[:U].detach().clone().requires_grad_(), x[U:].detach().clone().requires_grad_()
-    triplets = torch.ops.advrec.sample_triplets(*pos, 1, 0, 0, 50, 1, 0)
+    drawing = (*pos.values(), 1, 0, 0, 50, 1, 0)
+    triplets = torch.ops.advrec.sample_triplets(*drawing)
     for name, arguments in {
-        "sample_triplets": (*pos, 1, 0, 0, 50, 1, 0),
+        "sample_triplets": drawing,
         "propagate": (x, graph.indptr, graph.indices, graph.scale, 2),
         "triplet_margin": (users, items, triplets),
         "normalize_rows": (x, 0.5),
@@ -260,7 +261,8 @@ def stepper(pairs: Pairs, config: ResolvedConfig, device: str) -> FusedStepper:
         graph=Graph.build(pairs), init_std=config.init_std,
     )  # fmt: skip
     model = create(config.model, spec).to(device)
-    assert supports(model, config)
+    here = config.model_copy(update={"device": str(device)})
+    assert FusedStepper.supports(type(model), here)
     return FusedStepper(model, Positives.from_pairs(pairs, device), config)
 
 
@@ -339,9 +341,11 @@ def calls_of(pairs: Pairs) -> dict[str, Callable[[], object]]:
         graph = state._model.graph
         embedding = state._model.embedding.detach()
         return torch.ops.advrec.lightgcn_steps(
-            embedding, None, None, graph.indptr, graph.indices, graph.scale, 3,
-            *ops.positives_arguments(positives), 1, 0, 1, 0, 0, 100, 20, True, 0.01, 0.5, 0.7, 0, 1,
-            0, 0.01, 0.9, 0.999, 0.0, 0,
+            embedding=embedding, state1=None, state2=None, graph_indptr=graph.indptr,
+            graph_indices=graph.indices, graph_scale=graph.scale, layers=3,
+            **ops.positives_arguments(positives), seed=1, epoch=0, negatives=1, sampling=0,
+            first_step=0, steps=100, batch_size=20, mean=True, reg=0.01, eps=0.5, adv_weight=0.7,
+            norm=0, site=1, optimizer=0, lr=0.01, beta1=0.9, beta2=0.999, opt_eps=0.0, updates=0,
         )  # fmt: skip
 
     return {
@@ -393,8 +397,10 @@ def test_steps_can_be_captured_by_the_caller_too(pairs):
 
     def steps(embedding: Tensor) -> Tensor:
         return torch.ops.advrec.mf_steps(
-            embedding, None, None, *ops.positives_arguments(one._positives),
-            1, 0, 1, 0, 0, 70, 40, True, 0.0, 0.5, 0.7, 0, 0, 0.01, 0.9, 0.999, 0.0, 0,
+            embedding=embedding, state1=None, state2=None,
+            **ops.positives_arguments(one._positives), seed=1, epoch=0, negatives=1, sampling=0,
+            first_step=0, steps=70, batch_size=40, mean=True, reg=0.0, eps=0.5, adv_weight=0.7,
+            norm=0, optimizer=0, lr=0.01, beta1=0.9, beta2=0.999, opt_eps=0.0, updates=0,
         )  # fmt: skip
 
     steps(one._model.embedding.detach())

@@ -22,8 +22,8 @@ from advrec.models import MODELS, ModelSpec, Recommender, create
 from advrec.ops.graph import Graph
 from advrec.ops.positives import Positives
 from advrec.robustness import perturb
-from advrec.robustness.attack import noise_for
 from advrec.robustness.objective import adversarial_step_loss, gradient, perturbation
+from advrec.robustness.search import noise_for
 
 N_USERS, N_ITEMS, DIM, LAYERS = 10, 14, 4, 2
 SEEN = np.random.default_rng(5).random((N_USERS, N_ITEMS)) < 0.35
@@ -298,7 +298,9 @@ def test_random_noise_has_the_same_row_norms_and_costs_less(
     model, eps = model_of(name), length(site, norm)
     worst = noise_for(model, POSITIVES, eps=eps, site=site, norm=norm)
     for seed in range(5):
-        noise = noise_for(model, POSITIVES, kind="random", eps=eps, site=site, norm=norm, seed=seed)
+        noise = noise_for(
+            model, POSITIVES, noise="random", eps=eps, site=site, norm=norm, seed=seed
+        )
         for key in worst:
             # The rows of another seed's negatives differ a little in joint and tensor norms.
             if norm == "row" or seed == 0:

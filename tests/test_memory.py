@@ -13,7 +13,8 @@ import advrec
 from advrec.data.config import DataConfig
 from advrec.errors import ConfigError
 from advrec.models import MODELS, ModelSpec, model_class
-from advrec.training.forecast import Forecast, forecast, free_bytes, written
+from advrec.system.memory import free_bytes, written
+from advrec.training.forecast import Forecast, forecast
 
 SETTINGS = {
     "mf": {"model": "mf"},
@@ -100,6 +101,7 @@ def test_a_card_holds_no_files_and_no_code(monkeypatch: pytest.MonkeyPatch) -> N
     from advrec.data import load_dataset
 
     monkeypatch.setenv("ADVREC_MEMORY", "80G")
+    monkeypatch.setattr("advrec.ops.on_cuda", lambda: True)
     config = resolve(TrainConfig(model="mf"), model_class("mf"))
     data = load_dataset("debian")
     cpu, card = (
@@ -112,7 +114,7 @@ def test_a_card_holds_no_files_and_no_code(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_limit_that_is_no_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADVREC_MEMORY", "much")
-    with pytest.raises(ConfigError, match="ADVREC_MEMORY is 'much'"):
+    with pytest.raises(ConfigError, match="ADVREC_MEMORY must be a size, got 'much'"):
         free_bytes(0)
 
 
@@ -150,4 +152,4 @@ def test_every_model_knows_its_numbers(name: str, tmp_path: Path) -> None:
     spec = ModelSpec(data.n_users, data.n_items, config.dim, config.layers, options=config.options)
     width = 0 if data.item_features is None else data.item_features.shape[1]
     numbers = sum(weight.numel() for weight in model.parameters())
-    assert kind.weight_numbers(spec, width) == pytest.approx(numbers, rel=0.05)
+    assert kind.parameter_count(spec, width) == pytest.approx(numbers, rel=0.05)

@@ -78,7 +78,7 @@ def test_the_api_takes_it_from_there(popular, tmp_path):
     assert clean == pytest.approx(best, rel=0.2)
     results = advrec.attack(robust.run, dataset, noise="adversarial", eps=[0.5, 3.0])
     assert [result.plan.site for result in results] == ["item", "item"]
-    assert results[1].noisy_loss > results[0].noisy_loss > results[0].clean_loss
+    assert results[1].attacked_loss > results[0].attacked_loss > results[0].clean_loss
     assert len(advrec.recommend(robust.run, "user 3", 5, dataset=dataset)) == 5
 
 

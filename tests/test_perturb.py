@@ -230,12 +230,12 @@ def test_the_budget_of_a_fast_gradient_is_eps(norm: str) -> None:
 
 @pytest.mark.parametrize(("eps", "norm"), [(-1.0, "row"), (math.nan, "row"), (math.inf, "row")])
 def test_a_budget_that_is_none_is_refused(eps: float, norm: str) -> None:
-    with pytest.raises(UsageError, match="eps is"):
+    with pytest.raises(UsageError, match="eps must be"):
         perturb.fgm(grads(), eps=eps, norm=norm)
-    with pytest.raises(UsageError, match="eps is"):
+    with pytest.raises(UsageError, match="eps must be"):
         perturb.project(grads(), eps=eps, norm=norm)
 
 
 def test_an_unknown_norm_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match="no norm 'l1'; there are row, sample, joint, tensor"):
+    with pytest.raises(UsageError, match="unknown norm 'l1': choose row, sample, joint, tensor"):
         perturb.fgm(grads(), eps=1.0, norm="l1")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from advrec import ops
 from advrec.data.dataset import Pairs
 from advrec.ops import reference
 from advrec.ops.graph import Graph
@@ -250,7 +251,7 @@ def test_steps_on_rows_are_dense_steps_with_zeros_elsewhere(kind: str) -> None:
     assert torch.equal(ours(kind, start, grads, rows), ours(kind, start, grads, None))
 
 
-@pytest.mark.parametrize("kind", reference.KINDS)
+@pytest.mark.parametrize("kind", sorted(ops.OPTIMIZERS))
 def test_steps_on_rows_leave_the_other_rows_alone(kind: str) -> None:
     start, rows = randn(6, DIM), torch.tensor([4, 1])
     param = ours(kind, start, [randn(6, DIM, seed=1)] * 3, [rows] * 3)
@@ -266,7 +267,7 @@ def test_steps_refuse_what_does_not_fit() -> None:
             kind, param, grad, more.pop("state1", None), None, step=1, lr=0.1, opt_eps=0.0, **more
         )
 
-    with pytest.raises(ValueError, match="wanted one of"):
+    with pytest.raises(ValueError, match="unknown optimizer"):
         step("lion", grad)
     with pytest.raises(ValueError, match="state1 of adagrad is missing"):
         step("adagrad", grad)

@@ -13,20 +13,14 @@ import pytest
 
 from advrec.errors import RunError, UsageError
 from advrec.evaluation.evaluate import Evaluation
-from advrec.report.figures import Line, robustness_plot, training_lines, training_plot
-from advrec.report.stats import compare, summarize
-from advrec.report.table import (
-    Column,
-    Curve,
-    Table,
-    attack_curve,
-    comparison_table,
-    evaluation_table,
-    robustness_table,
-    seeds_table,
-)
-from advrec.robustness.attack import AttackResult, Plan
+from advrec.report.evaluation import comparison_table, evaluation_table
+from advrec.report.figures import Line, robustness_plot, training_plot
+from advrec.report.robustness import Attacked, Curve, attack_curve, attack_curves, attack_tables
+from advrec.report.stats import compare
+from advrec.report.table import Column, Table, write_tables
+from advrec.robustness.attack import AttackResult
 from advrec.robustness.perturb import Budget
+from advrec.robustness.search import Plan
 
 SIGNATURES = {"png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF-", "svg": b"<?xml"}
 
@@ -101,11 +95,13 @@ def test_a_table_is_written_by_its_ending(tmp_path: Path, name: str) -> None:
 
 def test_a_table_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     table = Table("T", (Column("a"),), ((1,),))
-    with pytest.raises(UsageError, match=r"\.html") as caught:
+    with pytest.raises(UsageError, match=r"unknown ending '\.html' of .*: choose") as caught:
         table.write(tmp_path / "table.html")
     assert str(tmp_path / "table.md") in (caught.value.hint or "")
     with pytest.raises(RunError, match="cannot be written"):
         table.write(tmp_path / "missing" / "table.md")
+    text = write_tables([table, table], tmp_path / "two.md").read_text()
+    assert text == f"{table.to_markdown()}\n{table.to_markdown()}"
 
 
 def test_an_evaluation_table_says_how_it_was_measured() -> None:
@@ -131,42 +127,28 @@ def test_rows_measured_differently_are_never_shown_as_comparable() -> None:
     )
 
 
-def test_a_robustness_table_has_a_row_for_each_eps() -> None:
-    curve = Curve("MF", "BPR", "random", 0.5, (0.5, 1.0), (0.4, 0.6), relative_eps=(0.2, 0.4))
-    table = robustness_table([curve], "NDCG@20")
-    names = [column.name for column in table.columns]
-    assert names == [
-        *("model", "training", "noise", "eps", "of mean norm"),
-        *("NDCG@20", "clean", "lost"),
-    ]
-    assert table.rows[0][:3] == ("MF", "BPR", "random")
-    assert table.rows[0][3:] == pytest.approx((0.5, 0.2, 0.4, 0.5, 0.2))
-    assert table.rows[1][-1] == pytest.approx(-0.2)
-    assert " 40.0% |" in table.to_markdown()
-    without = robustness_table([replace(curve, relative_eps=None)], "NDCG@20")
-    assert "of mean norm" not in [column.name for column in without.columns]
-
-
 def test_nothing_can_be_lost_of_nothing() -> None:
-    curve = Curve("MF", "BPR", "random", 0.0, (0.5,), (0.0,))
-    assert math.isnan(curve.lost[0])
-    assert "–" in robustness_table([curve], "HR@5").to_markdown()
+    assert math.isnan(Curve("MF", "BPR", "random", 0.0, (0.5,), (0.0,)).lost[0])
+    (table,) = attack_tables([Attacked("MF", "mf", [make_attack(0.5, 0.0, clean=0.0)])])
+    assert table.to_markdown().splitlines()[4].endswith("|    – |")
 
 
 def test_a_curve_is_as_long_as_its_eps() -> None:
-    with pytest.raises(ValueError, match="2 of values"):
+    with pytest.raises(ValueError, match="2 of attacked"):
         Curve("MF", "BPR", "random", 0.5, (0.5,), (0.4, 0.3))
 
 
-def make_attack(eps: float, value: float) -> AttackResult:
+def make_attack(
+    eps: float, value: float, site: str = "ego", noise: str = "adversarial", clean: float = 0.5
+) -> AttackResult:
     return AttackResult(
-        plan=Plan("adversarial", "ego", "row"),
+        plan=Plan(noise, site, "row"),
         eps=eps,
         budget=Budget(norm="row", absolute=eps, relative=eps / 2, rows=10, largest_row=eps),
         clean_loss=0.1,
-        noisy_loss=0.2,
-        clean=make_evaluation(HR_5=0.5),
-        noisy=make_evaluation(HR_5=value),
+        attacked_loss=0.2,
+        clean=make_evaluation(HR_5=clean),
+        attacked=make_evaluation(HR_5=value),
     )
 
 
@@ -174,24 +156,49 @@ def test_attacks_become_a_curve_in_the_order_of_eps() -> None:
     curve = attack_curve(
         [make_attack(1.0, 0.2), make_attack(0.5, 0.4)], "HR@5", model="MF", training="BPR"
     )
-    assert curve == Curve(
-        "MF", "BPR", "adversarial", 0.5, (0.5, 1.0), (0.4, 0.2), relative_eps=(0.25, 0.5)
-    )
+    assert curve == Curve("MF", "BPR", "adversarial", 0.5, (0.5, 1.0), (0.4, 0.2))
     assert curve.lost == pytest.approx((0.2, 0.6))
     with pytest.raises(UsageError, match="NDCG@20"):
         attack_curve([make_attack(1.0, 0.2)], "NDCG@20", model="MF", training="BPR")
-    with pytest.raises(UsageError, match="no attacks"):
+    with pytest.raises(UsageError, match="at least one attack"):
         attack_curve([], "HR@5", model="MF", training="BPR")
 
 
-def test_seeds_and_comparisons_become_tables() -> None:
-    seeds = seeds_table({"MF": {"HR@5": summarize([0.1, 0.2, 0.3])}})
-    assert seeds.rows[0][:3] == ("MF", "HR@5", pytest.approx(0.2))
-    assert seeds.rows[0][-1] == 3
-    assert "95% t-interval" in seeds.notes[0]
-    found = comparison_table({"HR@5": compare([0.2, 0.3], [0.1, 0.25])}, ("APR", "BPR"))
-    assert [column.name for column in found.columns][1:4] == ["APR", "BPR", "difference"]
-    assert "+0.0750" in found.to_markdown()
+def test_an_attack_table_has_a_row_for_each_noise_and_names_its_sites() -> None:
+    first = Attacked("A", "mf", [make_attack(1.0, 0.4, noise="random"), make_attack(1.0, 0.6)])
+    (table,) = attack_tables([first])
+    names = [column.name for column in table.columns]
+    assert names == ["run", "noise", "ε", "budget", "relative", "clean", "attacked", "lost"]
+    assert table.rows[0] == ("A", "random", 1.0, 1.0, 0.5, 0.5, 0.4, pytest.approx(0.2))
+    assert table.rows[1][-1] == pytest.approx(-0.2)  # a gain
+    assert table.notes[0] == "test part, full ranking, 1,200 users; noise at ego (row)."
+    (both,) = attack_tables([first, Attacked("B", "mf", [make_attack(1.0, 0.5, site="final")])])
+    assert [row[:2] for row in both.rows] == [("A", "ego"), ("A", "ego"), ("B", "final")]
+    assert "noise at ego (row) or final (row)" in both.notes[0]
+    assert both.to_markdown().splitlines()[6].endswith(" 0.0% |")  # not -0.0%
+
+
+def test_each_site_and_noise_is_a_curve_of_its_own() -> None:
+    results = [
+        make_attack(1.0, value, site, noise)
+        for site, noise, value in (("ego", "adversarial", 0.1), ("ego", "random", 0.4),
+                                   ("final", "adversarial", 0.2))
+    ]  # fmt: skip
+    curves = attack_curves([Attacked("A", "mf", results)], "HR@5")
+    assert [(c.training, c.noise, c.attacked) for c in curves] == [
+        ("A, ego", "random", (0.4,)),
+        ("A, ego", "adversarial", (0.1,)),
+        ("A, final", "adversarial", (0.2,)),
+    ]
+    (alone,) = attack_curves([Attacked("A", "mf", results[:1])], "HR@5")
+    assert alone.training == "A"
+
+
+def test_a_comparison_becomes_a_table_that_says_which_is_which() -> None:
+    table = comparison_table({"HR@5": compare([0.2, 0.3], [0.1, 0.25])}, ("APR", "BPR"), "T")
+    assert table.rows[0][:4] == ("HR@5", 0.25, pytest.approx(0.175), pytest.approx(0.075))
+    assert table.notes[0].startswith("A: APR; B: BPR;")
+    assert "+0.0750" in table.to_markdown()
 
 
 # --- figures ----------------------------------------------------------------------------------
@@ -237,7 +244,7 @@ def test_a_robustness_figure_draws_every_curve_from_the_clean_figure(
         of_model = [curve for curve in curves if curve.model == model]
         for curve, line, lost in zip(of_model, upper.lines, lower.lines, strict=False):
             assert line.get_xdata().tolist() == [0, *curve.eps]
-            assert line.get_ydata().tolist() == [curve.clean, *curve.values]
+            assert line.get_ydata().tolist() == [curve.clean, *curve.attacked]
             assert lost.get_ydata().tolist() == [0, *curve.lost]
             assert line.get_linestyle() == ("--" if curve.noise == "random" else "-")
         colours = {line.get_color() for line in upper.lines}
@@ -246,19 +253,6 @@ def test_a_robustness_figure_draws_every_curve_from_the_clean_figure(
     labels = [text.get_text() for text in drawn[0].legends[0].get_texts()]
     assert labels[:2] == ["pretrained", "adversarially trained"]
     assert set(labels[2:]) == {"random noise", "adversarial noise"}
-
-
-def test_a_history_becomes_lines_that_follow_its_parent() -> None:
-    history = [
-        {"epoch": 0, "valid": {"NDCG@20": 0.1}},
-        {"epoch": 1, "loss": 0.7, "seconds": 1.0},
-        {"epoch": 2, "loss": 0.6, "adv_loss": 0.8, "valid": {"NDCG@20": 0.2}},
-    ]
-    assert training_lines(history, "APR", after=10) == {
-        "NDCG@20 (validation)": Line("APR", [10, 12], [0.1, 0.2]),
-        "loss a triplet": Line("APR", [11, 12], [0.7, 0.6]),
-        "adversarial loss a triplet": Line("APR", [12], [0.8]),
-    }
 
 
 def test_figures_of_nothing_or_nowhere_are_refused(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from support.training_data import FAST, tiny_dataset, without_validation
 import advrec
 from advrec import native
 from advrec.errors import ConfigError, Interrupted, RunError, UsageError
-from advrec.training.stepper import ComposableStepper
+from advrec.training.composable import ComposableStepper
 
 DATASET = tiny_dataset()
 COMPILED = pytest.mark.skipif(not native.core(), reason="the compiled core is missing")

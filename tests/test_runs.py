@@ -367,6 +367,21 @@ def test_runs_are_found_by_path_or_name_and_the_nearest_is_hinted_at(run):
     assert error.value.hint == "did you mean 'one'?"
 
 
+def test_a_run_named_like_a_folder_here_is_found(run, monkeypatch):
+    root = run.path.parent
+    monkeypatch.chdir(root)
+    Path("here").mkdir()
+    Path("here/ratings.csv").touch()
+    (root / "runs").mkdir()
+    (root / "one").rename(root / "runs" / "here")
+    assert find.find("here", "runs").path == Path("runs/here")
+    with pytest.raises(RunError, match=r"here"):  # without that run, the folder is looked into
+        find.find("here", "elsewhere")
+    (root / "runs" / "here").rename(root / "two")
+    (root / "runs" / "two").mkdir()
+    assert find.find("two", "runs").path == Path("two")  # a path to a run stays what it is
+
+
 def test_new_runs_get_the_next_free_name(tmp_path):
     def name(**options):
         path = find.new_path(tmp_path, **{"model": "mf", "dataset": "tiny", **options})

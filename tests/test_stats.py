@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from advrec.errors import UsageError
-from advrec.report.stats import compare, summarize, summarize_runs
+from advrec.report.stats import compare, summarize
 
 SAMPLES = st.lists(st.floats(0, 1), min_size=2, max_size=8)
 UNHURRIED = settings(deadline=None, max_examples=40)  # scipy permutes where there are ties
@@ -42,21 +43,16 @@ def test_one_value_has_no_interval() -> None:
     assert str(found) == "0.2500 (1 value)"
 
 
-def test_runs_are_summarised_by_the_metrics_they_share() -> None:
-    found = summarize_runs([{"HR@5": 0.1, "AUC": 0.5}, {"HR@5": 0.3}])
-    assert list(found) == ["HR@5"]
-    assert found["HR@5"].mean == pytest.approx(0.2)
-
-
 @UNHURRIED
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)), min_size=3, max_size=8))
 def test_p_values_are_those_of_scipy(pairs: list[tuple[int, int]]) -> None:
-    a, b = np.array(pairs, dtype=float).T / 10**6
-    if np.ptp(a - b) < 1e-9:
+    first, second = np.array(pairs).T  # whole numbers: their differences have no rounding errors
+    if np.ptp(first - second) == 0:
         return  # constant differences: tested below
+    a, b = first / 10**6, second / 10**6
     found = compare(a, b)
     assert found.p_t == pytest.approx(scipy_stats.ttest_rel(a, b).pvalue, rel=1e-6)
-    assert found.p_wilcoxon == pytest.approx(scipy_stats.wilcoxon(a - b).pvalue, rel=1e-9)
+    assert found.p_wilcoxon == pytest.approx(scipy_stats.wilcoxon(first - second).pvalue, rel=1e-9)
     assert found.effect == pytest.approx((a - b).mean() / (a - b).std(ddof=1), rel=1e-9)
 
 
@@ -93,6 +89,37 @@ def test_the_same_difference_everywhere_is_not_divided_by_rounding_errors() -> N
     assert found.p_wilcoxon == pytest.approx(2 * 2**-5)  # the least that 5 pairs can give
 
 
+def exact_wilcoxon(differences: list[int]) -> float:
+    """The two-sided p from its definition: zeros left out, ranks of ties averaged, all signs."""
+    kept = [d for d in differences if d]
+    sizes = sorted(map(abs, kept))
+    ranks = [(2 * sizes.index(abs(d)) + sizes.count(abs(d)) + 1) / 2 for d in kept]
+    half = sum(ranks) / 2
+    seen = abs(sum(r for r, d in zip(ranks, kept, strict=True) if d > 0) - half)
+    sums = [
+        sum(r for r, sign in zip(ranks, signs, strict=True) if sign)
+        for signs in product((False, True), repeat=len(ranks))
+    ]
+    return sum(abs(total - half) >= seen for total in sums) / len(sums)
+
+
+@pytest.mark.parametrize(
+    "differences",
+    [[1, 1, 1, -1, -1], [3, 3, -3, 1, 2], [0, 0, 2, 2, -1], [0, 5, 4, 4, 3, 3, 3, -1, 2]],
+)
+@pytest.mark.parametrize("unit", [0.1, 1 / 3, 1e-5, 1e7])
+def test_ties_and_zeros_are_exact_whatever_rounding_makes_of_them(
+    differences: list[int], unit: float
+) -> None:
+    b = np.arange(1, len(differences) + 1) * unit
+    a = (np.arange(1, len(differences) + 1) + differences) * unit
+    assert compare(a, b).p_wilcoxon == pytest.approx(exact_wilcoxon(differences), rel=1e-12)
+
+
+def test_ties_that_rounding_has_broken_are_ties() -> None:
+    assert compare([0.1, 0.2, 0.3, 0.4, 0.7], [0, 0.1, 0.3 - 0.1, 0.5, 0.8 - 1e-16]).p_wilcoxon == 1
+
+
 def test_one_pair_has_no_test() -> None:
     found = compare([0.3], [0.2])
     assert found.difference == pytest.approx(0.1)
@@ -102,10 +129,10 @@ def test_one_pair_has_no_test() -> None:
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        ([1.0, 2.0], [1.0], "needs pairs"),
+        ([1.0, 2.0], [1.0], r"a and b must be pairs, got 2 values and 1"),
         ([], [], "at least one"),
-        ([1.0, math.nan], [1.0, 2.0], "not finite"),
-        ([[1.0]], [[1.0]], "a list"),
+        ([1.0, math.nan], [1.0, 2.0], "a must be finite numbers, got 1 that are not"),
+        ([[1.0]], [[1.0]], "must be a list of at least one number"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(a: list[float], b: list[float], message: str) -> None:
@@ -116,5 +143,3 @@ def test_what_cannot_be_compared_is_refused(a: list[float], b: list[float], mess
 def test_wrong_questions_are_refused() -> None:
     with pytest.raises(UsageError, match="confidence"):
         summarize([1.0, 2.0], confidence=95)
-    with pytest.raises(UsageError, match="no runs"):
-        summarize_runs([])

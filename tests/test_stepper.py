@@ -16,8 +16,8 @@ from advrec.models.base import check_noise
 from advrec.ops.positives import Positives
 from advrec.runs.model import build_model
 from advrec.training import launch
-from advrec.training.loop import make_stepper
-from advrec.training.stepper import ComposableStepper
+from advrec.training.composable import ComposableStepper
+from advrec.training.tiers import make_stepper
 
 DATASET = tiny_dataset()
 POSITIVES = Positives.from_pairs(DATASET.train)
@@ -112,15 +112,27 @@ def test_the_state_of_a_stepper_is_all_of_it(kernels, optimizer):
 
 @pytest.mark.skipif(not native.core(), reason="the compiled core is missing")
 @pytest.mark.parametrize("model", ["mf", "lightgcn"])
-def test_a_run_can_change_tier_because_both_have_the_same_state(model):
-    config = config_of(model)
-    _, composable = stepper_of(config)
-    _, fused = stepper_of(config, make_stepper)
+@pytest.mark.parametrize("optimizer", ["adagrad", "adam"])
+def test_a_run_can_change_tier_because_both_have_the_same_state(model, optimizer):
+    """There and back, against one tier all the way: float64, seven steps, rounding alone."""
+    config = config_of(model, precision="float64", optimizer=optimizer)
+    straight, twin = stepper_of(config)
+    stats = [twin.run(0, 0, 3), twin.run(0, 3, 1), twin.run(1, 0, 3)]
+
+    changing, slow = stepper_of(config)
+    fused = make_stepper(changing, POSITIVES, config)
     assert type(fused).__name__ == "FusedStepper"
-    fused.load_state(composable.state())
-    composable.load_state(fused.state())
-    shapes = [{k: v.shape for k, v in s.state().items()} for s in (composable, fused)]
-    assert shapes[0] == shapes[1]
+    changed = [slow.run(0, 0, 3)]
+    fused.load_state(slow.state())
+    changed.append(fused.run(0, 3, 1))
+    slow.load_state(fused.state())
+    changed.append(slow.run(1, 0, 3))
+
+    torch.testing.assert_close(changing.embedding, straight.embedding, rtol=0, atol=1e-9)
+    for one, other in zip(changed, stats, strict=True):
+        assert one.loss == pytest.approx(other.loss, abs=1e-9)
+    for name, value in twin.state().items():
+        torch.testing.assert_close(slow.state()[name], value, rtol=0, atol=1e-9)
 
 
 class Popular(Recommender):

@@ -41,7 +41,7 @@ STUDIES = Path(__file__).parent.parent / "bench" / "studies"
             "eps in the attack of [models.MF] of the study must be more than 0, got -1",
         ),
         (("[models.MF]\n", "[models.MF]\nmodels = 1\n"), "'models' in [models.MF] of the study"),
-        (('model = "mf"', 'model = "fm"'), "There is no model 'fm'"),
+        (('model = "mf"', 'model = "fm"'), "unknown model 'fm'"),
         (('model = "mf"', 'data = ["a"]\nmodel = "mf"'), "there is no [data.a]"),
         (("dim = 8", "dims = 8"), "unknown option 'dims' in [train] of the study"),
         (("dim = 8", "seed = 8"), "Option 'seed' has no place in [train] of the study."),

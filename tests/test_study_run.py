@@ -75,8 +75,25 @@ def test_a_cell_holds_what_the_four_steps_give(made, tiny):
         found = advrec.attack(robust.model, dataset, noise=noise, eps=[0.1, 0.5], metrics=metrics)
         told = [entry for entry in results["APR"]["attacks"] if entry["noise"] == noise]
         assert [entry["eps"] for entry in told] == [0.1, 0.5]
-        assert [entry["metrics"] for entry in told] == [dict(f.noisy.values) for f in found]
+        assert [entry["metrics"] for entry in told] == [dict(f.attacked.values) for f in found]
     assert load_result(out, own["APR"]) == json.loads(json.dumps(results["APR"]))
+
+
+@pytest.mark.parametrize("training", ["pretrained", "APR", "continued", "restarted"])
+def test_any_command_takes_the_run_of_a_cell_from_any_folder(made, tmp_path, training, monkeypatch):
+    out, own, results = made
+    monkeypatch.chdir(tmp_path)
+    run = out / "runs" / own[training].run
+    evaluated = command("eval", run, "--metrics", "NDCG@5,Recall@5", "--json")
+    assert evaluated.code == 0, evaluated.err
+    assert evaluated.json()["runs"][0]["metrics"] == results[training]["clean"]["metrics"]
+    words = ("--eps", "0.1,0.5", "--metric", "NDCG@5,Recall@5", "--json")
+    attacked = command("attack", run, *words).json()["runs"][0]["results"]
+    measured = [entry["metrics"] for entry in results[training]["attacks"]]
+    assert [entry["noisy"]["metrics"] for entry in attacked] == measured
+    listed = command("recommend", run, "--user", "user 3", "-k", 2, "--json").json()["users"][0]
+    assert len(listed["items"]) == 2
+    assert command("export", run, "--out", tmp_path / "vectors.npz").code == 0
 
 
 def test_continued_is_the_pretraining_that_never_stopped(made, tiny):

@@ -21,12 +21,12 @@ from advrec.models.vbpr import VBPR, Rows, scaled
 from advrec.ops import reference
 from advrec.ops.positives import Positives
 from advrec.robustness import perturb
-from advrec.robustness.attack import noise_for
 from advrec.robustness.objective import adversarial_step_loss, perturbation
+from advrec.robustness.search import noise_for
 from advrec.runs.model import build_model
-from advrec.training import closed_form, fused_vbpr, launch
-from advrec.training.loop import make_stepper
-from advrec.training.stepper import ComposableStepper
+from advrec.training import closed_form, fused, launch
+from advrec.training.composable import ComposableStepper
+from advrec.training.tiers import make_stepper
 
 N_USERS, N_ITEMS, WIDTH, DIM = 6, 9, 5, 4
 
@@ -94,7 +94,7 @@ def test_features_are_measured_by_their_largest_entry(scorer):
     again = model_of(scorer, item_features=1000 * model.features)
     assert float(model.features.abs().max()) == 1.0
     torch.testing.assert_close(again.features, model.features)
-    with pytest.raises(UsageError, match="All item features are 0"):
+    with pytest.raises(UsageError, match="all item features are 0"):
         scaled(torch.zeros(3, 2))
 
 
@@ -120,7 +120,7 @@ def test_the_penalty_counts_what_the_papers_count(scorer):
 
 
 def test_a_wrong_option_is_refused():
-    with pytest.raises(UsageError, match=r"'scorer'.*'arm'; there are amr, vbpr") as caught:
+    with pytest.raises(UsageError, match=r"'scorer'.*'arm': choose amr, vbpr") as caught:
         model_of("arm")
     assert caught.value.hint == "did you mean 'amr'?"
     with pytest.raises(UsageError, match=r"'reg_items'.*-1"):
@@ -148,7 +148,7 @@ def test_noise_of_a_batchs_rows_is_that_noise_in_the_whole_tables(scorer, site):
 
 
 def test_noise_of_another_shape_is_refused():
-    with pytest.raises(UsageError, match=r"features has shape \[2, 5\], wanted \[5, 5\]"):
+    with pytest.raises(UsageError, match=r"features has shape \[2, 5\], expected \[5, 5\]"):
         model_of().losses(BATCH, {"features": torch.zeros(2, WIDTH)})
 
 
@@ -226,7 +226,7 @@ def test_the_closed_form_is_what_autograd_finds(
         precision="float64", optimizer=optimizer, reduction=reduction, reg=0.02,
         options={"scorer": scorer, "reg_items": 0.3}, init_std=0.5, **phase,
     )  # fmt: skip
-    assert closed_form.supports(build_model(config, DATASET, "cpu"), config)
+    assert closed_form.ClosedFormStepper.supports(VBPR, config)
     slow, twin, stepper = trained(ComposableStepper, config)
     fast, model, closed = trained(closed_form.ClosedFormStepper, config)
     assert (fast.adv_loss > fast.loss) is adversarial
@@ -245,10 +245,10 @@ def test_the_fused_steps_are_what_autograd_finds(scorer, optimizer, reduction, a
         options={"scorer": scorer, "reg_items": 0.3}, init_std=0.5 / dim**0.5, **phase,
         lr={"users": 0.05, "items": 0.03, "projection": 0.02},
     )  # fmt: skip
-    assert fused_vbpr.supports(build_model(config, DATASET, "cpu"), config)
+    assert fused.FusedVBPRStepper.supports(VBPR, config)
     slow, twin, stepper = trained(ComposableStepper, config)
-    fast, model, fused = trained(fused_vbpr.FusedVBPRStepper, config)
-    assert_the_same((fast, model, fused), (slow, twin, stepper), rtol=1e-11)
+    fast, model, quick = trained(fused.FusedVBPRStepper, config)
+    assert_the_same((fast, model, quick), (slow, twin, stepper), rtol=1e-11)
 
 
 @pytest.mark.parametrize("adversarial", [False, True])
@@ -260,7 +260,7 @@ def test_the_fused_steps_do_not_depend_on_threads_or_calls(adversarial):
         before = native.set_threads(threads)
         try:
             model = build_model(config, DATASET, "cpu")
-            stepper = fused_vbpr.FusedVBPRStepper(model, POSITIVES, config)
+            stepper = fused.FusedVBPRStepper(model, POSITIVES, config)
             for call in range(calls):
                 stepper.run(0, call * 2 // calls, 2 // calls)
         finally:
@@ -279,23 +279,26 @@ def test_many_features_keep_the_length_of_noise_where_the_weights_hardly_stretch
     weights += 1e-3 * torch.randn(WIDTH, DIM, generator=generator)
     slopes = torch.randn(20, DIM, generator=generator)
     slopes -= slopes.mean(1, keepdim=True)
-    push = closed_form.Push.of(slopes, weights, 0.5)
+    noise = closed_form.FeaturePerturbation.of(slopes, weights, 0.5)
     exact = perturb.fgm({"x": slopes.double() @ weights.double().T}, eps=0.5, norm="row")["x"]
-    lengths = (push.delta.double() @ weights.double().T).norm(dim=1)
+    lengths = (noise.delta.double() @ weights.double().T).norm(dim=1)
     torch.testing.assert_close(lengths, torch.full_like(lengths, 0.5), rtol=3e-4, atol=0)
     expected = exact @ weights.double()
-    torch.testing.assert_close(push.content.double(), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(noise.content.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("narrow", [0, 4])
 def test_the_closed_form_follows_a_gradient_however_small(narrow, monkeypatch):
+    """The square of 1e-30 is 0 in float32."""
     monkeypatch.setattr(closed_form, "NARROW", narrow)
     generator = torch.Generator().manual_seed(0)
     weights, slopes = torch.randn(WIDTH, DIM, generator=generator), torch.ones(1, DIM)
-    push = closed_form.Push.of(slopes, weights, 0.5)
-    tiny = closed_form.Push.of(1e-30 * slopes, weights, 0.5)  # its square is 0 in float32
-    torch.testing.assert_close(tiny.content, push.content)
-    assert not closed_form.Push.of(torch.zeros(1, DIM), weights, 0.5).content.any()
+    noise = closed_form.FeaturePerturbation.of(slopes, weights, 0.5)
+    tiny = closed_form.FeaturePerturbation.of(
+        1e-30 * slopes, weights, 0.5
+    )  # its square is 0 in float32
+    torch.testing.assert_close(tiny.content, noise.content)
+    assert not closed_form.FeaturePerturbation.of(torch.zeros(1, DIM), weights, 0.5).content.any()
 
 
 def test_the_slopes_of_margins_are_autograds():
@@ -318,7 +321,7 @@ def test_the_closed_form_takes_what_it_has_and_nothing_else():
             return type(make_stepper(build_model(config, DATASET, "cpu"), POSITIVES, config))
 
     adversarial = {"phase": "adversarial"}
-    assert stepper() is stepper(**adversarial) is fused_vbpr.FusedVBPRStepper
+    assert stepper() is stepper(**adversarial) is fused.FusedVBPRStepper
     theirs = {"options": {"scorer": "vbpr"}}
     assert stepper(**theirs) is stepper(**adversarial, **theirs) is closed_form.ClosedFormStepper
     assert stepper(optimizer="adam") is ComposableStepper
@@ -473,7 +476,7 @@ def test_the_embedded_set_brings_its_text(tmp_path):
     assert base.run.data["features"] == "text"
     noisy = advrec.attack(base.run, eps=0.1, ks=(20,), metrics=("NDCG",))  # reads the data again
     assert noisy[0].plan.site == "features"
-    assert noisy[0].noisy_loss > noisy[0].clean_loss
+    assert noisy[0].attacked_loss > noisy[0].clean_loss
 
 
 def test_text_needs_text(tmp_path):

@@ -30,6 +30,7 @@ from advrec.options import ADVERSARY, MODEL, OUTPUT, TRAINING, option
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
+BatchSize = Annotated[int, Field(ge=1, lt=2**29)]  # the compiled core counts so far
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rates = Annotated[
@@ -64,7 +65,7 @@ class TrainConfig(BaseModel):
     epochs: Count | None = option(
         None, "Passes over the training pairs, at most.", TRAINING, shown="the model's"
     )
-    batch_size: Count | None = option(
+    batch_size: BatchSize | None = option(
         None,
         "Triplets (cdae: users) per batch.",
         TRAINING,
@@ -220,7 +221,7 @@ class ResolvedConfig(TrainConfig):
     dim: Count = 64
     layers: Whole = 0
     epochs: Count = 1000
-    batch_size: Count = 512
+    batch_size: BatchSize = 512
     lr: Rates = 0.05
     optimizer: Optimizer = "adagrad"
     reg: NotNegative = 0.0

@@ -102,6 +102,7 @@ def _packed(dataset: Dataset) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] 
     """None for ids or names that cannot be told apart once they are joined."""
     about = {
         "name": dataset.name,
+        "split": dataset.split,
         "notes": list(dataset.notes),
         "digest": dataset.digest,
     }
@@ -141,6 +142,7 @@ def _unpacked(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Dataset
         user_ids=strings["user_ids"],
         item_ids=strings["item_ids"],
         item_names=strings.get("item_names"),
+        split=about["split"],
         notes=tuple(about["notes"]),
     )
 

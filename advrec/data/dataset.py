@@ -69,12 +69,6 @@ class Pairs:
         """The items of one user, ascending."""
         return self.items[self.indptr[user] : self.indptr[user + 1]]
 
-    def contains(self, user: int, item: int) -> bool:
-        """Is this pair in the set?"""
-        row = self.of(user)
-        place = int(np.searchsorted(row, item))
-        return place < len(row) and int(row[place]) == item
-
     def keys(self) -> NDArray[np.int64]:  # [P]
         """user · n_items + item of each pair, ascending: for numpy's set functions."""
         return self.users().astype(np.int64) * self.n_items + self.items
@@ -107,6 +101,7 @@ class Dataset:
     item_ids: Sequence[str]  # [I]
     item_names: Sequence[str] | None = None  # [I], for people to read
     item_features: NDArray[np.float32] | None = None  # [I, F]
+    split: str | None = None  # the rule that made the three sets; None: they came as they are
     notes: tuple[str, ...] = ()  # what was understood, merged and dropped; one sentence each
 
     @cached_property
@@ -124,28 +119,6 @@ class Dataset:
             state.update(pairs.indptr.astype("<i8").tobytes())
             state.update(pairs.items.astype("<i4").tobytes())
         return state.hexdigest()
-
-    def summary(self) -> dict[str, object]:
-        """The figures that describe the set, in the order in which one reads them."""
-        pairs = len(self.train) + len(self.valid) + len(self.test)
-        cells = self.n_users * self.n_items
-        features = self.item_features
-        return {
-            "name": self.name,
-            "source": self.source,
-            "users": self.n_users,
-            "items": self.n_items,
-            "pairs": pairs,
-            "density": pairs / cells if cells else 0.0,
-            "train": len(self.train),
-            "valid": len(self.valid),
-            "test": len(self.test),
-            "users_without_train": int((self.train.user_degrees() == 0).sum()),
-            "items_without_train": int((self.train.item_degrees() == 0).sum()),
-            "feature_columns": None if features is None else int(features.shape[1]),
-            "digest": self.digest,
-            "notes": list(self.notes),
-        }
 
 
 def _update_with_strings(state: hashlib._Hash, strings: Iterable[str]) -> None:

@@ -85,11 +85,6 @@ def k_core_mask(
         alive = following
 
 
-def count_repeats(rows: Interactions) -> int:
-    """Rows that name a pair which another row names too, beyond the first."""
-    return len(rows) - len(np.unique(_keys(rows, np.arange(len(rows)))))
-
-
 def _well_rated(
     rows: Interactions, keep: NDArray[np.int64], least: float, notes: list[str]
 ) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What is in a file or folder, and what would be made of it: nothing is split or trained."""
+"""What is in a file or folder, and how training would read and split it; nothing is written."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.data.config import DataConfig
-from advrec.data.filters import unique_pairs
+from advrec.data.filters import UniquePairs, unique_pairs
 from advrec.data.interactions import PART_NAMES, Interactions
-from advrec.data.load import read_interactions
-from advrec.data.split import choose_rule
+from advrec.data.load import describe_items, divide_pairs, read_interactions, rule_for
+from advrec.data.unseen import unseen_notes
+from advrec.errors import DataError
 
 FIRST = 5  # how many ids are shown
 
-# Largest value in a unit that is before the year 5000, by what one divides to get seconds.
+# Unit of a count since 1970, its values below the year 5000, and how many make a second.
 TIME_UNITS = (("seconds", 1e11, 1), ("milliseconds", 1e14, 1e3), ("microseconds", 1e17, 1e6))
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The spread of some numbers."""
+    """Smallest, median, mean and largest of some numbers."""
 
     least: float
     median: float
@@ -55,13 +56,13 @@ class Times:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` saw; `notes` says in sentences what was understood and why."""
+    """What is in the data; `notes` are sentences on how it was understood, and why."""
 
     data: str
     name: str
     format: str
-    rows: int  # interactions as they stand in the files
-    pairs: int  # different ones, after min_rating and k_core if those were given
+    rows: int  # interactions in the files
+    pairs: int  # different ones, after min_rating and k_core
     repeated: int  # rows that name a pair again, also in another part of the split
     users: int
     items: int
@@ -73,8 +74,8 @@ class Inspection:
     timestamps: Times | None
     first_users: tuple[str, ...]
     first_items: tuple[str, ...]
-    named_items: int  # items with a name to show
-    split: str  # what split the options lead to
+    named_items: int  # items that have a name
+    split: str  # the rule that the options mean here
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
@@ -85,18 +86,15 @@ class Inspection:
 def inspect(data: str | Path | DataConfig = "debian", **options: object) -> Inspection:
     """Read a data set and describe it; the arguments are those of `load_dataset`.
 
-    Raises ConfigError and DataError as `load_dataset` does.
+    Files of item features and names are read and matched. Raises ConfigError and DataError as
+    `load_dataset` does, but not for a split that leaves nothing to train or test on: what is in the
+    files is still shown, with the reason as the last note.
     """
     config = data if isinstance(data, DataConfig) else DataConfig.of(str(data), **options)
     rows = read_interactions(config)
     pairs = unique_pairs(rows, min_rating=config.min_rating, k_core=config.k_core)
     n_users, n_items = len(pairs.user_ids), len(pairs.item_ids)
-    split = choose_rule(
-        config.split,
-        given=pairs.parts is not None,
-        embedded=rows.format == "embedded",
-        timestamps=pairs.timestamps is not None,
-    )
+    names, notes = _split_and_described(rows, pairs, config)
     return Inspection(
         data=config.data,
         name=rows.name,
@@ -114,10 +112,32 @@ def inspect(data: str | Path | DataConfig = "debian", **options: object) -> Insp
         timestamps=None if rows.timestamps is None else _times(rows.timestamps),
         first_users=tuple(pairs.user_ids[:FIRST]),
         first_items=tuple(pairs.item_ids[:FIRST]),
-        named_items=sum(item in rows.names for item in pairs.item_ids) if rows.names else 0,
-        split=split,
-        notes=(*rows.notes, *pairs.notes),
+        named_items=names,
+        split=rule_for(rows, pairs, config),
+        notes=notes,
     )
+
+
+def _split_and_described(
+    rows: Interactions, pairs: UniquePairs, config: DataConfig
+) -> tuple[int, tuple[str, ...]]:
+    """How many items have a name, and the notes that a training would start with."""
+    own = None
+    if rows.names is not None:
+        own = [rows.names.get(item, item) for item in pairs.item_ids]
+    items = describe_items(config, pairs.item_ids, own)
+    named = 0
+    if config.item_names is None and rows.names is not None:
+        named = sum(item in rows.names for item in pairs.item_ids)
+    elif items.names is not None:
+        named = sum(name != item for name, item in zip(items.names, pairs.item_ids, strict=True))
+    try:
+        dataset = divide_pairs(rows, pairs, config)
+        unseen = unseen_notes(dataset, items_have_features=config.features is not None)
+        return named, (*dataset.notes, *unseen, *items.notes)
+    except DataError as error:
+        refused = f"training refuses this: {error}" + (f" ({error.hint})" if error.hint else "")
+        return named, (*rows.notes, *pairs.notes, *items.notes, refused)
 
 
 def _repeated(rows: Interactions) -> int:

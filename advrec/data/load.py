@@ -1,24 +1,28 @@
-"""From a name or a path to a Dataset."""
+"""From a name or a path to a `Dataset`: resolve, read, filter, split, check, describe items."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from advrec.data.cache import CacheEntry
 from advrec.data.config import DataConfig
 from advrec.data.dataset import Dataset, Pairs
-from advrec.data.filters import unique_pairs
+from advrec.data.filters import UniquePairs, unique_pairs
 from advrec.data.interactions import TEST, TRAIN, VALID, Interactions
 from advrec.data.item_features import load_features, load_names
 from advrec.data.item_text import FROM_TEXT, features_of_texts, texts_of
 from advrec.data.readers import delimited, lightgcn, movielens, parquet, recbole, sniff
+from advrec.data.readers.text import shown
 from advrec.data.sources import embedded
 from advrec.data.sources.catalog import CATALOG, data_home
-from advrec.data.split import SplitOptions, assign_parts, choose_rule
+from advrec.data.split import Rule, SplitOptions, assign_parts, choose_rule
+from advrec.data.unseen import unseen_notes
 from advrec.data.wording import counted
 from advrec.errors import ConfigError, DataError
 from advrec.validation import did_you_mean
@@ -36,8 +40,8 @@ def load_dataset(data: str | Path | DataConfig = "debian", **options: object) ->
     """Read, filter and split a data set.
 
     `data` is an embedded or downloaded set, a path, or a whole DataConfig; the options are the
-    other fields of `DataConfig`. Raises ConfigError for an option that cannot be met, DataError for
-    files that cannot be used; a malformed file never gives a part of its content.
+    other fields of `DataConfig`. Raises ConfigError for an option that does not fit the data,
+    DataError for files that cannot be used; a malformed file is never read in part.
     """
     if isinstance(data, DataConfig):
         config = DataConfig.of(**{**data.model_dump(), **options}) if options else data
@@ -49,11 +53,11 @@ def load_dataset(data: str | Path | DataConfig = "debian", **options: object) ->
         dataset = divide(read_interactions(config), config)
         if entry is not None:
             entry.write(dataset)
-    return _described(dataset, config)
+    return finish(dataset, config)
 
 
 def read_interactions(config: DataConfig) -> Interactions:
-    """The rows as they stand in the files; the notes say what was understood."""
+    """The rows as the files have them; the notes say how they were understood."""
     path, notes = resolve(config.data)
     if path is None:
         _refuse_table_options(config)
@@ -69,11 +73,11 @@ def read_interactions(config: DataConfig) -> Interactions:
 
 
 def resolve(data: str) -> tuple[Path | None, tuple[str, ...]]:
-    """Where a name leads: None for an embedded set, else a path that exists. Raises DataError."""
+    """The path that a name stands for, None for an embedded set, and notes. Raises DataError."""
     path = Path(data).expanduser()
     if data in embedded.EMBEDDED:
         if path.exists():
-            return None, (f"the embedded set {data}; for the file of that name say ./{data}",)
+            return None, (f"the embedded set {data}; ./{data} is the file of that name",)
         return None, ()
     if path.exists():
         return path, ()
@@ -94,19 +98,19 @@ def resolve(data: str) -> tuple[Path | None, tuple[str, ...]]:
 
 
 def build_dataset(rows: Interactions, config: DataConfig) -> Dataset:
-    """Filter and split interactions that are already read; add names and features."""
-    return _described(divide(rows, config), config)
+    """Filter and split interactions that are already read, check them, add names and features."""
+    return finish(divide(rows, config), config)
 
 
 def divide(rows: Interactions, config: DataConfig) -> Dataset:
-    """Filter and split; names are those that the rows brought along."""
+    """Filter and split. Item names are the ones that the rows have; nothing is checked yet."""
     pairs = unique_pairs(rows, min_rating=config.min_rating, k_core=config.k_core)
-    rule = choose_rule(
-        config.split,
-        given=pairs.parts is not None,
-        embedded=rows.format == "embedded",
-        timestamps=pairs.timestamps is not None,
-    )
+    return divide_pairs(rows, pairs, config)
+
+
+def divide_pairs(rows: Interactions, pairs: UniquePairs, config: DataConfig) -> Dataset:
+    """Split pairs that are filtered already; `rows` are what they come from."""
+    rule = rule_for(rows, pairs, config)
     options = SplitOptions(
         rule, config.test_ratio, config.valid_ratio, config.valid == "auto", config.split_seed
     )
@@ -129,35 +133,79 @@ def divide(rows: Interactions, config: DataConfig) -> Dataset:
         user_ids=pairs.user_ids,
         item_ids=pairs.item_ids,
         item_names=None if names is None else [names.get(item, item) for item in pairs.item_ids],
+        split=rule,
         notes=(*rows.notes, *pairs.notes, *split_notes),
     )
 
 
-def _described(dataset: Dataset, config: DataConfig) -> Dataset:
-    """With the names and features that the options ask for."""
-    if config.item_names is None and config.features is None:
-        return dataset
-    item_ids, notes = dataset.item_ids, list(dataset.notes)
-    names: Mapping[str, str] | None = None
+def rule_for(rows: Interactions, pairs: UniquePairs, config: DataConfig) -> Rule:
+    """The split rule that these options mean for these files."""
+    return choose_rule(
+        config.split,
+        given=pairs.parts is not None,
+        embedded=rows.format == "embedded",
+        timestamps=pairs.timestamps is not None,
+    )
+
+
+def finish(dataset: Dataset, config: DataConfig) -> Dataset:
+    """The data set with its held-out parts checked, and the names and features of the options.
+
+    Raises DataError for a part that training knows nothing of (see `unseen_notes`), and for files
+    of names or features that cannot be used.
+    """
+    unseen = unseen_notes(dataset, items_have_features=config.features is not None)
+    items = describe_items(config, dataset.item_ids, dataset.item_names)
+    return replace(
+        dataset,
+        item_names=items.names,
+        item_features=items.features,
+        notes=(*dataset.notes, *unseen, *items.notes),
+    )
+
+
+class ItemDescriptions(NamedTuple):
+    """Names and features of items, in the order of their ids, and sentences on where from."""
+
+    names: Sequence[str] | None  # [I]
+    features: NDArray[np.float32] | None  # [I, F]
+    notes: tuple[str, ...]
+
+
+def describe_items(
+    config: DataConfig, item_ids: Sequence[str], own_names: Sequence[str] | None
+) -> ItemDescriptions:
+    """The names and features that the options ask for; without such options the data's own names.
+
+    Raises DataError for a file that cannot be used, ConfigError for text that items do not have.
+    """
+    notes: list[str] = []
+    shown_names = own_names
+    by_id: Mapping[str, str] | None = None
     if config.item_names is not None:
-        names = load_names(Path(config.item_names))
-        missing = sum(item not in names for item in item_ids)
+        by_id = load_names(Path(config.item_names))
+        missing = sum(item not in by_id for item in item_ids)
+        if missing == len(item_ids):
+            raise DataError(
+                f"no item of the data has a name here; its ids are like {shown(item_ids[0])}",
+                path=config.item_names,
+            )
         sentence = f"item names from {config.item_names}"
         if missing:
-            sentence += f"; none for {missing:,} of {counted(dataset.n_items, 'item')}"
+            sentence += f"; none for {missing:,} of {counted(len(item_ids), 'item')}"
         notes.append(sentence)
-        dataset = replace(dataset, item_names=[names.get(item, item) for item in item_ids])
-    elif dataset.item_names is not None:  # an item that is called by its id has no name
-        both = zip(item_ids, dataset.item_names, strict=True)
-        names = {item: name for item, name in both if item != name}
+        shown_names = [by_id.get(item, item) for item in item_ids]
+    elif own_names is not None:  # an item that is called by its id has no name
+        both = zip(item_ids, own_names, strict=True)
+        by_id = {item: name for item, name in both if item != name}
     features = None
     if config.features == FROM_TEXT:
-        features, sentence = features_of_texts(texts_of(config.data, names), item_ids)
+        features, sentence = features_of_texts(texts_of(config.data, by_id), item_ids)
         notes.append(sentence)
     elif config.features is not None:
         features, sentence = load_features(Path(config.features), item_ids)
         notes.append(sentence)
-    return replace(dataset, item_features=features, notes=tuple(notes))
+    return ItemDescriptions(shown_names, features, tuple(notes))
 
 
 def _refuse_table_options(config: DataConfig) -> None:
@@ -165,4 +213,6 @@ def _refuse_table_options(config: DataConfig) -> None:
         if getattr(config, option) is not None:
             raise ConfigError(f"{option} has no meaning for the embedded set {config.data}")
     if config.format != "auto":
-        raise ConfigError(f"format {config.format}: {config.data} is an embedded set")
+        raise ConfigError(
+            f"format {config.format} has no meaning for the embedded set {config.data}"
+        )

@@ -1,8 +1,8 @@
-"""Which pairs are trained on, validated on and tested on.
+"""Which pairs are for training, for validation and for testing.
 
 Every rule gives each pair one part, is a pure function of the pairs and the seed, and holds the
 validation part out of train. Random choices come from the raw 64-bit stream of numpy's PCG64, which
-numpy keeps the same over its versions and platforms (its `Generator` methods it does not).
+numpy keeps the same across versions and platforms (it does not for its `Generator` methods).
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 
 from advrec.data.filters import UniquePairs
 from advrec.data.interactions import TEST, TRAIN, VALID
+from advrec.data.wording import counted
 from advrec.errors import ConfigError, DataError
 
 Rule = Literal["given", "random", "loo-time", "loo-random", "global-time"]
 
+WARN_ABOVE = 0.1  # share of users whose latest pair is not the only one of its time
 
-def choose_rule(wanted: str, *, given: bool, embedded: bool, timestamps: bool) -> Rule:
-    """What split `auto` means for these files; any other wish is passed on as it is."""
-    if wanted != "auto":
-        return wanted  # type: ignore[return-value]
+
+def choose_rule(split: str, *, given: bool, embedded: bool, timestamps: bool) -> Rule:
+    """What split `auto` means for these files; any other split stays as it is."""
+    if split != "auto":
+        return split  # type: ignore[return-value]
     if given:
         return "given"
     if embedded:
@@ -45,10 +48,10 @@ class SplitOptions:
 def assign_parts(
     pairs: UniquePairs, options: SplitOptions, *, source: str
 ) -> tuple[NDArray[np.int8], tuple[str, ...]]:
-    """The part of each pair, and what to say about it.
+    """The part of each pair, and sentences on how they were chosen.
 
-    Raises ConfigError where the files lack what the rule needs, DataError where nothing is left to
-    train or to test on.
+    Raises ConfigError where the files lack what the rule needs, DataError where the timestamps are
+    all the same, or nothing is left to train or to test on.
     """
     rule = options.rule
     if rule in ("loo-time", "global-time") and pairs.timestamps is None:
@@ -56,6 +59,8 @@ def assign_parts(
             f"split {rule} needs timestamps, {source} has none",
             hint="name the column with timestamp_col, or take split loo-random or random",
         )
+    if rule in ("loo-time", "global-time"):
+        _check_times_differ(pairs, rule, source)
     if rule == "given" and pairs.parts is None:
         raise ConfigError(
             f"split given: {source} is not split into train and test",
@@ -71,7 +76,7 @@ def assign_parts(
         if not (parts == part).any():
             raise DataError(
                 f"split {rule} leaves no pair to {purpose} on "
-                f"({len(parts):,} pairs, {len(pairs.user_ids):,} users)",
+                f"({counted(len(parts), 'pair')}, {counted(len(pairs.user_ids), 'user')})",
                 path=source,
                 hint="a user with a single pair keeps it in train; is this all of the data?",
             )
@@ -110,22 +115,55 @@ def _per_user(
     if rule == "random":
         n_test = _share(degree, options.test_ratio)
         n_valid = _share(degree - n_test, options.valid_ratio)
-        said = f"{options.test_ratio:g} of each user's pairs tested on"
-        then = f", {options.valid_ratio:g} of the rest validated on"
+        test = f"{options.test_ratio:g} of each user's pairs tested on"
+        valid = f"{options.valid_ratio:g} of the rest validated on"
     else:
         n_test = np.clip(degree - 1, 0, 1)
         n_valid = np.clip(degree - n_test - 1, 0, 1)
         which = "latest" if rule == "loo-time" else "randomly chosen"
-        said = f"each user's {which} pair tested on"
-        then = ", the next one validated on"
+        test = f"each user's {which} pair tested on"
+        valid = "the next one validated on"
     if not options.valid:
         n_valid = np.zeros_like(n_valid)
-        then = ", no validation part"
+        valid = "no validation part"
     parts = np.full(len(pairs.users), TRAIN, dtype=np.int8)
     parts[rank < n_test + n_valid] = VALID
     parts[rank < n_test] = TEST
-    seed = "" if rule == "loo-time" else f" (seed {options.seed})"
-    return parts, (f"split: {rule}; {said}{then}{seed}",)
+    if rule == "loo-time":
+        assert pairs.timestamps is not None
+        ties = _tie_notes(pairs.timestamps, pairs.users, rank)
+        return parts, (f"split: {rule}; {test}, {valid}", *ties)
+    return parts, (f"split: {rule}; {test}, {valid} (seed {options.seed})",)
+
+
+def _check_times_differ(pairs: UniquePairs, rule: str, source: str) -> None:
+    times = pairs.timestamps
+    if times is not None and len(times) > 1 and (times == times[0]).all():
+        raise DataError(
+            f"split {rule} needs an order in time, but all {len(times):,} timestamps are "
+            f"{times[0]:g}",
+            path=source,
+            hint="take split loo-random or random, or name another column with timestamp_col",
+        )
+
+
+def _tie_notes(
+    times: NDArray[np.float64],  # [P]
+    users: NDArray[np.int32],  # [P]
+    rank: NDArray[np.int64],  # [P] place within the user, the latest first
+) -> tuple[str, ...]:
+    """How many users have a latest pair only because it stands further down in the file."""
+    last, before = np.flatnonzero(rank == 0), np.flatnonzero(rank == 1)  # both ascend by user
+    last = last[np.isin(users[last], users[before])]
+    tied = int((times[last] == times[before]).sum())
+    if not tied:
+        return ()
+    share = tied / len(last)
+    sentence = (
+        f"the last two pairs of {tied:,} of {counted(len(last), 'user')} ({share:.0%}) have the "
+        "same timestamp: of these, the one further down in the file is taken as the later"
+    )
+    return (f"warning: {sentence}" if share > WARN_ABOVE else sentence,)
 
 
 def _global_time(
@@ -135,22 +173,16 @@ def _global_time(
     total = len(pairs.users)
     n_test = int(_share(np.array([total]), options.test_ratio)[0])
     n_valid = int(_share(np.array([total - n_test]), options.valid_ratio)[0])
-    said = f"the latest {options.test_ratio:g} of all pairs tested on"
-    then = f", {options.valid_ratio:g} of the rest before them validated on"
+    test = f"the latest {options.test_ratio:g} of all pairs tested on"
+    valid = f"{options.valid_ratio:g} of the rest before them validated on"
     if not options.valid:
         n_valid = 0
-        then = ", no validation part"
+        valid = "no validation part"
     by_time = np.lexsort((pairs.order, pairs.timestamps))
     parts = np.full(total, TRAIN, dtype=np.int8)
     parts[by_time[total - n_test - n_valid :]] = VALID
     parts[by_time[total - n_test :]] = TEST
-    notes = [f"split: global-time; {said}{then}"]
-    trained = np.zeros(len(pairs.user_ids), dtype=np.bool_)
-    trained[pairs.users[parts == TRAIN]] = True
-    cold = int((~trained[pairs.users[parts == TEST]]).sum())
-    if cold:
-        notes.append(f"{cold:,} of {n_test:,} test pairs are of users without a train pair")
-    return parts, tuple(notes)
+    return parts, (f"split: global-time; {test}, {valid}",)
 
 
 def _random_keys(count: int, seed: int) -> NDArray[np.uint64]:
@@ -172,7 +204,7 @@ def _ranks(
 
 def _share(degree: NDArray[np.int64], ratio: float) -> NDArray[np.int64]:
     """`ratio` of a degree, rounded half up: at least 1 of two or more, and never the last one."""
-    wanted = np.floor(degree * ratio + 0.5).astype(np.int64)
-    wanted = np.maximum(wanted, degree >= 2)
-    share: NDArray[np.int64] = np.minimum(wanted, np.maximum(degree - 1, 0))
+    rounded = np.floor(degree * ratio + 0.5).astype(np.int64)
+    at_least_one = np.maximum(rounded, degree >= 2)
+    share: NDArray[np.int64] = np.minimum(at_least_one, np.maximum(degree - 1, 0))
     return share

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from advrec.choices import Part
 from advrec.errors import DataError, UsageError
 from advrec.evaluation import metrics as m
-from advrec.evaluation.sampled import sampled_ranks
+from advrec.evaluation.sampled import sampled_protocol, sampled_ranks
 from advrec.evaluation.scorer import Noise, Scored, Scorer, merged_rows, rows_of, scoring
 from advrec.system import files
 
@@ -39,7 +39,7 @@ class Evaluation:
     n_skipped: int  # users without one, left out
     per_user: Mapping[str, m.Values]  # "NDCG@20" → [n_users], in the order of `users`
     users: NDArray[np.int64]  # [n_users] dense ids, ascending
-    protocol: str  # "full ranking", or "sampled, 99 negatives, seed 0"
+    protocol: str  # "full ranking", or "sampled, 99 negatives, seed 0": as many as there were
     part: Part
 
     def to_dict(self) -> dict[str, object]:
@@ -51,6 +51,19 @@ class Evaluation:
             "users_skipped": self.n_skipped,
             "metrics": dict(self.values),
         }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Evaluation:
+        """The evaluation that `to_dict` wrote, without the users' own values; or KeyError."""
+        return cls(
+            values=dict(content["metrics"]),
+            n_users=content["users"],
+            n_skipped=content["users_skipped"],
+            per_user={},
+            users=np.zeros(0, dtype=np.int64),
+            protocol=content["protocol"],
+            part=content["part"],
+        )
 
 
 def evaluate(
@@ -77,7 +90,7 @@ def evaluate(
         part: "test", or "valid" for choosing epochs and settings.
         ks: cut-offs for the metrics that are named without one.
         metrics: "NDCG" (at each of `ks`), "NDCG@10" (at 10), or "AUC"; any case.
-        noise: perturbation of the model's parameters, as from `advrec.robustness.attack.noise_for`.
+        noise: perturbation of the model's parameters, as from `advrec.robustness.search.noise_for`.
         sampled: rank each relevant item against so many random negatives, not the catalogue.
         sampled_seed: seed of these negatives.
         batch_users: users in a block; by default what suits the model.
@@ -85,7 +98,7 @@ def evaluate(
 
     Raises:
         UsageError: an unknown metric or part, or a number that is out of range.
-        DataError: the part holds no pairs.
+        DataError: the part holds no pairs, or no user has an item to draw as a negative.
         TrainingError: scores that are not finite.
     """
     specs = m.metric_specs(metrics, ks)
@@ -103,7 +116,7 @@ def evaluate(
             protocol = FULL_RANKING
             blocks = _full(scorer, dataset, part, relevant, specs, batch_users=batch_users)
         else:
-            protocol = f"sampled, {sampled} negatives, seed {sampled_seed}"
+            protocol = sampled_protocol(dataset, users, sampled, sampled_seed)
             blocks = _sampled(scorer, dataset, relevant, specs, count=sampled, seed=sampled_seed)
         collected: dict[str, list[m.Values]] = {str(spec): [] for spec in specs}
         done = 0

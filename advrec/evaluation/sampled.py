@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.data.dataset import Dataset, Pairs
+from advrec.errors import DataError
 from advrec.evaluation.scorer import Rows, Scorer, merged_rows, rows_of
 
 CHUNK_USERS = 1024  # users with one random stream; part of what a seed means, so never change it
@@ -52,6 +53,31 @@ def sampled_ranks(
         present = negatives >= 0
         above = ((scores[:, 1:] >= scores[:, :1]) & present).sum(axis=1)
         yield users, rows, above, present.sum(axis=1)
+
+
+def sampled_protocol(
+    dataset: Dataset,
+    users: NDArray[np.int64],  # [B], those who are evaluated
+    count: int,
+    seed: int,
+) -> str:
+    """What such a ranking is called in tables: with as many negatives as there are, not as asked.
+
+    Raises DataError where no user has a negative: any order would be perfect.
+    """
+    parts = (dataset.train, dataset.valid, dataset.test)
+    known = np.sum([pairs.user_degrees()[users] for pairs in parts], axis=0)  # [B]
+    left = dataset.n_items - known
+    fewest, most = min(count, int(left.min())), min(count, int(left.max()))
+    if most == 0:
+        raise DataError(
+            f"no user has an item left to draw as a negative: {dataset.n_items:,} items, and every "
+            "user has all of them in train, validation or test",
+            hint="leave sampled out: a full ranking needs no negatives of its own",
+        )
+    number = f"{most}" if fewest == most else f"{fewest} to {most}"
+    asked = "" if most == count else f" ({count} asked for)"
+    return f"sampled, {number} negatives{asked}, seed {seed}"
 
 
 def draw_absent(

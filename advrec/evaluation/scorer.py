@@ -246,6 +246,9 @@ def _fetched(ranking: Ranking) -> Ranking:
     return Ranking(*(t.cpu() for t in (ranking.ids, ranking.scores, ranking.hits, ranking.above)))
 
 
+DIVERGED = "training diverged; train again with a smaller lr, init_std, reg, adv_weight or eps"
+
+
 def _check_finite(values: Tensor, what: str) -> float:
     """The largest absolute value, by a pass that copies nothing; TrainingError if it is none."""
     if not values.numel():
@@ -258,7 +261,7 @@ def _check_finite(values: Tensor, what: str) -> float:
         )
         raise TrainingError(
             f"The model cannot rank: {bad} of {len(values)} {what} rows hold NaN or infinity.",
-            hint="training diverged; train again with a smaller lr, adv_weight or eps",
+            hint=DIVERGED,
         )
     return largest
 
@@ -269,5 +272,5 @@ def _check_range(width: int, user: float, item: float, dtype: torch.dtype) -> No
     if largest > torch.finfo(dtype).max:
         raise TrainingError(
             f"The model cannot rank: scores may reach {largest:.1e}, too much for {dtype}.",
-            hint="training diverged; train again with a smaller lr, adv_weight or eps",
+            hint=DIVERGED,
         )

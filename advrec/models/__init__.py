@@ -30,7 +30,7 @@ def model_class(name: str) -> type[Recommender]:
     if name in MODELS:
         return MODELS[name]
     raise UsageError(
-        f"There is no model {name!r}; there are {', '.join(MODELS)}.",
+        f"unknown model {name!r}: choose {', '.join(MODELS)}",
         hint=did_you_mean(name, MODELS),
     )
 

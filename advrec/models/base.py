@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -13,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advrec import ops
+from advrec.choices import SAMPLE_NORMS
 from advrec.errors import UsageError
-from advrec.models.losses import SAMPLE_KEYS
+from advrec.models.losses import SAMPLE_KEYS, squared_norms, triplet_losses
 from advrec.ops.graph import Graph
 from advrec.ops.positives import ATTACK_EPOCH, Positives
 from advrec.validation import did_you_mean
@@ -34,9 +36,12 @@ class Site:
 
     name: str
     about: str  # a phrase for --help and tables
-    norms: tuple[
-        str, ...
-    ]  # what of it may have length eps (robustness.perturb); the first is default
+    norms: tuple[str, ...]  # what may have length eps (robustness.perturb); the first is default
+
+    @property
+    def table_norms(self) -> tuple[str, ...]:
+        """Those that measure whole tables, as an attack needs."""
+        return tuple(norm for norm in self.norms if norm not in SAMPLE_NORMS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +66,12 @@ class Recommender(nn.Module):
 
     To write one, subclass, set the class variables, and define:
 
-    - `losses`: the loss of each entry of a batch, with noise added at a site if there is any;
-    - `penalty`: the squared norms that `reg` weighs;
     - `tables`: the tensors at a site, to which noise is added;
-    - `vectors` if a score is a dot product (everything gets faster), otherwise `scores`.
+    - `vectors` if a score is a dot product (everything gets faster), otherwise `scores`;
+    - `losses`: the loss of each entry of a batch, with noise added at a site if there is any; the
+      default is that of triplets and `vectors`;
+    - `penalty`: the squared norms that `reg` weighs; the default is that of a model with one
+      parameter `embedding` of users and items.
 
     Then register it in `advrec.models.MODELS`; config, training, attack, evaluation and the
     invariants in tests/test_invariants.py take it from there.
@@ -72,7 +79,8 @@ class Recommender(nn.Module):
     Noise is a mapping from a key to a tensor that is *added* at that key. A model must use every
     key it is given (`check_noise`): an ignored perturbation looks like a robust model.
     All functions are pure: they keep nothing between calls, so the same weights, batch and noise
-    give the same result whatever ran before.
+    give the same result whatever ran before. What they know of a training step, the key of its
+    dropout and whether its gradients may be sparse, is set by `training_step` alone.
     """
 
     name: ClassVar[str]
@@ -95,39 +103,29 @@ class Recommender(nn.Module):
     """What a batch is: "triplets", [3, B] int32, or "users", [1, B] int32."""
     needs_graph: ClassVar[bool] = False
     needs_features: ClassVar[bool] = False
+    needs_positives: ClassVar[bool] = False
+    vectors_are_tables: ClassVar[bool] = False
+    """`vectors` gives views of the parameters, and takes no memory of its own."""
 
-    sparse_gradients: bool = False
-    """Set by whoever can use sparse gradients of the tables whose rows a model `gather`s."""
+    loss: str = "bpr"
+    """The option `loss` of a model of triplets; see `advrec.models.losses`."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.n_users, self.n_items, self.dim = spec.n_users, spec.n_items, spec.dim
-        self.draw = (spec.seed, 0, 0)
-        """What dropout is drawn from; training sets it to (seed, epoch, step) before each step."""
+        self._rng_key: tuple[int, int, int] = (spec.seed, 0, 0)  # see `training_step`
+        self._sparse_gradients = False
         if self.needs_graph and spec.graph is None:
-            raise UsageError(f"The model {self.name!r} needs the graph of the training pairs.")
+            raise UsageError(f"model {self.name!r} needs the graph of the training pairs")
+        if self.needs_positives and spec.positives is None:
+            raise UsageError(f"model {self.name!r} needs the training pairs")
         if self.needs_features and spec.item_features is None:
             raise UsageError(
-                f"The model {self.name!r} needs item features, and the data set has none.",
+                f"model {self.name!r} needs item features, and the data set has none",
                 hint="give them with --features FILE, or with --features text if items have text",
             )
 
     # -- to be written by each model ------------------------------------------------------------
-
-    def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
-        """The loss of each entry of a batch, [B], neither summed nor weighted.
-
-        For triplets: `advrec.models.losses`, BPR or what the option `loss` says.
-        Differentiable in the parameters and in every tensor of `noise`.
-        """
-        raise NotImplementedError
-
-    def penalty(self, batch: Tensor) -> Tensor:
-        """Squared norms that regularisation shrinks, a scalar summed over the batch, without γ.
-
-        For triplets: Σ ½(‖p_u‖² + ‖q_i‖² + ‖q_j‖²) of the rows that the batch names.
-        """
-        raise NotImplementedError
 
     def tables(self, site: str) -> dict[str, Tensor]:
         """The current values at a site, detached, under the keys that noise has there.
@@ -138,13 +136,34 @@ class Recommender(nn.Module):
 
     # -- to be written where the default does not fit -------------------------------------------
 
+    def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
+        """The loss of each entry of a batch, [B], neither summed nor weighted.
+
+        For triplets: `advrec.models.losses`, BPR or what the option `loss` says, with noise of
+        tables, of samples, or both. Differentiable in the parameters and in every tensor of
+        `noise`.
+        """
+        tables, samples = split_noise(noise)
+        both = self.vectors(tables)
+        if both is None:
+            raise NotImplementedError(f"{type(self).__name__} has neither vectors nor losses")
+        return triplet_losses(self.loss, *both, batch, samples)
+
+    def penalty(self, batch: Tensor) -> Tensor:
+        """Squared norms that regularisation shrinks, a scalar summed over the batch, without γ.
+
+        For triplets: Σ ½(‖p_u‖² + ‖q_i‖² + ‖q_j‖²) of the rows that the batch names, before any
+        propagation, a row as often as it is named.
+        """
+        return squared_norms(self.get_parameter("embedding"), batch, self.n_users)
+
     def vectors(
         self,
         noise: Noise | None = None,  # noqa: ARG002 - the subclasses use it
     ) -> tuple[Tensor, Tensor] | None:
         """User vectors [U, d] and item vectors [I, d] whose dot products are the scores.
 
-        None for a model whose scores are no dot products; it has `scores`.
+        None for a model whose scores are not dot products; it has `scores`.
         """
         return None
 
@@ -163,37 +182,48 @@ class Recommender(nn.Module):
         """Zeros for a noise at a site: what the gradient Γ is taken with respect to.
 
         `batch` None: the whole tables, as the attack perturbs them. With a batch a model may leave
-        out the rows that the batch does not reach. With norm "sample" the noise
-        belongs to the batch: keys user, positive and negative, [B, d] each, added to the gathered
-        vectors of every triplet. Raises UsageError for a site or norm that the model does not have.
+        out the rows that the batch does not reach. A norm of samples measures noise of the batch:
+        keys user, positive and negative, [B, d] each, added to the gathered vectors of every
+        triplet. Raises UsageError for a site or norm that the model does not have.
         """
-        found = self.check_site(site, norm)
-        if norm != "sample":
-            return {key: torch.zeros_like(table) for key, table in self.tables(found.name).items()}
+        name = self.check_site(site, norm).name
+        if norm not in SAMPLE_NORMS:
+            return self.zeros(name, batch)
         if batch is None:
             raise UsageError(
-                "Norm 'sample' perturbs the triplets of a batch; whole tables have none.",
-                hint="use norm 'row'",
+                f"norm {norm!r} perturbs the triplets of a batch; whole tables have none",
+                hint="use norm row",
             )
         like = next(self.parameters())
         return {key: like.new_zeros(batch.shape[-1], self.sample_dim) for key in SAMPLE_KEYS}
 
+    def zeros(
+        self,
+        site: str,
+        batch: Tensor | None,  # noqa: ARG002 - the subclasses use it
+    ) -> dict[str, Tensor]:
+        """Zeros of the shapes of `tables`; for a model that can tell them without computing these.
+
+        With a batch, a model may leave out the rows that the batch does not reach.
+        """
+        return {key: torch.zeros_like(table) for key, table in self.tables(site).items()}
+
     @classmethod
-    def weight_numbers(
+    def parameter_count(
         cls,
         spec: ModelSpec,
         features: int,  # noqa: ARG003 - the subclasses use it
     ) -> int:
         """How many numbers its tables hold, layers of a few thousand left out.
 
-        Asked before there is a model, to foretell the memory it takes. `features`: the columns of
+        Asked before there is a model, to estimate the memory it takes. `features`: the columns of
         the item features, 0 without any.
         """
         return (spec.n_users + spec.n_items) * spec.dim
 
     @property
     def sample_dim(self) -> int:
-        """Width of the vectors that norm "sample" perturbs."""
+        """Width of the vectors that a norm of samples perturbs."""
         return self.dim
 
     def attack_batches(self, positives: Positives, seed: int) -> Iterator[Tensor]:
@@ -208,26 +238,49 @@ class Recommender(nn.Module):
                 yield chunk.unsqueeze(0)
             return
         yield ops.sample_triplets(
-            positives, seed=seed, epoch=ATTACK_EPOCH, first=0, count=len(positives), mode="pairs"
+            positives,
+            seed=seed,
+            epoch=ATTACK_EPOCH,
+            first=0,
+            count=len(positives),
+            sampling="pairs",
         )
 
     # -- given ----------------------------------------------------------------------------------
 
+    @contextmanager
+    def training_step(
+        self,
+        *,
+        rng_key: tuple[int, int, int],  # seed, epoch, step
+        sparse_gradients: bool = False,
+    ) -> Iterator[None]:
+        """A step of training: `dropout` is drawn from `rng_key`, and `gather` may be sparse.
+
+        Outside a step dropout is drawn from (seed, 0, 0), and gradients are dense.
+        """
+        before = self._rng_key, self._sparse_gradients
+        self._rng_key, self._sparse_gradients = rng_key, sparse_gradients
+        try:
+            yield
+        finally:
+            self._rng_key, self._sparse_gradients = before
+
     def dropout(self, shape: tuple[int, ...], rate: float, place: int = 0) -> Tensor | None:
         """Factors that drop a share of the entries of something: 0, or 1/(1 − rate) for the rest.
 
-        None outside training or for a rate of 0. Of `draw` and `place` alone: the clean and the
+        None outside training or for a rate of 0. Of `rng_key` and `place` alone: the clean and the
         adversarial loss of a step drop the same entries, and so does a resumed run.
         """
         if not self.training or rate == 0:
             return None
-        seed = np.random.SeedSequence((*self.draw, place)).generate_state(1, np.uint64)
+        seed = np.random.SeedSequence((*self._rng_key, place)).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(seed[0]) >> 1)
         kept = torch.rand(shape, generator=generator) >= rate
         return kept.to(next(self.parameters())) / (1 - rate)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Recommender:
-        """A graph is no parameter, and yet follows the model to a device or a precision."""
+        """A graph is not a parameter, and yet follows the model to a device or a precision."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         graph = self.__dict__.get("graph")
         if graph is not None:
@@ -245,7 +298,7 @@ class Recommender(nn.Module):
                 return site
         known = [site.name for site in cls.sites]
         raise UsageError(
-            f"The model {cls.name!r} has no site {name!r}; it has {', '.join(known)}.",
+            f"model {cls.name!r} has no site {name!r}: choose {', '.join(known)}",
             hint=did_you_mean(name, known),
         )
 
@@ -254,8 +307,8 @@ class Recommender(nn.Module):
         table: Tensor,  # [R, d], a parameter
         ids: Tensor,  # [B] int
     ) -> Tensor:  # [B, d]
-        """Rows of a table; its gradient is sparse where `sparse_gradients` says that it may be."""
-        if self.sparse_gradients:
+        """Rows of a table; its gradient is sparse where `training_step` allows it."""
+        if self._sparse_gradients:
             return functional.embedding(ids.long(), table, sparse=True)
         return table.index_select(0, ids)
 
@@ -277,8 +330,8 @@ class Recommender(nn.Module):
         site = cls.site(name)
         if norm not in site.norms:
             raise UsageError(
-                f"Site {site.name!r} of the model {cls.name!r} has no norm {norm!r}; "
-                f"it has {', '.join(site.norms)}.",
+                f"site {site.name!r} of model {cls.name!r} has no norm {norm!r}: "
+                f"choose {', '.join(site.norms)}",
                 hint=did_you_mean(norm, site.norms),
             )
         return site
@@ -291,7 +344,7 @@ def check_noise(noise: Noise | None, known: tuple[str, ...]) -> Noise:
     unknown = [key for key in noise if key not in known]
     if unknown:
         raise UsageError(
-            f"A noise has {', '.join(map(repr, unknown))}; here it can have {', '.join(known)}."
+            f"unknown noise key {', '.join(map(repr, unknown))}: choose {', '.join(known)}"
         )
     return noise
 
@@ -305,7 +358,9 @@ def split_noise(noise: Noise | None) -> tuple[Noise, Noise]:
     tables = {key: value for key, value in given.items() if key not in SAMPLE_KEYS}
     samples = {key: value for key, value in given.items() if key in SAMPLE_KEYS}
     if samples and len(samples) < len(SAMPLE_KEYS):
-        raise UsageError(f"A noise has {', '.join(samples)}; wanted {', '.join(SAMPLE_KEYS)}.")
+        raise UsageError(
+            f"noise of samples has {', '.join(samples)}, expected all of {', '.join(SAMPLE_KEYS)}"
+        )
     return tables, samples
 
 
@@ -314,8 +369,7 @@ def chosen(spec: ModelSpec, kind: type[Recommender], name: str, known: tuple[str
     value = spec.options.get(name, kind.options[name])
     if value not in known:
         raise UsageError(
-            f"Option {name!r} of the model {kind.name!r} is {value!r}; "
-            f"there are {', '.join(known)}.",
+            f"option {name!r} of model {kind.name!r} is {value!r}: choose {', '.join(known)}",
             hint=did_you_mean(str(value), known),
         )
     return str(value)
@@ -328,7 +382,7 @@ def fraction_option(
     value = spec.options.get(name, kind.options[name])
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
         raise UsageError(
-            f"Option {name!r} of the model {kind.name!r} is {value!r}; "
-            f"wanted a number from 0 to {most:g}."
+            f"option {name!r} of model {kind.name!r} must be a number from 0 to {most:g}, "
+            f"got {value!r}"
         )
     return float(value)

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from advrec.errors import UsageError
 from advrec.models.base import (
     ModelSpec,
     Noise,
@@ -91,14 +90,14 @@ class CDAE(Recommender):
     adversarial_defaults: ClassVar[Mapping[str, object]] = {"lr": 0.005}
     options: ClassVar[Mapping[str, object]] = {"loss": "sigmoid", "corruption": 0.0}
     batch_kind: ClassVar[str] = "users"
+    needs_positives: ClassVar[bool] = True
 
     indptr: Tensor  # [U+1] int64 \ all of train: the items of user u are
     items: Tensor  # [P] int64    / items[indptr[u]:indptr[u+1]]
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
-        if spec.positives is None:
-            raise UsageError("The model 'cdae' needs the training pairs.")
+        assert spec.positives is not None  # the base class has refused it
         self.loss = chosen(spec, CDAE, "loss", tuple(LOSSES))
         self.corruption = fraction_option(spec, CDAE, "corruption", most=0.99)
         self.register_buffer("indptr", spec.positives.indptr.long(), persistent=False)
@@ -117,7 +116,7 @@ class CDAE(Recommender):
         self.item_bias = zeros(spec, spec.n_items)  # b2
 
     @classmethod
-    def weight_numbers(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
+    def parameter_count(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
         """Of encoder, decoder and users."""
         return (spec.n_users + 2 * spec.n_items) * spec.dim
 
@@ -154,16 +153,14 @@ class CDAE(Recommender):
         with torch.no_grad():
             return {name: self.vectors()[0][:, :-1].contiguous()}
 
-    def noise_like(
+    def zeros(
         self,
         site: str,
-        norm: str,
         batch: Tensor | None,  # noqa: ARG002 - the noise is that of whole tables
     ) -> dict[str, Tensor]:
         """As the base class says; without the forward pass that `tables` may need."""
-        name = self.check_site(site, norm).name
-        like = self.encoder if name in ("encoder", "decoder") else self.user
-        return {name: torch.zeros_like(like, requires_grad=False)}
+        like = self.encoder if site in ("encoder", "decoder") else self.user
+        return {site: torch.zeros_like(like, requires_grad=False)}
 
     def _history(self, users: Tensor) -> History:
         first = self.indptr[users.long()]

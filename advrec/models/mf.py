@@ -14,10 +14,9 @@ from advrec.models.base import (
     Site,
     check_noise,
     chosen,
-    split_noise,
 )
 from advrec.models.initial import initial
-from advrec.models.losses import LOSSES, squared_norms, triplet_losses
+from advrec.models.losses import LOSSES
 
 
 class MF(Recommender):
@@ -50,6 +49,7 @@ class MF(Recommender):
         "norm": "row",
     }
     options: ClassVar[Mapping[str, object]] = {"loss": "bpr"}
+    vectors_are_tables: ClassVar[bool] = True
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
@@ -63,16 +63,6 @@ class MF(Recommender):
         given = check_noise(noise, ("ego",))
         table = self.embedding + given["ego"] if "ego" in given else self.embedding
         return table[: self.n_users], table[self.n_users :]
-
-    def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
-        """Of each triplet [B]; noise of tables, of samples, or both."""
-        tables, samples = split_noise(noise)
-        users, items = self.vectors(tables)
-        return triplet_losses(self.loss, users, items, batch, samples)
-
-    def penalty(self, batch: Tensor) -> Tensor:
-        """Of the embeddings before any propagation, a row as often as it is named."""
-        return squared_norms(self.embedding, batch, self.n_users)
 
     def tables(self, site: str) -> dict[str, Tensor]:
         """The embeddings themselves."""

@@ -20,7 +20,7 @@ from advrec.models.base import (
     split_noise,
 )
 from advrec.models.initial import draws, glorot, initial, zeros
-from advrec.models.losses import LOSSES, SAMPLE_KEYS, loss_of_scores, squared_norms
+from advrec.models.losses import LOSSES, SAMPLE_KEYS, loss_of_scores
 
 CHUNK_NUMBERS = 2**20
 """Numbers in the widest layer when many pairs are scored at once: what a cache holds."""
@@ -84,7 +84,7 @@ class NeuMF(Recommender):
         self.output_bias = zeros(spec, 1)
 
     @classmethod
-    def weight_numbers(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
+    def parameter_count(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
         """Of [p, p'] and [q, q']."""
         layers = 3 if spec.layers is None else spec.layers
         columns = spec.dim + (spec.dim * 2 ** (layers - 1) if layers else 0)
@@ -109,10 +109,6 @@ class NeuMF(Recommender):
             )
         scores = (self._score(user, item, weights) for item in (positive, negative))
         return loss_of_scores(self.loss, *scores)
-
-    def penalty(self, batch: Tensor) -> Tensor:
-        """Of the embeddings, a row as often as it is named."""
-        return squared_norms(self.embedding, batch, self.n_users)
 
     def scores(self, users: Tensor, noise: Noise | None = None) -> Tensor:
         """Every item for some users [B, I]; a layer is wider than a score, so a few at a time."""

@@ -18,10 +18,9 @@ from advrec.models.base import (
     check_noise,
     chosen,
     fraction_option,
-    split_noise,
 )
 from advrec.models.initial import draws, glorot, initial, zeros
-from advrec.models.losses import LOSSES, squared_norms, triplet_losses
+from advrec.models.losses import LOSSES, squared_norms
 
 SLOPE = 0.2
 """Of LeakyReLU below 0: TensorFlow's, which the authors' code trains with."""
@@ -111,12 +110,6 @@ class NGCF(Recommender):
             final = final + given["final"]
         return final[: self.n_users], final[self.n_users :]
 
-    def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
-        """Of each triplet [B]; noise of tables, of samples, or both."""
-        tables, samples = split_noise(noise)
-        users, items = self.vectors(tables)
-        return triplet_losses(self.loss, users, items, batch, samples)
-
     def penalty(self, batch: Tensor) -> Tensor:
         """Rows of E_0 as often as they are named; the weights once a triplet."""
         squares = sum(weight.square().sum() for weight in self._weights().values())
@@ -132,11 +125,11 @@ class NGCF(Recommender):
         with torch.no_grad():
             return {name: torch.cat(self.vectors())}
 
-    def noise_like(self, site: str, norm: str, batch: Tensor | None) -> dict[str, Tensor]:
+    def zeros(self, site: str, batch: Tensor | None) -> dict[str, Tensor]:
         """As the base class says; without the propagation that `tables` needs."""
-        if self.check_site(site, norm).name != "final" or norm == "sample":
-            return super().noise_like(site, norm, batch)
-        return {"final": self.embedding.new_zeros(len(self.embedding), self.sample_dim)}
+        if site != "final":
+            return super().zeros(site, batch)
+        return {site: self.embedding.new_zeros(len(self.embedding), self.sample_dim)}
 
     def _weights(self) -> dict[str, Tensor]:
         kinds = {"sum": self.sum, "product": self.product}

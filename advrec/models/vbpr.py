@@ -130,7 +130,7 @@ class VBPR(Recommender):
             self.projection_bias = zeros(spec, width, 1)  # b'
 
     @classmethod
-    def weight_numbers(cls, spec: ModelSpec, features: int) -> int:
+    def parameter_count(cls, spec: ModelSpec, features: int) -> int:
         """Of users (twice for scorer vbpr), items and projection."""
         twice = spec.options.get("scorer", cls.options["scorer"]) == "vbpr"
         return (spec.n_users * (1 + twice) + spec.n_items + features) * spec.dim
@@ -179,13 +179,12 @@ class VBPR(Recommender):
         names = ["users", "items", *(["users_visual"] if self.scorer == "vbpr" else [])]
         return {name: self.get_parameter(name).detach() for name in names}
 
-    def noise_like(self, site: str, norm: str, batch: Tensor | None) -> dict[str, Tensor]:
+    def zeros(self, site: str, batch: Tensor | None) -> dict[str, Tensor]:
         """Zeros for whole tables; with a batch, a row for each different user or item in it.
 
-        Those rows are in ascending order of the ids. A catalogue of features may have gigabytes,
-        a batch's rows have not.
+        Those rows are in ascending order of the ids. A catalogue of features may take gigabytes,
+        the rows of a batch do not.
         """
-        self.check_site(site, norm)
         tables = self.tables(site)
         if batch is None:
             return {key: torch.zeros_like(table) for key, table in tables.items()}
@@ -263,7 +262,7 @@ class VBPR(Recommender):
             added = added.index_select(0, ids)
         if added.shape != rows.shape:
             raise UsageError(
-                f"A noise of {key} has shape {list(added.shape)}, wanted {list(rows.shape)}."
+                f"noise of {key} has shape {list(added.shape)}, expected {list(rows.shape)}"
             )
         return rows + added
 
@@ -273,7 +272,7 @@ def scaled(features: Tensor) -> Tensor:
     largest = float(features.abs().max()) if features.numel() else 0.0
     if largest == 0.0:
         raise UsageError(
-            "All item features are 0: there is nothing to learn from them.",
-            hint="look at what --features names",
+            "all item features are 0: there is nothing to learn from them",
+            hint="check the file that --features names",
         )
     return (features / largest).contiguous()

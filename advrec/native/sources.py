@@ -15,7 +15,7 @@ TORCH_TARGET = "0x020a000000000000"
 
 
 def source_dir(package: Path) -> Path | None:
-    """The folder csrc/: beside the package in a checkout, installed as advrec_csrc in a wheel."""
+    """The folder csrc/: next to the package in a checkout, advrec_csrc in a wheel."""
     for candidate in (package.parent / "csrc", package.parent / "advrec_csrc"):
         if (candidate / "kernels.h").is_file():
             return candidate
@@ -23,12 +23,12 @@ def source_dir(package: Path) -> Path | None:
 
 
 def core_sources(csrc: Path) -> list[Path]:
-    """Of the module `_C`: operators and CPU kernels."""
+    """The sources of the module `_C`: operators and CPU kernels."""
     return [csrc / "torch" / "ops_cpu.cpp", *sorted((csrc / "cpu").glob("*.cpp"))]
 
 
 def core_headers(csrc: Path) -> list[Path]:
-    """What those include; a change in them must lead to a new build."""
+    """What those include; a change in them requires a new build."""
     headers = [*csrc.glob("*.h"), *(csrc / "torch").glob("*.h")]
     return sorted([*headers, *(csrc / "cpu").glob("*.h"), *(csrc / "cpu").glob("*.inl")])
 
@@ -49,7 +49,7 @@ def core_flags() -> list[str]:
 
 
 def host_flags() -> list[str]:
-    """Compiler flags of the module `_host`, which knows no torch."""
+    """Compiler flags of the module `_host`, which does not use torch."""
     flags = ["-std=c++20", "-O3", "-Wall", "-Wextra"]
     if os.environ.get("ADVREC_DEBUG"):
         flags += ["-g", "-fno-omit-frame-pointer"]
@@ -67,7 +67,7 @@ def host_headers(csrc: Path) -> list[Path]:
 
 
 def cuda_sources(csrc: Path) -> list[Path]:
-    """Of the module `_C_cuda`: the same operators for CUDA tensors."""
+    """The sources of the module `_C_cuda`: the same operators for CUDA tensors."""
     return [csrc / "torch" / "ops_cuda.cpp", *sorted((csrc / "cuda").glob("*.cu"))]
 
 
@@ -88,12 +88,12 @@ def cuda_flags() -> list[str]:
 
 
 def nvcc_flags() -> list[str]:
-    """Flags of the .cu files, which know no torch; architectures are TORCH_CUDA_ARCH_LIST's."""
+    """Flags of the .cu files, which do not use torch; architectures are TORCH_CUDA_ARCH_LIST's."""
     return ["-std=c++20", "-O3"]
 
 
 def cuda_home() -> str | None:
-    """The CUDA toolkit: CUDA_HOME, or where the real nvcc is. Not beside a script that calls it."""
+    """The CUDA toolkit: CUDA_HOME, or where nvcc is, once symbolic links to it are resolved."""
     for home in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"):
         if home and (Path(home) / "bin" / "nvcc").is_file():
             return home
@@ -104,5 +104,5 @@ def cuda_home() -> str | None:
 def cuda_link_flags(home: str | None) -> list[str]:
     """Linker flags of `_C_cuda`. Toolkits keep the runtime in lib64 or lib; torch looks in one."""
     folders = [Path(home or "/usr/local/cuda") / name for name in ("lib64", "lib")]
-    found = [folder for folder in folders if (folder / "libcudart.so").exists()]
-    return [*link_flags(), *(f"-L{folder}" for folder in found)]
+    existing = [folder for folder in folders if (folder / "libcudart.so").exists()]
+    return [*link_flags(), *(f"-L{folder}" for folder in existing)]

@@ -1,6 +1,8 @@
 """Operators that models are made of, and what they take.
 
 - functional: the operators, on the compiled core or on their plain-torch twins in `reference`
+- register: fake kernels and autograd of the compiled ones
+- optimizers: the table of optimizers
 - graph: the normalised user-item graph that propagation walks
 - positives: the training pairs in the form that the sampler draws from
 """
@@ -8,9 +10,8 @@
 from __future__ import annotations
 
 from advrec.ops.functional import (
-    MODES,
     NORMS,
-    OPTIMIZERS,
+    SAMPLINGS,
     SITES,
     fused,
     normalize_rows,
@@ -25,12 +26,15 @@ from advrec.ops.functional import (
     triplet_margin,
     triplet_margin_backward,
 )
+from advrec.ops.optimizers import BETAS, OPTIMIZERS, Optimizer
 
 __all__ = [
-    "MODES",
+    "BETAS",
     "NORMS",
     "OPTIMIZERS",
+    "SAMPLINGS",
     "SITES",
+    "Optimizer",
     "fused",
     "normalize_rows",
     "on_cuda",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from advrec.errors import UsageError
-from advrec.report.table import Curve, eps_label
+from advrec.report.robustness import Curve, eps_label
 from advrec.system import files
 
 if TYPE_CHECKING:
@@ -63,30 +63,6 @@ class Line:
     label: str
     epochs: Sequence[float]
     values: Sequence[float]
-
-
-def training_lines(
-    history: Sequence[Mapping[str, Any]],  # a run's history: {"epoch", "loss", "valid", …} each
-    label: str,
-    after: int = 0,
-) -> dict[str, Line]:
-    """A run's history as lines, by the name of their axis: validation figures, then losses.
-
-    `after` is the parent's epoch that the run started from: it is added to the run's own epochs.
-    """
-    points: dict[str, list[tuple[float, float]]] = {}
-    for record in history:
-        epoch = after + record["epoch"]
-        for metric, value in record.get("valid", {}).items():
-            points.setdefault(f"{metric} (validation)", []).append((epoch, value))
-    for key, name in (("loss", "loss a triplet"), ("adv_loss", "adversarial loss a triplet")):
-        found = [(after + record["epoch"], record[key]) for record in history if key in record]
-        if found:
-            points[name] = found
-    return {
-        name: Line(label, [epoch for epoch, _ in line], [value for _, value in line])
-        for name, line in points.items()
-    }
 
 
 def robustness_plot(curves: Sequence[Curve], metric: str, path: str | Path) -> Path:
@@ -192,7 +168,7 @@ def _draw_curve(above: Axes, below: Axes, curve: Curve, place: int) -> None:
         # open markers for random noise: told apart where two lines meet
         "markerfacecolor": colour if curve.noise == "adversarial" else "white",
     }
-    above.plot(eps, (curve.clean, *curve.values) if starts else curve.values, **look)
+    above.plot(eps, (curve.clean, *curve.attacked) if starts else curve.attacked, **look)
     below.plot(eps, (0.0, *curve.lost) if starts else curve.lost, **look)
     if curve.low is not None and curve.high is not None:
         band: dict[str, Any] = {"color": colour, "alpha": 0.15, "linewidth": 0}

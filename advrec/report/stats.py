@@ -1,25 +1,28 @@
 """What a handful of seeds can tell: means with intervals, and paired comparisons.
 
-Two questions, two functions. `summarize`: how high is this figure, and how sure is that.
+Two questions, two functions. `summarize`: how high is this figure, and how certain is that?
 `compare`: is A better than B, when both were measured on the same things (the same seeds, or the
-same users). Both treat the values as independent draws; users of one trained model are not
+same users)? Both treat the values as independent draws; users of one trained model are not
 independent draws of *models*, so a test over users says nothing about another seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from advrec.errors import UsageError
 
+TIED: Final = 1e-12
+"""Differences that agree to this share of the largest value are equal but for rounding errors."""
+
 
 @dataclass(frozen=True)
 class Summary:
-    """A mean over n values. Spread and interval are NaN for a single value: nothing is known."""
+    """A mean over n values. The spread and interval of a single value are unknown: NaN."""
 
     mean: float
     std: float  # of the sample, n − 1 in the denominator
@@ -64,29 +67,14 @@ def summarize(values: ArrayLike, *, confidence: float = 0.95) -> Summary:
     return Summary(mean, std, mean - half, mean + half, len(sample), confidence)
 
 
-def summarize_runs(
-    runs: Sequence[dict[str, float]],  # one dict of metric values a seed
-    *,
-    confidence: float = 0.95,
-) -> dict[str, Summary]:
-    """`summarize` for every metric that all the runs have, in the first run's order.
-
-    Raises:
-        UsageError: no runs, or values as in `summarize`.
-    """
-    if not runs:
-        raise UsageError("There are no runs to take the mean of.")
-    shared = [name for name in runs[0] if all(name in run for run in runs)]
-    return {name: summarize([run[name] for run in runs], confidence=confidence) for name in shared}
-
-
 def compare(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> Comparison:
     """Paired comparison of `a [n]` and `b [n]`: a[m] and b[m] belong to the same seed or user.
 
-    The t-test asks about the mean and is the one to read for a few seeds; Wilcoxon asks about
-    signed ranks, needs no normal differences, but with n pairs cannot give a p below 2^(1−n).
-    No difference anywhere is p = 1; the same difference everywhere has p_t = 0 and an infinite
-    effect. One pair alone has no test: NaN.
+    The t-test asks about the mean and is the one to read for a few seeds. Wilcoxon's test asks
+    about signed ranks and does not need normal differences, but with n pairs its p cannot be below
+    2^(1−n); differences that are equal but for rounding errors are ties. If all differences are 0,
+    p is 1; if all are equal, p_t is 0 and the effect is infinite. One pair alone cannot be
+    tested: NaN.
 
     Raises:
         UsageError: lengths that differ, or values as in `summarize`.
@@ -97,22 +85,24 @@ def compare(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> Comparis
     _check_confidence(confidence)
     if len(first) != len(second):
         raise UsageError(
-            f"A paired comparison needs pairs, but a has {len(first)} values and b {len(second)}.",
-            hint="Give both the same seeds, or the same users, in the same order.",
+            f"a and b must be pairs, got {len(first)} values and {len(second)}",
+            hint="give both the same seeds, or the same users, in the same order",
         )
     differences = first - second
     n = len(differences)
     difference, std, half = _t_interval(differences, confidence)
-    rounding = 4 * float(np.finfo(np.float64).eps * np.abs([first, second]).max())
+    largest = float(np.abs([first, second]).max())
+    rounding = 4 * float(np.finfo(np.float64).eps) * largest
     if n == 1:
         effect = p_t = p_wilcoxon = float("nan")
     elif float(np.abs(differences).max()) <= rounding:
         effect, p_t, p_wilcoxon = 0.0, 1.0, 1.0
     else:
-        constant = std <= rounding  # to divide by it would be to divide by rounding errors
+        constant = std <= rounding  # dividing by it would be dividing by rounding errors
         effect = float(np.copysign(np.inf, difference)) if constant else difference / std
         p_t = float(2 * stats.t.sf(abs(effect) * np.sqrt(n), n - 1))
-        p_wilcoxon = float(stats.wilcoxon(differences, zero_method="wilcox").pvalue)
+        whole = np.round(differences / largest / TIED)  # numbers that are equal where tied
+        p_wilcoxon = float(stats.wilcoxon(whole, zero_method="wilcox").pvalue)
     base = float(second.mean())
     return Comparison(
         a=float(first.mean()),
@@ -145,15 +135,17 @@ def _t_interval(sample: NDArray[np.float64], confidence: float) -> tuple[float, 
 def _sample(values: ArrayLike, name: str) -> NDArray[np.float64]:
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or not len(sample):
-        raise UsageError(f"{name} must be a list of at least one number, not {sample.shape}.")
+        raise UsageError(
+            f"{name} must be a list of at least one number, got an array of shape {sample.shape}"
+        )
     if not np.isfinite(sample).all():
         raise UsageError(
-            f"{name} holds {int((~np.isfinite(sample)).sum())} values that are not finite numbers.",
-            hint="Leave out users without relevant items before comparing.",
+            f"{name} must be finite numbers, got {int((~np.isfinite(sample)).sum())} that are not",
+            hint="leave out users without relevant items before comparing",
         )
     return sample
 
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise UsageError(f"The confidence must lie between 0 and 1, not at {confidence}.")
+        raise UsageError(f"confidence must be between 0 and 1, got {confidence}")

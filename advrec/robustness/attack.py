@@ -1,67 +1,23 @@
-"""What the worst perturbation of a given size does to a trained model, and a random one beside it.
-
-Γ is the gradient of the loss over *all* training pairs, each with one fresh negative, and Δ moves
-every row of the table by eps: much more than the batch's rows that training perturbs.
-"""
+"""What noise of a given size does to a trained model: the worst there is, and random noise."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from advrec.choices import NOISES, Part
+from advrec.choices import Part
 from advrec.errors import UsageError
 from advrec.evaluation.evaluate import Evaluation, evaluate
 from advrec.evaluation.metrics import DEFAULT_KS, DEFAULT_METRICS
 from advrec.models.base import Noise, Recommender
 from advrec.ops.positives import Positives
 from advrec.robustness import perturb
-from advrec.robustness.objective import gradient
+from advrec.robustness.search import DEFAULT_OBJECTIVE, OBJECTIVES, Plan, seek
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a noise is sought; the same plan on the same model finds the same noise."""
-
-    kind: str = "adversarial"  # "random": the control, same rows and row norms
-    site: str | None = None  # None: the model's first
-    norm: str | None = None  # None: the site's first that whole tables can have
-    steps: int = 1  # 1: the fast gradient method; more: projected gradient ascent
-    step_size: float | None = None  # None: 2.5·eps/steps
-    restarts: int = 1  # for adversarial noise the first starts at no noise, others at random
-    seed: int = 0  # of the negatives, the directions and the starts
-
-    def __post_init__(self) -> None:
-        if self.kind not in NOISES:
-            raise UsageError(f"unknown noise {self.kind!r}: choose {' or '.join(NOISES)}")
-        for name, value in (("steps", self.steps), ("restarts", self.restarts)):
-            if value < 1:
-                raise UsageError(f"{name} is {value}; wanted at least 1.")
-        if self.step_size is not None and not 0 < self.step_size < math.inf:
-            raise UsageError(f"step_size is {self.step_size}; wanted a number above 0.")
-        if self.kind == "random" and (self.steps > 1 or self.step_size is not None):
-            raise UsageError("Random noise takes no steps.", hint="use noise 'adversarial'")
-
-    def settled(self, model: Recommender) -> tuple[str, str]:
-        """The site's own name and the norm, as this model has them. Raises UsageError."""
-        site = model.site(self.site)
-        whole = [norm for norm in site.norms if norm != "sample"]
-        norm = self.norm or (whole[0] if whole else "sample")
-        if norm == "sample":
-            raise UsageError(
-                "Norm 'sample' perturbs the triplets of a batch; an attack perturbs whole tables.",
-                hint=f"use {' or '.join(whole)}" if whole else None,
-            )
-        return model.check_site(site.name, norm).name, norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,46 +27,76 @@ class AttackResult:
     plan: Plan  # with site and norm filled in
     eps: float
     budget: perturb.Budget  # as measured on the noise
-    clean_loss: float  # mean over the training triplets
-    noisy_loss: float  # the same at Θ + Δ
+    clean_loss: float  # mean of the objective over the training triplets
+    attacked_loss: float  # the same at Θ + Δ
     clean: Evaluation
-    noisy: Evaluation
+    attacked: Evaluation  # at Θ + Δ
 
     @property
-    def change(self) -> dict[str, float]:
-        """Each metric's relative change, −0.13 for 13 % lost; NaN where the clean one is 0."""
+    def lost(self) -> dict[str, float]:
+        """Metric → the share that the noise takes, 0.13 for 13 %; NaN where the clean one is 0."""
         return {
-            name: self.noisy.values[name] / value - 1 if value else math.nan
+            name: share_lost(value, self.attacked.values[name])
             for name, value in self.clean.values.items()
         }
 
     def to_dict(self) -> dict[str, object]:
-        """Everything but the arrays, ready for JSON; a change that is undefined is null."""
-        change = {key: None if math.isnan(x) else x for key, x in self.change.items()}
+        """Everything but the arrays, ready for JSON; `change` is −lost, null where undefined."""
+        plan = asdict(self.plan)
+        objective = plan.pop("objective")
         return {
-            **asdict(self.plan),
+            "kind": plan.pop("noise"),
+            **plan,
+            **({} if objective == DEFAULT_OBJECTIVE else {"objective": objective}),
             "eps": self.eps,
             "budget": asdict(self.budget),
             "clean_loss": self.clean_loss,
-            "noisy_loss": self.noisy_loss,
+            "noisy_loss": self.attacked_loss,
             "clean": self.clean.to_dict(),
-            "noisy": self.noisy.to_dict(),
-            "change": change,
+            "noisy": self.attacked.to_dict(),
+            "change": {
+                name: None if math.isnan(share) else 0.0 - share  # not −share: no -0.0
+                for name, share in self.lost.items()
+            },
         }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> AttackResult:
+        """The result that `to_dict` wrote, without the arrays; KeyError for anything else."""
+        options = ("site", "norm", "steps", "step_size", "restarts", "seed")
+        return cls(
+            plan=Plan(
+                noise=content["kind"],
+                **{name: content[name] for name in options},
+                objective=content.get("objective", DEFAULT_OBJECTIVE),
+            ),
+            eps=content["eps"],
+            budget=perturb.Budget(**content["budget"]),
+            clean_loss=content["clean_loss"],
+            attacked_loss=content["noisy_loss"],
+            clean=Evaluation.from_dict(content["clean"]),
+            attacked=Evaluation.from_dict(content["noisy"]),
+        )
+
+
+def share_lost(clean: float, attacked: float) -> float:
+    """The share of a figure that noise takes; below 0 is a gain, NaN where there was nothing."""
+    return 1 - attacked / clean if clean else math.nan
 
 
 def attack(
     model: Recommender,
     dataset: Dataset,
     *,
-    noise: str = "adversarial",
+    noise: str | Sequence[str] = "adversarial",
     eps: float | Sequence[float] = 0.5,
-    site: str | None = None,
-    norm: str | None = None,
+    site: str | Sequence[str] | None = None,
+    norm: str | Mapping[str, str] | None = None,
     steps: int = 1,
     step_size: float | None = None,
     restarts: int = 1,
     seed: int = 0,
+    objective: str = DEFAULT_OBJECTIVE,
     part: Part = "test",
     ks: Sequence[int] = DEFAULT_KS,
     metrics: Sequence[str] = DEFAULT_METRICS,
@@ -118,11 +104,26 @@ def attack(
     sampled_seed: int = 0,
     clean: Evaluation | None = None,
 ) -> list[AttackResult]:
-    """Evaluate the model as it is and under one noise of each eps; one result an eps, in order.
+    """Evaluate the model as it is and under every noise: one result per site, noise and eps.
 
-    Γ is computed once for all of them. `clean` spares the evaluation without noise where the caller
-    has made it with the same options. The model is left as it was.
-    Raises UsageError for what the model cannot do, and what `evaluate` raises.
+    In the order of the arguments: all noises and eps of the first site, then the next site. Γ is
+    computed once per site. The model is left as it was.
+
+    Args:
+        noise: "adversarial", "random", or several.
+        eps: the norm of the noise, or several.
+        site: where the noise is added; several names, a combination such as "encoder+hidden", or
+            "all". By default the model's first site.
+        norm: what has norm eps: one for every site, or by the name of the site. By default each
+            site's first norm that whole tables can have.
+        steps, step_size: of adversarial noise; random noise alone must not have them.
+        restarts: number of starts; the strongest noise is kept.
+        objective: what adversarial noise raises, a name in `robustness.search.OBJECTIVES`.
+        clean: the evaluation without noise, if it was already made with the same options.
+
+    Raises:
+        UsageError: an option that is unknown, out of range or not one of the model's; and what
+            `evaluate` raises.
     """
 
     def rankings(delta: Noise | None) -> Evaluation:
@@ -137,160 +138,58 @@ def attack(
             sampled_seed=sampled_seed,
         )
 
-    plan = Plan(noise, site, norm, steps, step_size, restarts, seed)
-    budgets = [eps] if isinstance(eps, (int, float)) else list(eps)
+    noises = [noise] if isinstance(noise, str) else list(noise)
+    sizes = [eps] if isinstance(eps, (int, float)) else list(eps)
+    if not (noises and sizes):
+        raise UsageError(f"an attack needs at least one {'eps' if noises else 'noise'}, got none")
+    sites = attacked_sites(model, site)
+    norms = _norms(sites, norm)
+
+    def plan(kind: str, place: str) -> Plan:
+        climbs = kind == "adversarial" or "adversarial" not in noises
+        climb = (steps, step_size) if climbs else (1, None)
+        return Plan(kind, place, norms[place], *climb, restarts, seed, objective).settled(model)
+
+    plans = {place: [plan(kind, place) for kind in noises] for place in sites}
     positives = Positives.from_pairs(dataset.train, next(model.parameters()).device)
-    surface = Surface.of(model, positives, plan)
-    tables = model.tables(surface.site)
     without = rankings(None) if clean is None else clean
     results = []
-    for size in budgets:
-        delta = surface.seek(plan, size)
-        results.append(
-            AttackResult(
-                plan=replace(plan, site=surface.site, norm=surface.norm),
-                eps=float(size),
-                budget=perturb.measure(delta, tables, surface.norm),
-                clean_loss=surface.clean_loss / surface.entries,
-                noisy_loss=surface.loss(delta) / surface.entries,
-                clean=without,
-                noisy=rankings(delta),
-            )
-        )
+    for place, own in plans.items():
+        goal = OBJECTIVES[objective](model, positives, own[0])
+        tables = model.tables(place)
+        for planned in own:
+            for size in sizes:
+                delta = seek(goal, planned, size)
+                results.append(
+                    AttackResult(
+                        plan=planned,
+                        eps=float(size),
+                        budget=perturb.measure(delta, tables, goal.norm),
+                        clean_loss=goal.clean_loss / goal.entries,
+                        attacked_loss=goal.loss(delta) / goal.entries,
+                        clean=without,
+                        attacked=rankings(delta),
+                    )
+                )
+        del goal  # Γ is as large as the tables: not two at a time
     return results
 
 
-def noise_for(
-    model: Recommender,
-    positives: Positives,
-    *,
-    kind: str = "adversarial",
-    eps: float,
-    site: str | None = None,
-    norm: str | None = None,
-    steps: int = 1,
-    step_size: float | None = None,
-    restarts: int = 1,
-    seed: int = 0,
-) -> dict[str, Tensor]:
-    """The noise on whole tables to pass to `Recommender.vectors`, `scores` or `evaluate`.
-
-    Of all candidates (the fast gradient point, every point on the way of every restart) the one
-    with the largest loss over the same triplets: steps and restarts never make it weaker.
-    Random noise has the row norms of the fast gradient's; of several restarts the worst is kept.
-    Raises UsageError for a kind, site, norm or number that makes no sense.
-    """
-    plan = Plan(kind, site, norm, steps, step_size, restarts, seed)
-    return Surface.of(model, positives, plan).seek(plan, eps)
+def attacked_sites(model: Recommender, site: str | Sequence[str] | None) -> list[str]:
+    """The names of the sites that `site` means to `attack`, each once. Raises UsageError."""
+    names = [site] if isinstance(site, str) else site
+    if names is None:
+        return [model.site(None).name]
+    if "all" in names:
+        return [site.name for site in model.sites if site.table_norms]
+    return [site.name for site in model.sites_of("+".join(names))]
 
 
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """The loss over all of train as a function of the noise at one site of one model."""
-
-    model: Recommender
-    batches: tuple[Tensor, ...]  # from Recommender.attack_batches
-    site: str
-    norm: str
-    clean_loss: float  # summed over all entries of all batches
-    grads: Mapping[str, Tensor]  # Γ, at no noise
-
-    @classmethod
-    def of(cls, model: Recommender, positives: Positives, plan: Plan) -> Surface:
-        """Draw the triplets and take the gradient at no noise: one pass over train."""
-        site, norm = plan.settled(model)
-        batches = tuple(model.attack_batches(positives, plan.seed))
-        loss, grads = _loss_and_gradient(model, batches, site, norm, None)
-        return cls(model, batches, site, norm, loss, grads)
-
-    @property
-    def entries(self) -> int:
-        """Triplets (or users) in all batches."""
-        return sum(batch.shape[-1] for batch in self.batches)
-
-    def loss(self, noise: Noise) -> float:
-        """The loss at Θ + noise, summed over all entries."""
-        with torch.no_grad(), _deterministic(self.model):
-            return sum(float(self.model.losses(b, noise).double().sum()) for b in self.batches)
-
-    def seek(self, plan: Plan, eps: float) -> dict[str, Tensor]:
-        """The worst noise within eps that the plan finds."""
-        generator = torch.Generator().manual_seed(plan.seed)
-        if plan.kind == "random":
-            draws = (
-                perturb.random_like(self.grads, eps=eps, norm=self.norm, generator=generator)
-                for _ in range(plan.restarts)
-            )
-            return next(draws) if plan.restarts == 1 else self._worst(draws)
-        fast = perturb.fgm(self.grads, eps=eps, norm=self.norm)
-        if plan.steps == plan.restarts == 1 and plan.step_size is None:
-            return fast
-        return self._worst(self._ascents(fast, plan, eps, generator))
-
-    def _worst(self, candidates: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """The candidate with the largest loss, the earliest of equals."""
-        worst = next(candidates)
-        largest = self.loss(worst)
-        for noise in candidates:
-            loss = self.loss(noise)
-            if loss > largest:
-                worst, largest = noise, loss
-        return worst
-
-    def _ascents(
-        self,
-        fast: dict[str, Tensor],
-        plan: Plan,
-        eps: float,
-        generator: torch.Generator,
-    ) -> Iterator[dict[str, Tensor]]:
-        """Every point of every restart: normalised gradient steps, each projected onto the ball."""
-        yield fast
-        size = 2.5 * eps / plan.steps if plan.step_size is None else plan.step_size
-        for restart in range(plan.restarts):
-            if restart == 0:
-                noise = {key: torch.zeros_like(grad) for key, grad in self.grads.items()}
-            else:
-                noise = perturb.random_start(
-                    self.grads, eps=eps, norm=self.norm, generator=generator
-                )
-            for _ in range(plan.steps):
-                grads = self._gradient(noise)
-                step = perturb.fgm(grads, eps=size, norm=self.norm)
-                moved = {key: noise[key] + step[key] for key in noise}
-                noise = perturb.project(moved, eps=eps, norm=self.norm)
-                yield noise
-
-    def _gradient(self, noise: Noise) -> Mapping[str, Tensor]:
-        return _loss_and_gradient(self.model, self.batches, self.site, self.norm, noise)[1]
-
-
-def _loss_and_gradient(
-    model: Recommender,
-    batches: Sequence[Tensor],
-    site: str,
-    norm: str,
-    noise: Noise | None,
-) -> tuple[float, dict[str, Tensor]]:
-    """The loss at a noise and its gradient there, both summed over the batches."""
-    total = 0.0
-    at = model.noise_like(site, norm, None) if noise is None else noise
-    sums = {key: torch.zeros_like(value) for key, value in at.items()}
-    with _deterministic(model):
-        for batch in batches:
-            losses, grads = gradient(model, batch, site=site, norm=norm, at=at)
-            total += float(losses.detach().double().sum())
-            for key, grad in grads.items():
-                sums[key] += grad
-    return total, sums
-
-
-@contextmanager
-def _deterministic(model: Recommender) -> Iterator[None]:
-    """Evaluation mode, no dropout; the model is given back in the mode it was in."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
+def _norms(sites: Sequence[str], norm: str | Mapping[str, str] | None) -> dict[str, str | None]:
+    """The norm of each site; UsageError for a norm of a site that is not attacked."""
+    if not isinstance(norm, Mapping):
+        return dict.fromkeys(sites, norm)
+    for name in norm:
+        if name not in sites:
+            raise UsageError(f"norm names site {name!r}, but the attack is at {', '.join(sites)}")
+    return {name: norm.get(name) for name in sites}

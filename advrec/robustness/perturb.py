@@ -7,13 +7,15 @@ a tensor of one dimension is a single row. A norm says what has length eps:
 - `sample`: the same, of tensors with a row for each triplet of a batch;
 - `joint`: all tensors together, one L2 norm (the formula of the APR paper);
 - `tensor`: every tensor by itself, its Frobenius norm (ACAE, Yuan et al., SIGIR 2019).
+
+A new norm is a word in `advrec.choices` and an entry of NORMS; a model lists it at its sites.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,12 +24,59 @@ from advrec.errors import UsageError
 
 Tensors = Mapping[str, Tensor]
 
-NORMS: Final = ("row", "sample", "joint", "tensor")
+
+class Draw(NamedTuple):
+    """Uniform numbers: one for all tensors, drawn first whatever the norm, and more."""
+
+    shared: Tensor
+    more: Callable[[tuple[int, ...]], Tensor]
+
+
+@dataclass(frozen=True)
+class Norm:
+    """What has length eps. Its functions give, per tensor, what broadcasts against the tensor."""
+
+    name: str
+    mean: str  # the mean of what it measures, in words
+    label: str  # whose perturbation has length eps, in words
+    lengths: Callable[[Tensors], dict[str, Tensor]]
+    peaks: Callable[[Tensors], dict[str, Tensor]]  # largest |entry| of what it measures
+    radii: Callable[[Tensors, dict[str, int], Draw], dict[str, Tensor]]
+    """Radii of points drawn uniformly from unit balls; the int: entries of rows with a gradient.
+
+    Volume grows as radius^D: a uniform point's radius is the D-th root of a uniform number.
+    """
+
+    def unit(self, tensors: Tensors) -> dict[str, Tensor]:
+        """Everything that it measures brought to length 1; zeros stay zeros."""
+        peaks = self.peaks(tensors)
+        # By the largest entry first: a tiny gradient's square is 0 in float32, the gradient is not.
+        scaled = {key: value / _or_one(peaks[key]) for key, value in tensors.items()}
+        lengths = self.lengths(scaled)
+        return {key: value / _or_one(lengths[key]) for key, value in scaled.items()}
+
+    def project(self, noise: Tensors, eps: float) -> dict[str, Tensor]:
+        """Whatever is longer than eps scaled back to it; whatever is not stays."""
+        lengths = self.lengths(noise)
+        return {
+            key: torch.where(lengths[key] > eps, value * (eps / lengths[key]), value)
+            for key, value in noise.items()
+        }
+
+    def random(self, grads: Tensors, eps: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """A point drawn uniformly from the ball of radius eps, in the rows with a gradient."""
+        live = {key: (grad != 0).any(-1, keepdim=True) for key, grad in grads.items()}
+        draws = {key: _gaussian(grad, generator) * live[key] for key, grad in grads.items()}
+        units = self.unit(draws)
+        entries = {key: int(live[key].sum()) * grad.shape[-1] for key, grad in grads.items()}
+        draw = Draw(_uniform((), generator), lambda shape: _uniform(shape, generator))
+        radii = self.radii(units, entries, draw)
+        return {key: unit * (eps * radii[key]).to(unit) for key, unit in units.items()}
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A noise as measured, and what that is beside the values it is added to."""
+    """A noise as measured, and how large that is relative to the values it is added to."""
 
     norm: str
     absolute: float  # the largest length under `norm`: of a row, of a tensor, or of all tensors
@@ -46,8 +95,7 @@ def fgm(
 
     What has a gradient of 0 gets no noise. Independent of the scale of Γ, however small.
     """
-    _check(eps, norm)
-    units = _units(grads, norm)
+    units = _known(norm, eps).unit(grads)
     return {key: unit * eps for key, unit in units.items()}
 
 
@@ -63,7 +111,7 @@ def random_like(
     The directions depend on the generator and the shapes alone, not on eps, norm or gradient.
     """
     lengths = {key: _row_lengths(noise) for key, noise in fgm(grads, eps=eps, norm=norm).items()}
-    directions = _units({key: _gaussian(grad, generator) for key, grad in grads.items()}, "row")
+    directions = ROW.unit({key: _gaussian(grad, generator) for key, grad in grads.items()})
     return {key: directions[key] * lengths[key] for key in grads}
 
 
@@ -75,23 +123,7 @@ def random_start(
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """A point drawn uniformly from the ball of radius eps, in the rows that have a gradient."""
-    _check(eps, norm)
-    live = {key: (grad != 0).any(-1, keepdim=True) for key, grad in grads.items()}
-    draws = {key: _gaussian(grad, generator) * live[key] for key, grad in grads.items()}
-    units = _units(draws, norm)
-    entries = {key: int(live[key].sum()) * grads[key].shape[-1] for key in grads}
-    shared = _uniform((), generator)
-    result = {}
-    for key, unit in units.items():
-        # Volume grows as radius^D: a uniform point's radius is the D-th root of a uniform number.
-        if norm == "joint":
-            radius = shared ** (1 / max(sum(entries.values()), 1))
-        elif norm == "tensor":
-            radius = _uniform((), generator) ** (1 / max(entries[key], 1))
-        else:
-            radius = _uniform((*unit.shape[:-1], 1), generator) ** (1 / unit.shape[-1])
-        result[key] = unit * (eps * radius).to(unit)
-    return result
+    return _known(norm, eps).random(grads, eps, generator)
 
 
 def project(noise: Tensors, *, eps: float, norm: str) -> dict[str, Tensor]:
@@ -100,12 +132,7 @@ def project(noise: Tensors, *, eps: float, norm: str) -> dict[str, Tensor]:
     For rows this is the projection onto each row's L2 ball. Clipping the elements to ±eps is not:
     it leaves rows of up to eps·√d.
     """
-    _check(eps, norm)
-    lengths = _lengths(noise, norm)
-    return {
-        key: torch.where(lengths[key] > eps, value * (eps / lengths[key]), value)
-        for key, value in noise.items()
-    }
+    return _known(norm, eps).project(noise, eps)
 
 
 def measure(noise: Tensors, tables: Tensors, norm: str) -> Budget:
@@ -114,15 +141,15 @@ def measure(noise: Tensors, tables: Tensors, norm: str) -> Budget:
     `tables` has the values under the keys of the noise. Noise of a batch's samples has keys of its
     own: it is compared with all tables together. Of several tensors the largest share counts.
     """
-    _check(0.0, norm)
-    lengths = {key: float(value.max()) for key, value in _lengths(noise, norm).items()}
+    known = _known(norm)
+    lengths = {key: float(value.max()) for key, value in known.lengths(noise).items()}
     row_lengths = torch.cat([_row_lengths(value).flatten() for value in noise.values()])
-    beside = _typical(tables, norm)
+    own = _typical(tables, known)
     typical = float(torch.cat([_row_lengths(value).flatten() for value in tables.values()]).mean())
     return Budget(
         norm=norm,
         absolute=max(lengths.values()),
-        relative=max(_share(lengths[key], beside.get(key, typical)) for key in lengths),
+        relative=max(_share(lengths[key], own.get(key, typical)) for key in lengths),
         rows=int((row_lengths > 0).sum()),
         largest_row=float(row_lengths.max()),
     )
@@ -133,19 +160,20 @@ def relative(eps: float, tables: Tensors, norm: str) -> float:
 
     Of several tensors the largest share counts, as in `measure`.
     """
-    _check(eps, norm)
-    return max(_share(eps, length) for length in _typical(tables, norm).values())
+    return max(_share(eps, length) for length in _typical(tables, _known(norm, eps)).values())
 
 
-def _typical(tables: Tensors, norm: str) -> dict[str, float]:
-    return {key: float(value.mean()) for key, value in _lengths(tables, norm).items()}
+def _typical(tables: Tensors, norm: Norm) -> dict[str, float]:
+    return {key: float(value.mean()) for key, value in norm.lengths(tables).items()}
 
 
-def _check(eps: float, norm: str) -> None:
+def _known(norm: str, eps: float = 0.0) -> Norm:
+    """The norm of that name; UsageError for another, or an eps that is not a length."""
     if norm not in NORMS:
-        raise UsageError(f"There is no norm {norm!r}; there are {', '.join(NORMS)}.")
+        raise UsageError(f"unknown norm {norm!r}: choose {', '.join(NORMS)}")
     if not 0 <= eps < float("inf"):
-        raise UsageError(f"eps is {eps}; wanted a number from 0 up.")
+        raise UsageError(f"eps must be a number from 0 up, got {eps}")
+    return NORMS[norm]
 
 
 def _row_lengths(x: Tensor) -> Tensor:  # [..., d] -> [..., 1]
@@ -153,32 +181,56 @@ def _row_lengths(x: Tensor) -> Tensor:  # [..., d] -> [..., 1]
     return lengths
 
 
-def _lengths(tensors: Tensors, norm: str) -> dict[str, Tensor]:
-    """What `norm` gives for each tensor, in a shape that broadcasts against it."""
-    if norm in ("row", "sample"):
-        return {key: _row_lengths(value) for key, value in tensors.items()}
+def _by_row(function: Callable[[Tensor], Tensor]) -> Callable[[Tensors], dict[str, Tensor]]:
+    return lambda tensors: {key: function(value) for key, value in tensors.items()}
+
+
+def _row_peaks(x: Tensor) -> Tensor:  # [..., d] -> [..., 1]
+    return x.abs().amax(-1, keepdim=True)
+
+
+def _row_radii(units: Tensors, _: dict[str, int], draw: Draw) -> dict[str, Tensor]:
+    return {
+        key: draw.more((*unit.shape[:-1], 1)) ** (1 / unit.shape[-1]) for key, unit in units.items()
+    }
+
+
+def _tensor_lengths(tensors: Tensors) -> dict[str, Tensor]:
+    return _rounded(_exact_lengths(tensors), tensors)
+
+
+def _tensor_peaks(tensors: Tensors) -> dict[str, Tensor]:
+    return {key: value.abs().max() for key, value in tensors.items()}
+
+
+def _tensor_radii(units: Tensors, entries: dict[str, int], draw: Draw) -> dict[str, Tensor]:
+    return {key: draw.more(()) ** (1 / max(entries[key], 1)) for key in units}
+
+
+def _joint_lengths(tensors: Tensors) -> dict[str, Tensor]:
+    whole = _exact_lengths(tensors)
+    total = torch.linalg.vector_norm(torch.stack(list(whole.values())))
+    return _rounded(dict.fromkeys(whole, total), tensors)
+
+
+def _joint_peaks(tensors: Tensors) -> dict[str, Tensor]:
+    peaks = _tensor_peaks(tensors)
+    return dict.fromkeys(peaks, torch.stack(list(peaks.values())).max())
+
+
+def _joint_radii(units: Tensors, entries: dict[str, int], draw: Draw) -> dict[str, Tensor]:
+    return dict.fromkeys(units, draw.shared ** (1 / max(sum(entries.values()), 1)))
+
+
+def _exact_lengths(tensors: Tensors) -> dict[str, Tensor]:
     # In float64: over millions of entries a float32 sum loses three digits.
-    whole = {
+    return {
         key: torch.linalg.vector_norm(value, dtype=torch.float64) for key, value in tensors.items()
     }
-    if norm == "joint":
-        total = torch.linalg.vector_norm(torch.stack(list(whole.values())))
-        whole = dict.fromkeys(whole, total)
-    return {key: value.to(tensors[key].dtype) for key, value in whole.items()}
 
 
-def _units(tensors: Tensors, norm: str) -> dict[str, Tensor]:
-    """Everything that `norm` measures brought to length 1; zeros stay zeros."""
-    if norm in ("row", "sample"):
-        peaks = {key: value.abs().amax(-1, keepdim=True) for key, value in tensors.items()}
-    else:
-        peaks = {key: value.abs().max() for key, value in tensors.items()}
-    if norm == "joint":
-        peaks = dict.fromkeys(peaks, torch.stack(list(peaks.values())).max())
-    # By the largest entry first: a tiny gradient's square is 0 in float32, the gradient is not.
-    scaled = {key: value / _or_one(peaks[key]) for key, value in tensors.items()}
-    lengths = _lengths(scaled, norm)
-    return {key: value / _or_one(lengths[key]) for key, value in scaled.items()}
+def _rounded(lengths: Tensors, tensors: Tensors) -> dict[str, Tensor]:
+    return {key: value.to(tensors[key].dtype) for key, value in lengths.items()}
 
 
 def _or_one(x: Tensor) -> Tensor:
@@ -202,3 +254,19 @@ def _share(size: float, whole: float) -> float:
     if size == 0.0:
         return 0.0
     return size / whole if whole > 0 else float("inf")
+
+
+_rows: Final = ("mean row norm", "a row's", _by_row(_row_lengths), _by_row(_row_peaks), _row_radii)
+_whole: Final = "mean norm of a tensor"
+
+ROW: Final = Norm("row", *_rows)
+
+NORMS: Final[Mapping[str, Norm]] = {
+    norm.name: norm
+    for norm in (
+        ROW,
+        Norm("sample", *_rows),
+        Norm("joint", _whole, "the whole", _joint_lengths, _joint_peaks, _joint_radii),
+        Norm("tensor", _whole, "a tensor's", _tensor_lengths, _tensor_peaks, _tensor_radii),
+    )
+}

@@ -1,4 +1,4 @@
-"""The folder of runs: names for new ones, and finding those that are there."""
+"""The folder of runs: names for new runs, and how existing ones are found."""
 
 from __future__ import annotations
 
@@ -7,25 +7,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from advrec.errors import AdvrecError, RunError, UsageError
-from advrec.runs.run import Run
+from advrec.runs.commits import COMMIT
+from advrec.runs.run import CONFIG, Run
 from advrec.validation import did_you_mean
 
 RUNS = Path("runs")
 
 
 def all_runs(root: str | Path = RUNS) -> list[Run]:
-    """Every readable run below `root`, the one that was trained last first."""
+    """Every readable run below `root`, the most recently trained first."""
     return sorted(_readable(Path(root)), key=lambda run: run.progress.updated, reverse=True)
 
 
 def find(run: str | Path, root: str | Path = RUNS) -> Run:
-    """The run at a path, or of this name below `root`. RunError with the nearest name otherwise."""
-    for path in (Path(run), Path(root) / run):
-        if path.is_dir():
+    """The run at a path, or of this name below `root`. RunError with the nearest name otherwise.
+
+    A folder at the path that holds no run (`./shop`, the data, beside `runs/shop`) is passed over.
+    """
+    folders = [path for path in (Path(run), Path(root) / run) if path.is_dir()]
+    for path in folders:
+        if any((path / name).exists() for name in (CONFIG, COMMIT)):
             return Run.open(path)
+    if folders:
+        return Run.open(folders[0])  # which says what is missing
     names = [known.name for known in _readable(Path(root))]
     hint = did_you_mean(Path(run).name, names) or "advrec runs lists them"
-    raise RunError(f"There is no run {run}.", hint=hint)
+    raise RunError(f"no run {run}: neither a path nor a name in {root}", hint=hint)
 
 
 def newest_pretraining(
@@ -33,7 +40,7 @@ def newest_pretraining(
 ) -> Run:
     """The newest finished pretraining (of this model, on this data, where they are given).
 
-    Raises RunError when there is none; when there are some, but on other data, it names both.
+    Raises RunError if there is none; if there are only some on other data, it names both.
     """
     runs = [
         run
@@ -45,7 +52,7 @@ def newest_pretraining(
     if not runs:
         what = "pretraining" if model is None else f"pretraining of {model!r}"
         raise RunError(
-            f"There is no finished {what} in {root}.",
+            f"no finished {what} in {root}",
             hint="advrec pretrain first, or --from scratch",
         )
     for run in runs:
@@ -53,9 +60,9 @@ def newest_pretraining(
             return run
     newest = runs[0]
     raise RunError(
-        f"The newest finished pretraining {newest.path} was made from {newest.origin.dataset!r} "
+        f"the newest finished pretraining {newest.path} was made from {newest.origin.dataset!r} "
         f"with data {newest.origin.data_digest[:12]}, but the data given is "
-        f"{(data_digest or '')[:12]}.",
+        f"{(data_digest or '')[:12]}",
         hint="advrec pretrain on this data first, or give the data and split options of that run",
     )
 
@@ -81,7 +88,7 @@ def named_path(root: str | Path, name: str) -> Path:
     """`root`/`name`; UsageError for a name that would lead elsewhere or be hidden."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9.+_-]*", name):
         raise UsageError(
-            f"The run name is {name!r}; wanted letters, digits and . + _ - only.",
+            f"run name {name!r} must be of letters, digits and . + _ -, and not start with . + -",
             hint="--runs-dir DIR chooses the folder that runs are made in",
         )
     return Path(root) / name
@@ -95,4 +102,4 @@ def _readable(root: Path) -> Iterator[Run]:
         try:
             yield Run.open(path)
         except AdvrecError:
-            continue  # not a run, or a damaged one: whoever names it hears why
+            continue  # not a run, or a damaged one: naming it says why

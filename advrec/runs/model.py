@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from advrec.errors import ConfigError, RunError
+from advrec.errors import RunError
 from advrec.models import ModelSpec, Recommender, create, model_class
-from advrec.native import gpu
+from advrec.native.gpu import device_of
 from advrec.ops.graph import Graph
 from advrec.ops.positives import Positives
 
@@ -25,27 +25,17 @@ if TYPE_CHECKING:
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.float32}
 
 
-def device_of(name: str) -> str:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` means here; ConfigError if not there."""
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return "cpu"
-    reason = gpu.why_not()
-    if reason is not None:
-        raise ConfigError(f"The device is {name!r}, but {reason}", hint=reason.hint)
-    count = torch.cuda.device_count()
-    index = 0 if ":" not in name else int(name.split(":")[1])
-    if index >= count:
-        raise ConfigError(
-            f"The device is {name!r}, but torch {torch.__version__} sees {count} CUDA devices.",
-            hint="--device cpu",
-        )
-    return f"cuda:{index}"
+def build_model(
+    config: ResolvedConfig, dataset: Dataset, device: str, positives: Positives | None = None
+) -> Recommender:
+    """The model of `config`, its weights drawn from `config.seed`, on a device.
 
-
-def build_model(config: ResolvedConfig, dataset: Dataset, device: str) -> Recommender:
-    """The model of `config`, its weights drawn from `config.seed`, on a device."""
+    `positives` are those of the training pairs, if the caller has them already.
+    """
     kind, dtype = model_class(config.model), DTYPES[config.precision]
     features = dataset.item_features
+    if kind.needs_positives and positives is None:
+        positives = Positives.from_pairs(dataset.train)
     spec = ModelSpec(
         n_users=dataset.n_users,
         n_items=dataset.n_items,
@@ -53,7 +43,7 @@ def build_model(config: ResolvedConfig, dataset: Dataset, device: str) -> Recomm
         layers=config.layers,
         seed=config.seed,
         graph=Graph.build(dataset.train, dtype) if kind.needs_graph else None,
-        positives=Positives.from_pairs(dataset.train),
+        positives=positives if kind.needs_positives else None,
         item_features=None if features is None else torch.from_numpy(features).to(dtype),
         dtype=dtype,
         init_std=config.init_std,
@@ -70,10 +60,12 @@ def weights_of(model: Recommender) -> dict[str, Tensor]:
 def put_weights(model: Recommender, weights: Mapping[str, Tensor]) -> None:
     """Copy weights into a model; RunError when they are another model's."""
     own = weights_of(model)
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
-    if found != wanted:
-        raise RunError(f"The weights are {found}; the model {model.name!r} wants {wanted}.")
+    given_shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    own_shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    if given_shapes != own_shapes:
+        raise RunError(
+            f"the weights have shapes {given_shapes}, model {model.name!r} expects {own_shapes}"
+        )
     for name, tensor in own.items():
         tensor.copy_(weights[name])
 

@@ -283,11 +283,6 @@ class Run:
         self.config = config
         self._commit({CONFIG: _config_toml(config, self.origin, self.data, self.versions)})
 
-    def write_json(self, name: str, content: Any) -> Path:
-        """Put a result (of attack, of eval) into the folder."""
-        files.write(self.path / name, json.dumps(content, indent=2) + "\n")
-        return self.path / name
-
     def _commit(self, contents: Mapping[str, bytes]) -> None:
         with (self.path / METRICS).open("ab") as metrics:
             os.fsync(metrics.fileno())

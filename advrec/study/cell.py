@@ -35,7 +35,8 @@ from advrec.runs.run import Run
 from advrec.study.plan import Cell, Measures
 from advrec.system import files
 from advrec.system.machine import machine
-from advrec.training.loop import Event, peak_bytes
+from advrec.system.memory import peak_bytes
+from advrec.training.loop import Event
 from advrec.versions import versions
 
 Tell = Callable[[Mapping[str, Any]], None]
@@ -48,10 +49,11 @@ def make_cell(cell: Cell, out: Path, tell: Tell) -> dict[str, Any]:
     An unfinished run folder is resumed, a finished one measured only. Raises what training and
     measuring raise, RunError if the data are not those of the plan.
     """
-    dataset = load_dataset(DataConfig.of(**cell.dataset["section"]))
+    data = DataConfig.of(**cell.dataset["section"])
+    dataset = load_dataset(data)
     if dataset.digest != cell.dataset["digest"]:
         raise RunError(f"The data {cell.data!r} has changed since the study was started.")
-    run, model, before = _trained(cell, out / "runs", dataset, tell)
+    run, model, before = _trained(cell, out / "runs", dataset, data, tell)
     tell({"stage": "measuring"})
     started = time.monotonic()
     found = measure(model, dataset, cell.measures)
@@ -90,42 +92,39 @@ def measure(model: Recommender, dataset: Dataset, wanted: Measures) -> dict[str,
         "sampled_seed": wanted.seed,
     }
     clean = evaluate(model, dataset, **how)
-    attacks = []
-    for site, norm in zip(wanted.sites, wanted.norms, strict=True):
-        for noise in wanted.noise:
-            attacks += attack(
-                model,
-                dataset,
-                noise=noise,
-                eps=wanted.eps,
-                site=site,
-                norm=norm,
-                steps=wanted.steps if noise == "adversarial" else 1,
-                restarts=wanted.restarts,
-                seed=wanted.seed,
-                clean=clean,
-                **how,
-            )
+    attacks = attack(
+        model,
+        dataset,
+        noise=wanted.noise,
+        eps=wanted.eps,
+        site=wanted.sites,
+        norm=dict(zip(wanted.sites, wanted.norms, strict=True)),
+        steps=wanted.steps if "adversarial" in wanted.noise else 1,
+        restarts=wanted.restarts,
+        seed=wanted.seed,
+        clean=clean,
+        **how,
+    )
     return {
         "clean": clean.to_dict(),
         "attacks": [
             {
-                "site": found.plan.site,
-                "norm": found.plan.norm,
-                "noise": found.plan.kind,
-                "eps": found.eps,
-                "budget": asdict(found.budget),
-                "clean_loss": found.clean_loss,
-                "noisy_loss": found.noisy_loss,
-                "metrics": dict(found.noisy.values),
+                "site": result.plan.site,
+                "norm": result.plan.norm,
+                "noise": result.plan.noise,
+                "eps": result.eps,
+                "budget": asdict(result.budget),
+                "clean_loss": result.clean_loss,
+                "noisy_loss": result.attacked_loss,
+                "metrics": dict(result.attacked.values),
             }
-            for found in attacks
+            for result in attacks
         ],
     }
 
 
 def _trained(
-    cell: Cell, runs: Path, dataset: Dataset, tell: Tell
+    cell: Cell, runs: Path, dataset: Dataset, data: DataConfig, tell: Tell
 ) -> tuple[Run, Recommender, dict[str, float]]:
     """The run, its best model, and the seconds that are its parent's and not its own."""
     path, options = runs / cell.run, dict(cell.options)
@@ -151,9 +150,11 @@ def _trained(
             return run, load_model(run, dataset, options.get("device", "auto")), before
         result = advrec.resume(run, dataset, on_event=_teller(tell), **changes)
     elif parent is None:
-        result = advrec.pretrain(dataset, out=path, on_event=_teller(tell), **options)
+        result = advrec.pretrain(dataset, out=path, data=data, on_event=_teller(tell), **options)
     else:
-        result = advrec.adv_train(dataset, parent, out=path, on_event=_teller(tell), **options)
+        result = advrec.adv_train(
+            dataset, parent, out=path, data=data, on_event=_teller(tell), **options
+        )
     return result.run, result.model, before
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from advrec.choices import SAMPLE_NORMS
 from advrec.config.resolve import resolve
 from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError
@@ -160,11 +161,13 @@ class _Lane:
         sites = list(dict.fromkeys(kind.site(site).name for site in attack.sites or (None,)))
         norms = []
         for site in sites:
-            whole = [norm for norm in kind.site(site).norms if norm != "sample"]
-            norms.append(attack.norm or (whole[0] if whole else "sample"))
+            place = kind.site(site)
+            norms.append(attack.norm or (place.table_norms or place.norms)[0])
             kind.check_site(site, norms[-1])
-            if norms[-1] == "sample":
-                raise ConfigError(f"{here} has norm 'sample', which belongs to training batches.")
+            if norms[-1] in SAMPLE_NORMS:
+                raise ConfigError(
+                    f"{here} has norm {norms[-1]!r}, which belongs to training batches"
+                )
         return Measures(
             list(self.spec.metrics),
             self.spec.sampled,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from advrec.report.figures import Line as Drawn
 from advrec.report.figures import robustness_plot, training_plot
-from advrec.report.table import Curve
+from advrec.report.robustness import Curve
 from advrec.study.results import Line, Noise
 from advrec.study.spec import PRETRAINED
 
@@ -49,7 +49,7 @@ def _curves(line: Line, metric: str) -> Iterator[Curve]:
                 noise="random" if kind == "random" else "adversarial",
                 clean=clean.mean,
                 eps=tuple(line.measures.eps),
-                values=tuple(figure.mean for figure in figures),
+                attacked=tuple(figure.mean for figure in figures),
                 low=tuple(figure.low for figure in figures) if intervals else None,
                 high=tuple(figure.high for figure in figures) if intervals else None,
                 norm=norm,

@@ -1,12 +1,13 @@
-"""Steps of VBPR and AMR with their gradients written out: what autograd finds, in half the time.
+"""Steps of VBPR and AMR with their gradients written out: autograd's result in half the time.
 
-With G the gradient of the item vectors v = q + W c, the gradient of the features is Γ = G Wᵀ. Of
-Δ = ε·Γ/‖Γ‖ the losses see Δ W alone, so that of many features the small matrix M = WᵀW is enough:
+With G the gradient of the item vectors v = q + W c, the gradient of the features is Γ = G Wᵀ. The
+losses depend on Δ = ε·Γ/‖Γ‖ only through Δ W, so for many features the small matrix M = WᵀW is
+enough:
 
     ‖Γ_row‖² = g M gᵀ,   (Δ W)_row = ε·g M/‖Γ_row‖,   Δᵀ G' = W·Σ_row ε·gᵀ g'/‖Γ_row‖
 
-and the adversary costs the same however many there are. M and the lengths are float64: g may lie
-where W hardly stretches, and then g M gᵀ is a small difference of large numbers.
+and the adversary costs the same however many features there are. M and the lengths are float64:
+g may lie where W hardly stretches, and then g M gᵀ is a small difference of large numbers.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from torch.nn import functional
 
 from advrec import ops
 from advrec.models.vbpr import VBPR, Rows
+from advrec.ops import OPTIMIZERS
 from advrec.robustness.objective import Terms
-from advrec.training.stepper import ComposableStepper
+from advrec.training.composable import ComposableStepper
+from advrec.training.stepper import budget
 
 if TYPE_CHECKING:
     from advrec.config.train import ResolvedConfig
@@ -28,14 +31,7 @@ if TYPE_CHECKING:
     from advrec.ops.positives import Positives
 
 NARROW: Final = 4
-"""With up to so many features a column of W, Γ itself is made: that is less work than float64."""
-
-
-def supports(model: Recommender, config: ResolvedConfig) -> bool:
-    """Exactly VBPR, its features perturbed row by row or not at all, and no Adam (it moves all)."""
-    known = config.adv_weight == 0 or (config.site == "features" and config.norm == "row")
-    by_row = config.optimizer != "adam" and config.precision != "bf16"
-    return type(model) is VBPR and known and by_row
+"""With up to so many features per column of W, Γ itself is computed: less work than float64."""
 
 
 class Slopes(NamedTuple):
@@ -54,7 +50,7 @@ class Slopes(NamedTuple):
         return cls(-functional.logsigmoid(margins).sum(), *slopes)
 
 
-class Push(NamedTuple):
+class FeaturePerturbation(NamedTuple):
     """A perturbation of a batch's features, as far as the losses see it."""
 
     content: Tensor  # Δ W, [R, w]
@@ -62,7 +58,7 @@ class Push(NamedTuple):
     weights: Tensor | None  # W, [F, w]
 
     @classmethod
-    def of(cls, slopes: Tensor, weights: Tensor, eps: float) -> Push:
+    def of(cls, slopes: Tensor, weights: Tensor, eps: float) -> FeaturePerturbation:
         """The fast gradient method; `slopes`, [R, w], is the gradient of the items' content."""
         if len(weights) <= NARROW * weights.shape[1]:
             delta = ops.normalize_rows(slopes @ weights.T, eps)
@@ -82,13 +78,20 @@ class Push(NamedTuple):
 class ClosedFormStepper(ComposableStepper):
     """`ComposableStepper` for VBPR: the same batches and state, the same numbers to rounding."""
 
-    def __init__(self, model: VBPR, positives: Positives, config: ResolvedConfig) -> None:
+    def __init__(self, model: Recommender, positives: Positives, config: ResolvedConfig) -> None:
         super().__init__(model, positives, config)
+        assert isinstance(model, VBPR)
         self._vbpr = model
-        self._tables = [
-            [n for n, name in enumerate(self._names) if name.split("_")[0] == table]
-            for table in ("users", "items", "projection")
-        ]
+        self._eps, self._adv_weight = budget(config)
+
+    @staticmethod
+    def supports(kind: type[Recommender], config: ResolvedConfig) -> bool:
+        """Exactly VBPR, its features perturbed row by row or not at all, and an optimizer that
+        leaves the rows outside a batch alone."""
+        perturbs = budget(config)[1] != 0
+        known = not perturbs or (config.site == "features" and config.norm == "row")
+        by_row = not OPTIMIZERS[config.optimizer].moves_untouched_rows
+        return kind is VBPR and known and by_row and config.precision != "bf16"
 
     @torch.no_grad()
     def _step(self, batch: Tensor) -> Terms:
@@ -102,13 +105,13 @@ class ClosedFormStepper(ComposableStepper):
         clean = Slopes.of(wide, model.joined(own, content), rows)
         by_user, by_item, adversarial = clean.users, clean.items, torch.zeros_like(clean.loss)
         by_weights = torch.zeros_like(weights)
-        if config.adv_weight > 0:
-            push = Push.of(model.parts(clean.items)[1], weights, config.eps)
-            worst = Slopes.of(wide, model.joined(own, content + push.content), rows)
+        if self._adv_weight > 0:
+            noise = FeaturePerturbation.of(model.parts(clean.items)[1], weights, self._eps)
+            worst = Slopes.of(wide, model.joined(own, content + noise.content), rows)
             adversarial = worst.loss
-            by_user = torch.add(by_user, worst.users, alpha=config.adv_weight)
-            by_item = torch.add(by_item, worst.items, alpha=config.adv_weight)
-            by_weights = config.adv_weight * push.by_weights(model.parts(worst.items)[1])
+            by_user = torch.add(by_user, worst.users, alpha=self._adv_weight)
+            by_item = torch.add(by_item, worst.items, alpha=self._adv_weight)
+            by_weights = self._adv_weight * noise.by_weights(model.parts(worst.items)[1])
         by_user, (by_own, by_content) = by_user[:, : user.shape[1]], model.parts(by_item)
         penalty = torch.zeros_like(clean.loss)
         if config.reg > 0:
@@ -117,11 +120,14 @@ class ClosedFormStepper(ComposableStepper):
             if model.scorer == "amr":  # the whole vector is shrunk, own and content
                 by_content = by_own
         by_weights.addmm_(features.T, by_content)
-        self._steps += 1
-        self._move_table(0, by_user if share == 1 else by_user / share, rows.users.ids)
-        self._move_table(1, by_own if share == 1 else by_own / share, rows.items.ids)
-        self._move_table(2, by_weights if share == 1 else by_weights / share, None)
-        total = clean.loss + config.adv_weight * adversarial + penalty
+        self._state.steps += 1
+        for table, grad, ids in (
+            ("users", by_user, rows.users.ids),
+            ("items", by_own, rows.items.ids),
+            ("projection", by_weights, None),
+        ):
+            self._move_table(table, grad if share == 1 else grad / share, ids)
+        total = clean.loss + self._adv_weight * adversarial + penalty
         return Terms(total / share, clean.loss / share, adversarial / share, penalty / share)
 
     def _pull(
@@ -135,8 +141,10 @@ class ClosedFormStepper(ComposableStepper):
         penalty = (by_user * user).sum() + (by_item * item).sum()
         return penalty / 2, by_user, by_item
 
-    def _move_table(self, place: int, grad: Tensor, ids: Tensor | None) -> None:
-        """The optimiser's steps on a table, and on the second one whose columns are behind it."""
-        parts = torch.split(grad, self._vbpr.dim, 1) if grad.shape[1] > self._vbpr.dim else [grad]
-        for index, part in zip(self._tables[place], parts, strict=True):
-            self._move(index, part.contiguous(), ids)
+    def _move_table(self, table: str, grad: Tensor, ids: Tensor | None) -> None:
+        """The optimizer's steps on a table, and on the second one whose columns follow its own."""
+        names = [name for name in self._params if name.split("_")[0] == table]
+        dim = self._vbpr.dim
+        parts = torch.split(grad, dim, 1) if grad.shape[1] > dim else [grad]
+        for name, part in zip(names, parts, strict=True):
+            self._move(name, part.contiguous(), ids)

@@ -17,18 +17,21 @@ from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError, RunError, UsageError
 from advrec.models import Recommender, model_class
 from advrec.native import gpu
+from advrec.native.gpu import device_of
 from advrec.ops.positives import Positives
-from advrec.robustness.perturb import relative
+from advrec.robustness.perturb import NORMS, relative
 from advrec.runs.find import new_path
-from advrec.runs.model import build_model, device_of, put_weights, weights_of
+from advrec.runs.model import build_model, put_weights, weights_of
 from advrec.runs.run import Origin, Run, features_digest
 from advrec.training.forecast import Forecast, forecast
-from advrec.training.loop import Event, OnEvent, Training, make_stepper
+from advrec.training.loop import Event, OnEvent, Training
+from advrec.training.tiers import make_stepper
 from advrec.validation import parse
 from advrec.versions import versions
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
+    from advrec.training.stepper import Stepper
 
 RESUMABLE = ("epochs", "patience", "device", "threads", "kernels", "checkpoint_seconds")
 """Options that may change when a run is resumed. None changes what an epoch computes, except that
@@ -75,10 +78,10 @@ def start(
     with _settings(config):
         memory = forecast(config, dataset)
         memory.check()
-        model = build_model(config, dataset, config.device)
+        positives = Positives.from_pairs(dataset.train, config.device)
+        model = build_model(config, dataset, config.device, positives)
         if parent is not None:
             put_weights(model, parent.weights())
-        positives = Positives.from_pairs(dataset.train, config.device)
         stepper = make_stepper(model, positives, config)
         run = _create(
             out,
@@ -93,7 +96,7 @@ def start(
         )
         with _released(run):
             training = Training(run, model, stepper, dataset, on_event)
-            _announce(run, dataset, type(stepper).__name__, memory, on_event)
+            _announce(run, dataset, stepper, memory, on_event)
             if parent is not None:
                 _tell_sizes(model, config, on_event)
                 training.validate_start()
@@ -121,15 +124,16 @@ def resume(
         memory = forecast(config, dataset)
         memory.check()
         weights, optimizer = run.state()
-        model = build_model(config, dataset, config.device)
+        positives = Positives.from_pairs(dataset.train, config.device)
+        model = build_model(config, dataset, config.device, positives)
         put_weights(model, weights)
-        stepper = make_stepper(model, Positives.from_pairs(dataset.train, config.device), config)
+        stepper = make_stepper(model, positives, config)
         stepper.load_state(optimizer)
         run.progress.stopped = None
         if config != run.config:
             run.reconfigure(config)
         training = Training(run, model, stepper, dataset, on_event)
-        _announce(run, dataset, type(stepper).__name__, memory, on_event)
+        _announce(run, dataset, stepper, memory, on_event)
         if run.origin.parent is not None:
             training.validate_start()
         training.loop()
@@ -211,7 +215,7 @@ def _check_more_to_do(run: Run, config: ResolvedConfig) -> None:
 
 
 def _announce(
-    run: Run, dataset: Dataset, stepper: str, memory: Forecast, on_event: OnEvent
+    run: Run, dataset: Dataset, stepper: Stepper, memory: Forecast, on_event: OnEvent
 ) -> None:
     config, progress = run.config, run.progress
     what = "pretraining" if config.phase == "pretrain" else "adversarial training"
@@ -220,13 +224,19 @@ def _announce(
         Event(
             "started",
             message=f"{what} of {config.model} on {dataset.name}{where}, in {run.path}, "
-            f"on {config.device} ({stepper})",
+            f"on {config.device} ({type(stepper).__name__})",
             run=run,
             epoch=progress.epoch,
             epochs=config.epochs,
         )
     )
     on_event(Event("note", message=memory.sentence()))
+    triplets = len(dataset.train) * config.negatives
+    if stepper.total_steps == 1 and config.batch_size > triplets:
+        note = (
+            f"batch size {config.batch_size:,} is more than the {triplets:,} training triplets of"
+        )
+        on_event(Event("note", message=f"{note} an epoch: one step per epoch"))
     if not len(dataset.valid):
         note = "no validation part: the last epoch is kept, and nothing stops early"
         on_event(Event("note", message=note))
@@ -239,8 +249,7 @@ def _tell_sizes(model: Recommender, config: ResolvedConfig, on_event: OnEvent) -
         if eps == 0 or config.site_adv_weight.get(site.name, config.adv_weight) == 0:
             continue
         share = relative(eps, model.tables(site.name), config.norm)
-        row = config.norm in ("row", "sample")
-        percent, what = f"{100 * share:.0f} %", "mean row norm" if row else "mean norm of a tensor"
+        percent, what = f"{100 * share:.0f} %", NORMS[config.norm].mean
         note = f"noise at {site.name}: ε {eps:g} is {percent} of the {what}"
         if share > 1:
             note += ": it outweighs the embeddings; pretrain for longer, or choose a smaller --eps"

@@ -9,28 +9,25 @@ optimiser's state; where a training was interrupted leaves no trace in what it c
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from advrec.config.train import written
-from advrec.errors import ConfigError, Interrupted, TrainingError
+from advrec.errors import Interrupted, TrainingError
 from advrec.evaluation.evaluate import evaluate
 from advrec.runs.model import weights_of
 from advrec.system.interrupt import StopRequest
-from advrec.training.stepper import ComposableStepper, StepStats
+from advrec.system.memory import peak_bytes
+from advrec.training.divergence import advice
+from advrec.training.stepper import StepStats
 
 if TYPE_CHECKING:
-    from advrec.config.train import ResolvedConfig
     from advrec.data.dataset import Dataset
     from advrec.models import Recommender
-    from advrec.ops.positives import Positives
     from advrec.runs.run import Run
     from advrec.training.stepper import Stepper
 
@@ -62,31 +59,6 @@ class Event:
 
 
 OnEvent = Callable[[Event], None]
-
-
-def make_stepper(model: Recommender, positives: Positives, config: ResolvedConfig) -> Stepper:
-    """The fused tier where it has this model, site and norm; else the one that has them all."""
-    if config.kernels != "reference":
-        from advrec.models.lightgcn import LightGCN
-        from advrec.models.mf import MF
-        from advrec.models.vbpr import VBPR
-        from advrec.training import closed_form, fused, fused_vbpr
-
-        if fused.supports(model, config):
-            assert isinstance(model, MF | LightGCN)
-            return fused.FusedStepper(model, positives, config)
-        if fused_vbpr.supports(model, config):
-            assert isinstance(model, VBPR)
-            return fused_vbpr.FusedVBPRStepper(model, positives, config)
-        if closed_form.supports(model, config):
-            assert isinstance(model, VBPR)
-            return closed_form.ClosedFormStepper(model, positives, config)
-    if config.precision == "bf16":
-        raise ConfigError(
-            f"Precision bf16 is for lightgcn on the CPU's compiled core, not {config.model}.",
-            hint="use float32",
-        )
-    return ComposableStepper(model, positives, config)
 
 
 class Training:
@@ -180,7 +152,10 @@ class Training:
 
     def _evaluate(self) -> float:
         metric, started = self.run.config.metric, time.monotonic()
-        values = evaluate(self.model, self.dataset, part="valid", metrics=(metric,)).values
+        try:
+            values = evaluate(self.model, self.dataset, part="valid", metrics=(metric,)).values
+        except TrainingError as error:  # scores without an order: here the options are known
+            raise TrainingError(str(error), hint=advice(self.run.config)) from error
         self.run.progress.seconds["evaluate"] += time.monotonic() - started
         return next(iter(values.values()))
 
@@ -223,14 +198,11 @@ class Training:
                 raise self._not_a_number(f"The {name} is {value}")
 
     def _not_a_number(self, what: str) -> TrainingError:
-        progress, config = self.run.progress, self.run.config
-        advice = f"a lower --lr (now {written(config.lr)})"
-        if config.adv_weight > 0:
-            advice += f", --eps (now {config.eps:g}) or --adv-weight (now {config.adv_weight:g})"
+        progress = self.run.progress
         return TrainingError(
             f"{what} in epoch {progress.epoch + 1}, step {progress.step + 1} of "
             f"{self.stepper.total_steps}. {self.run.path} keeps the last good checkpoint.",
-            hint=advice,
+            hint=advice(self.run.config),
         )
 
     def _mean_losses(self) -> dict[str, float]:
@@ -287,19 +259,3 @@ class Training:
                 best_epoch=progress.best_epoch,
             )
         )
-
-
-def peak_bytes() -> int:
-    """The largest resident memory this process ever had; 0 where the system does not say."""
-    try:
-        # Linux's own mark first: ru_maxrss starts at what the parent held when it forked.
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return 1024 * int(status.split("VmHWM:")[1].split()[0])
-    except (OSError, IndexError, ValueError):
-        pass
-    try:
-        import resource
-    except ModuleNotFoundError:  # not a POSIX system
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,34 +1,21 @@
-"""Whoever makes the optimiser's steps: one interface, and the tier that works for any model.
-
-The other tier, `training.fused`, makes the same steps for MF and LightGCN in one native call.
-"""
+"""Optimizer steps: the `Stepper` interface that every tier implements, and the state they share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from advrec import ops
 from advrec.errors import RunError
-from advrec.robustness.objective import Terms, adversarial_step_loss
+from advrec.ops import OPTIMIZERS
 
 if TYPE_CHECKING:
     from advrec.config.train import ResolvedConfig
     from advrec.models.base import Recommender
     from advrec.ops.positives import Positives
-
-ADAGRAD_START: Final = 0.1
-"""Initial Σ g² of Adagrad: TensorFlow's, which the official APR code trains with."""
-
-OPT_EPS: Final = {"sgd": 0.0, "adagrad": 1e-10, "adam": 1e-8, "sparse_adam": 1e-8}
-"""What each optimiser adds to its denominator: torch.optim's values."""
-
-N_STATES: Final = {"sgd": 0, "adagrad": 1, "adam": 2, "sparse_adam": 2}
-"""State tensors a parameter has. Adagrad: Σ g²; Adam: mean of g, mean of g²."""
 
 
 @dataclass(frozen=True)
@@ -40,17 +27,42 @@ class StepStats:
     triplets: int
 
 
-class Stepper(Protocol):
-    """Trains a model in place; what a resumed training needs comes from `state`.
+class Sizes(NamedTuple):
+    """What the memory of a step depends on, known before there is a model."""
 
-    Optimiser state: "steps", an int64 [] count of the steps made, and beside it "state1", "state2"
-    for a model whose one parameter is `embedding`, else "NAME.state1", … for each parameter.
-    Every tier uses the same names, so a run may change tier.
+    number: int  # bytes of a number
+    nodes: int  # U + I
+    weights: int  # bytes of all tables
+    batch: int  # triplets of a step
+
+    def table(self, config: ResolvedConfig) -> int:
+        """Bytes of a vector for each node."""
+        return self.number * self.nodes * config.dim
+
+
+class Stepper(Protocol):
+    """Trains a model in place; `state` has all that a resumed training needs.
+
+    Every tier keeps its state as an `OptimizerState`, so a run may change tier.
     """
+
+    def __init__(self, model: Recommender, positives: Positives, config: ResolvedConfig) -> None:
+        """A stepper at the first step. Call only for what `supports` accepts."""
+        ...
+
+    @staticmethod
+    def supports(kind: type[Recommender], config: ResolvedConfig) -> bool:
+        """Can this tier train such a model with these options on `config.device`?"""
+        ...
+
+    @staticmethod
+    def step_bytes(kind: type[Recommender], config: ResolvedConfig, sizes: Sizes) -> int:
+        """Memory that a step takes in addition to weights, optimizer and graph; an estimate."""
+        ...
 
     @property
     def total_steps(self) -> int:
-        """Steps of an epoch."""
+        """Steps per epoch."""
         ...
 
     @property
@@ -67,167 +79,63 @@ class Stepper(Protocol):
         ...
 
     def state(self) -> dict[str, Tensor]:
-        """The optimiser's state; the weights are the model's."""
+        """The optimizer's state; the weights are the model's."""
         ...
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a `state`. RunError when it is not one of this model and optimiser."""
+        """Continue from a `state`. RunError when it is not one of this model and optimizer."""
         ...
 
 
-class ComposableStepper:
-    """Draws a batch, takes autograd's gradient of the objective, makes the optimiser's step.
+class OptimizerState:
+    """The steps made, and the state tensors of each parameter.
 
-    Any model, norm and site. sgd and adagrad leave rows whose gradient is zero as they are, and so
-    does sparse_adam; of a table that a model gathers from (`Recommender.gather`) these three look
-    at the gathered rows alone.
+    As a mapping: "steps", an int64 [] count, and "state1", "state2" for a model whose one parameter
+    is `embedding`, else "NAME.state1", … for each parameter.
     """
 
-    def __init__(self, model: Recommender, positives: Positives, config: ResolvedConfig) -> None:
-        self._model = model
-        self._config = config
-        if model.batch_kind == "users":
-            self._drawn, self._negatives, self._mode = _each_user_once(positives), 1, "pairs"
-        else:
-            self._drawn, self._negatives = positives, config.negatives
-            self._mode = config.sampling
-        self._names = [name for name, _ in model.named_parameters()]
-        self._params = [param for _, param in model.named_parameters()]
-        self._rates = [config.lr_of(name) for name in self._names]
-        self._steps = 0
-        count = N_STATES[config.optimizer]
-        start = ADAGRAD_START if config.optimizer == "adagrad" else 0.0
-        self._states = [
-            [torch.full_like(param, start, requires_grad=False) for _ in range(count)]
-            for param in self._params
-        ]
+    def __init__(self, params: Mapping[str, Tensor], optimizer: str) -> None:
+        known = OPTIMIZERS[optimizer]
+        self.steps = 0
+        self._tensors = {
+            name: [
+                torch.full_like(param, known.start, requires_grad=False)
+                for _ in range(known.states)
+            ]
+            for name, param in params.items()
+        }
 
-    @property
-    def examples(self) -> int:
-        """Triplets (or users) of an epoch."""
-        return len(self._drawn) * self._negatives
+    def of(self, name: str) -> tuple[Tensor | None, Tensor | None]:
+        """The first and the second state tensor of a parameter, as operators take them."""
+        state1, state2 = (*self._tensors[name], None, None)[:2]
+        return state1, state2
 
-    @property
-    def total_steps(self) -> int:
-        """Steps of an epoch; the last may be smaller."""
-        return -(-self.examples // self._config.batch_size)
+    def copy(self) -> dict[str, Tensor]:
+        """A copy of all of it."""
+        tensors = {name: tensor.clone() for name, tensor in self._named().items()}
+        return {"steps": torch.tensor(self.steps, dtype=torch.int64), **tensors}
 
-    @property
-    def grain(self) -> int:
-        """One step outlasts Python; only on a GPU would reading the loss after each stall it."""
-        return 1 if self._params[0].device.type == "cpu" else 16
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a `copy`; RunError unless it has the same names and shapes."""
+        own = {"steps": torch.tensor(0), **self._named()}
+        given_shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        own_shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+        if given_shapes != own_shapes:
+            raise RunError(f"the optimizer state holds {given_shapes}, expected {own_shapes}")
+        self.steps = int(state["steps"])
+        for name, tensor in self._named().items():
+            tensor.copy_(state[name])
 
-    def run(self, epoch: int, first_step: int, steps: int) -> StepStats:
-        """As `Stepper.run`."""
-        device = self._params[0].device
-        sums = torch.zeros(2, dtype=torch.float64, device=device)
-        triplets = 0
-        for step in range(first_step, first_step + steps):
-            batch = self._batch(epoch, step)
-            self._model.draw = (self._config.seed, epoch, step)
-            self._model.sparse_gradients = self._config.optimizer != "adam"  # adam moves all rows
-            try:
-                terms = self._step(batch)
-            finally:
-                self._model.sparse_gradients = False
-            size = batch.shape[-1]
-            both = torch.stack([terms.clean.detach(), terms.adversarial.detach()]).double()
-            sums += both * (size if self._config.reduction == "mean" else 1)
-            triplets += size
-        loss, adv_loss = sums.tolist()
-        return StepStats(loss, adv_loss, triplets)
-
-    def state(self) -> dict[str, Tensor]:
-        """As `Stepper.state`."""
-        state = {"steps": torch.tensor(self._steps, dtype=torch.int64)}
-        for name, tensors in zip(self._names, self._states, strict=True):
-            for number, tensor in enumerate(tensors, start=1):
-                state[self._key(name, number)] = tensor.clone()
-        return state
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """As `Stepper.load_state`."""
-        check_state(state, self.state())
-        self._steps = int(state["steps"])
-        for name, tensors in zip(self._names, self._states, strict=True):
-            for number, tensor in enumerate(tensors, start=1):
-                tensor.copy_(state[self._key(name, number)])
-
-    def _batch(self, epoch: int, step: int) -> Tensor:  # [3, B] int32 triplets, or [1, B] users
-        config = self._config
-        first = step * config.batch_size
-        batch = ops.sample_triplets(
-            self._drawn,
-            seed=config.seed,
-            epoch=epoch,
-            first=first,
-            count=min(config.batch_size, self.examples - first),
-            negatives=self._negatives,
-            mode=self._mode,
-        )
-        return batch[:1] if self._model.batch_kind == "users" else batch
-
-    def _step(self, batch: Tensor) -> Terms:
-        config = self._config
-        terms = adversarial_step_loss(
-            self._model,
-            batch,
-            site=config.site,
-            norm=config.norm,
-            eps=config.eps,
-            adv_weight=config.adv_weight,
-            site_eps=config.site_eps,
-            site_adv_weight=config.site_adv_weight,
-            reg=config.reg,
-            reduction=config.reduction,
-        )
-        grads = torch.autograd.grad(terms.total, self._params, allow_unused=True)
-        self._steps += 1
-        for index, grad in enumerate(grads):
-            dense = torch.zeros_like(self._params[index]) if grad is None else grad
-            self._update(index, dense)
-        return terms
-
-    def _update(self, index: int, grad: Tensor) -> None:
-        if grad.is_sparse:
-            grad = grad.coalesce()
-            self._move(index, grad.values(), grad.indices()[0])
-        elif self._config.optimizer == "sparse_adam":
-            rows = grad.reshape(len(grad), -1).any(dim=1).nonzero().flatten()
-            self._move(index, grad[rows], rows)
-        else:
-            self._move(index, grad, None)
-
-    def _move(self, index: int, grad: Tensor, rows: Tensor | None) -> None:
-        """The optimiser's step on one parameter, or on some of its rows."""
-        param, states = self._params[index].detach(), self._states[index]
-        state1, state2 = (*states, None, None)[:2]
-        ops.optimizer_step_(
-            self._config.optimizer,
-            param,
-            grad,
-            state1,
-            state2,
-            step=self._steps,
-            lr=self._rates[index],
-            opt_eps=OPT_EPS[self._config.optimizer],
-            rows=rows,
-        )
-
-    def _key(self, name: str, number: int) -> str:
-        return f"state{number}" if self._names == ["embedding"] else f"{name}.state{number}"
+    def _named(self) -> dict[str, Tensor]:
+        alone = list(self._tensors) == ["embedding"]
+        return {
+            f"state{number}" if alone else f"{name}.state{number}": tensor
+            for name, tensors in self._tensors.items()
+            for number, tensor in enumerate(tensors, start=1)
+        }
 
 
-def check_state(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    """RunError unless both hold tensors of the same names and shapes."""
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    wanted = {name: tuple(tensor.shape) for name, tensor in own.items()}
-    if found != wanted:
-        raise RunError(f"The optimiser state holds {found}, wanted {wanted}.")
-
-
-def _each_user_once(positives: Positives) -> Positives:
-    """Every active user as one pair: the sampler then goes through them in an epoch's order."""
-    users = positives.active_users
-    first_items = positives.items[positives.indptr[users.long()]]
-    return replace(positives, pair_users=users, pair_items=first_items)
+def budget(config: ResolvedConfig) -> tuple[float, float]:
+    """ε and λ of a training that perturbs one site: the site's own, or else those of all sites."""
+    eps = config.site_eps.get(config.site, config.eps)
+    return eps, config.site_adv_weight.get(config.site, config.adv_weight)

@@ -74,7 +74,7 @@ def _compare(lab: Lab, title: str, setting: Setting, targets: list[Target]) -> T
         work, setting, model="lightgcn", batch_size=BATCH, optimizer="adam", sampling="users"
     )
     batch = ours.first_batch()
-    batches = work.batches(batch.shape[1], 8, mode="users", epoch=1)
+    batches = work.batches(batch.shape[1], 8, sampling="users", epoch=1)
     lab.say(f"checking {table.title}")
     truth = Plain(work, setting, torch.float64).look(batch)
     table.checks += compare(OURS, ours.look(), truth)

@@ -82,7 +82,7 @@ def _compare(
     ours = Ours(work, setting, model="mf", batch_size=size, optimizer=optimizer, sampling="pairs")
     batch = ours.first_batch()
     size = batch.shape[1]
-    batches = work.batches(size, lab.few(64, 2), mode="pairs", epoch=1)
+    batches = work.batches(size, lab.few(64, 2), sampling="pairs", epoch=1)
     truth = Plain(work, setting, optimizer, sparse=False, dtype=torch.float64)
     first = truth.look(batch)
     table.checks += compare(OURS, ours.look(), first)
@@ -177,7 +177,7 @@ class _LockFree:
             epoch=HELD_OUT_EPOCH,
             first=0,
             count=min(100_000, len(work.positives)),
-            mode="pairs",
+            sampling="pairs",
         ).long()
         rows = []
         ours = Ours(

@@ -14,7 +14,7 @@ from advrec.data import Dataset, load_dataset
 from advrec.models import Recommender
 from advrec.ops.positives import Positives
 from advrec.runs.model import build_model
-from advrec.training.loop import make_stepper
+from advrec.training.tiers import make_stepper
 from bench.lab import Lab, same
 from bench.measure import Contender
 from bench.objective import unit_rows
@@ -112,7 +112,7 @@ def _batches(ours: _Epochs, epoch: int) -> list[Tensor]:  # [3, B] int64 each
         epoch=epoch,
         first=0,
         count=len(ours.positives),
-        mode="pairs",
+        sampling="pairs",
     )
     return list(torch.split(whole.long(), ours.config.batch_size, dim=1))
 

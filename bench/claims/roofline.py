@@ -130,7 +130,7 @@ def _kernels(lab: Lab) -> list[Kernel]:
 def _graph_kernels(lab: Lab, work: Workload) -> list[Kernel]:
     edges, nodes, layers = work.graph.indices.numel(), work.n_nodes, work.layers
     row, table = work.dim * FLOAT, nodes * work.dim * FLOAT
-    batches = work.batches(min(2048, len(work.positives)), lab.few(8, 1), mode="users")
+    batches = work.batches(min(2048, len(work.positives)), lab.few(8, 1), sampling="users")
     degree = torch.diff(work.graph.indptr)
     touched = [
         torch.cat([b[0], b[1] + work.n_users, b[2] + work.n_users]).unique() for b in batches
@@ -186,7 +186,7 @@ def _graph_kernels(lab: Lab, work: Workload) -> list[Kernel]:
 
 def _mf_kernels(work: Workload) -> list[Kernel]:
     size = min(512, len(work.positives))
-    batch = work.batches(size, 1, mode="pairs")[0]
+    batch = work.batches(size, 1, sampling="pairs")[0]
     rows = len(torch.cat([batch[0], batch[1] + work.n_users, batch[2] + work.n_users]).unique())
     row = work.dim * FLOAT
     kernels = []
@@ -248,7 +248,7 @@ def _sampler(work: Workload) -> Kernel:
 
     def draw() -> object:
         return ops.sample_triplets(
-            work.positives, seed=0, epoch=0, first=0, count=count, mode="users"
+            work.positives, seed=0, epoch=0, first=0, count=count, sampling="users"
         )
 
     # a user's bounds, the positive, and of the search for the negative the last line at least

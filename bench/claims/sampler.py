@@ -32,9 +32,9 @@ def run(lab: Lab) -> list[Part]:
         "negatives only. The loop in Python and RecBole use one thread.",
     )
 
-    def ours(mode: str) -> NDArray[np.int32]:
+    def ours(sampling: str) -> NDArray[np.int32]:
         return ops.sample_triplets(
-            positives, seed=0, epoch=0, first=0, count=count, mode=mode
+            positives, seed=0, epoch=0, first=0, count=count, sampling=sampling
         ).numpy()
 
     contenders = [

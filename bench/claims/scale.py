@@ -104,7 +104,7 @@ def point(folder: Path) -> dict[str, Any]:
     from advrec.evaluation.evaluate import evaluate
     from advrec.ops.positives import Positives
     from advrec.runs.model import build_model
-    from advrec.training.loop import make_stepper
+    from advrec.training.tiers import make_stepper
 
     child.forget_peak()
     started = time.perf_counter()

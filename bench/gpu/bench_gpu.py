@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from advrec import native, ops
 from advrec.data import Dataset
 from advrec.ops.graph import Graph
 from advrec.ops.positives import Positives
+from advrec.training.stepper import OptimizerState
 from bench.gpu import baseline
 from bench.gpu.clock import Timing, copy_rate, in_turn
 from bench.workload import open_workload, scratch_folder
@@ -22,7 +24,6 @@ from bench.workload import open_workload, scratch_folder
 CUDA = torch.device("cuda")
 LAYERS, SEED = 3, 1
 OURS, TORCH = "advrec", "plain torch"
-BETAS = (0.9, 0.999)
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,14 @@ class Bench:
         """Not more than an epoch has."""
         return min(wanted, -(-len(self.positives) // batch))
 
-    def draw(self, batch: int, mode: str) -> Callable[[int], Tensor]:
+    def draw(self, batch: int, sampling: str) -> Callable[[int], Tensor]:
         total = len(self.positives)
 
         def drawn(step: int) -> Tensor:
             first = step * batch
             return ops.sample_triplets(
                 self.positives, seed=SEED, epoch=0, first=first,
-                count=min(batch, total - first), mode=mode,
+                count=min(batch, total - first), sampling=sampling,
             )  # fmt: skip
 
         return drawn
@@ -177,10 +178,21 @@ def _ranking(bench: Bench) -> None:
     )
 
 
-def _states(bench: Bench, kind: str, device: torch.device | str) -> list[Tensor | None]:
-    count, start = {"adagrad": (1, 0.1), "adam": (2, 0.0)}[kind]
-    made = [torch.full_like(bench.table, start, device=device) for _ in range(count)]
-    return [*made, None, None][:2]
+def _start(bench: Bench, kind: str, lr: float, device: torch.device | str) -> dict[str, Any]:
+    """The start table, and the optimizer that moves it, as operators take them."""
+    table = bench.table.clone().to(device)
+    state1, state2 = OptimizerState({"embedding": table}, kind).of("embedding")
+    return {
+        "embedding": table,
+        "state1": state1,
+        "state2": state2,
+        "optimizer": ops.OPTIMIZERS[kind].code,
+        "lr": lr,
+        "beta1": ops.BETAS[0],
+        "beta2": ops.BETAS[1],
+        "opt_eps": ops.OPTIMIZERS[kind].opt_eps,
+        "updates": 0,
+    }
 
 
 def _lightgcn(bench: Bench, adv_weight: float, site: str) -> None:
@@ -189,15 +201,16 @@ def _lightgcn(bench: Bench, adv_weight: float, site: str) -> None:
     graphs = {"cpu": bench.here, "cuda": bench.graph}
 
     def ours(device: str, count: int) -> tuple[Callable[[], object], Tensor]:
-        table = bench.table.clone().to(device)
-        states, graph = _states(bench, "adam", device), graphs[device]
-        pos = Positives.from_pairs(bench.dataset.train, device)
-        arguments = (
-            graph.indptr, graph.indices, graph.scale, LAYERS, *ops.positives_arguments(pos),
-            SEED, 0, 1, 1, 0, count, batch, True, 1e-4, 0.5, adv_weight, 0, ops.SITES[site],
-            ops.OPTIMIZERS["adam"], 1e-3, *BETAS, 1e-8, 0,
-        )  # fmt: skip
-        return lambda: ops.fused().lightgcn_steps(table, *states, *arguments), table
+        graph, pos = graphs[device], Positives.from_pairs(bench.dataset.train, device)
+        arguments = {
+            **_start(bench, "adam", 1e-3, device), **ops.positives_arguments(pos),
+            "graph_indptr": graph.indptr, "graph_indices": graph.indices,
+            "graph_scale": graph.scale, "layers": LAYERS, "seed": SEED, "epoch": 0,
+            "negatives": 1, "sampling": ops.SAMPLINGS["users"], "first_step": 0, "steps": count,
+            "batch_size": batch, "mean": True, "reg": 1e-4, "eps": 0.5, "adv_weight": adv_weight,
+            "norm": ops.NORMS["row"], "site": ops.SITES[site],
+        }  # fmt: skip
+        return lambda: ops.fused().lightgcn_steps(**arguments), arguments["embedding"]
 
     call, table = ours("cuda", 2)
     call()
@@ -234,15 +247,15 @@ def _mf(bench: Bench, kind: str, batch: int, adv_weight: float) -> None:
     steps = bench.steps(batch, 320)
 
     def ours(device: str, count: int) -> tuple[Callable[[], object], Tensor]:
-        table = bench.table.clone().to(device)
-        states = _states(bench, kind, device)
         pos = Positives.from_pairs(bench.dataset.train, device)
-        arguments = (
-            *ops.positives_arguments(pos), SEED, 0, 1, 0, 0, count, batch, False, 0.0, 0.5,
-            adv_weight, 0, ops.OPTIMIZERS[kind], 0.05 if kind == "adagrad" else 1e-3, *BETAS,
-            1e-10 if kind == "adagrad" else 1e-8, 0,
-        )  # fmt: skip
-        return lambda: ops.fused().mf_steps(table, *states, *arguments), table
+        arguments = {
+            **_start(bench, kind, 0.05 if kind == "adagrad" else 1e-3, device),
+            **ops.positives_arguments(pos), "seed": SEED, "epoch": 0, "negatives": 1,
+            "sampling": ops.SAMPLINGS["pairs"], "first_step": 0, "steps": count,
+            "batch_size": batch, "mean": False, "reg": 0.0, "eps": 0.5, "adv_weight": adv_weight,
+            "norm": ops.NORMS["row"],
+        }  # fmt: skip
+        return lambda: ops.fused().mf_steps(**arguments), arguments["embedding"]
 
     call, table = ours("cuda", 2)
     call()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json as json_text
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,16 +12,20 @@ import typer
 from advrec.choices import NOISES, NORMS
 from advrec.options import OUTPUT
 from advrec_cli import inputs
-from advrec_cli.commands.robustness import document, draw, present
-from advrec_cli.console import note
+from advrec_cli.console import emit_json, note, plain, show_reports
 from advrec_cli.help import examples
 from advrec_cli.options import (
+    MEASURE,
     ConfigFile,
+    Cutoffs,
     Given,
+    HeldOut,
     Json,
     Quiet,
     RunNames,
     RunsDir,
+    Sampled,
+    TableFile,
     not_one_of,
     numbers,
     one_of,
@@ -31,12 +35,11 @@ from advrec_cli.options import (
 from advrec_cli.settings import RUN_DATA, named, reworded
 
 if TYPE_CHECKING:
-    from advrec.models import Recommender
     from advrec.robustness.attack import AttackResult
     from advrec.runs.run import Run
 
 EPILOG = examples(
-    "advrec attack  # the newest run beside the one it started from",
+    "advrec attack  # the newest run and the one that it started from",
     "advrec attack mf-debian-1 --noise adversarial --eps 0.5,1,2",
     "advrec attack A B --metric NDCG,Recall -k 10,50 --plot robustness.png",
     "advrec attack A --steps 10 --restarts 3  # projected gradient ascent instead of one step",
@@ -44,7 +47,102 @@ EPILOG = examples(
 
 ATTACK = "Attack"
 SEED = reworded("seed", "Seed of the negatives, the random directions and the random starts.")
-RESULT = "attack.json"
+
+Noises = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--noise",
+        metavar="KIND",
+        help="random, adversarial or both: adversarial noise is the strongest of its size that is"
+        " found, random noise has the same rows and norms. May be repeated, or hold commas."
+        " [dim]\\[default: both][/]",
+        rich_help_panel=ATTACK,
+        show_default=False,
+    ),
+]
+Sizes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--eps",
+        metavar="X[,X…]",
+        help="ε, the L2 norm of each row of the noise. [dim]\\[default: 0.5,1,2][/]",
+        rich_help_panel=ATTACK,
+        show_default=False,
+    ),
+]
+Sites = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--site",
+        metavar="NAME",
+        help="Where the noise is added; 'advrec models' lists each model's sites. May be"
+        " repeated, or hold commas, for one attack after the other; all is every site."
+        " [dim]\\[default: the model's first][/]",
+        rich_help_panel=ATTACK,
+        show_default=False,
+    ),
+]
+NormName = Annotated[
+    str | None,
+    typer.Option(
+        "--norm",
+        metavar="NAME",
+        help="What has norm ε: row, joint or tensor. [dim]\\[default: the site's first][/]",
+        rich_help_panel=ATTACK,
+        show_default=False,
+        callback=one_of(NORMS),
+    ),
+]
+Steps = Annotated[
+    int,
+    typer.Option(
+        "--steps",
+        metavar="N",
+        help="Gradient steps of adversarial noise; more than 1 is PGD, with every row projected"
+        " back onto its ball.",
+        rich_help_panel=ATTACK,
+    ),
+]
+Restarts = Annotated[
+    int,
+    typer.Option(
+        "--restarts",
+        metavar="N",
+        help="Number of starts; the strongest noise is kept.",
+        rich_help_panel=ATTACK,
+    ),
+]
+StepSize = Annotated[
+    float | None,
+    typer.Option(
+        "--step-size",
+        metavar="X",
+        help="Length of a step, in the unit of ε. [dim]\\[default: 2.5·ε/steps][/]",
+        rich_help_panel=ATTACK,
+        show_default=False,
+    ),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME[@K]",
+        help="What to measure. May be repeated, or hold commas."
+        " [dim]\\[default: the metric that chose the run's best epoch][/]",
+        rich_help_panel=MEASURE,
+        show_default=False,
+    ),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        metavar="FILE",
+        help="Draw the metric over ε into a .png, .pdf or .svg.",
+        rich_help_panel=OUTPUT,
+        show_default=False,
+    ),
+]
 
 
 @takes([RUN_DATA, SEED], named("device", "threads", "kernels"))
@@ -52,222 +150,114 @@ def attack(
     given: Given,
     *,
     runs: RunNames = None,
-    noise: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--noise",
-            metavar="KIND",
-            help="random, adversarial or both: adversarial noise is the worst of its size that is"
-            " found, random noise has the same rows and norms. May be repeated, or hold commas."
-            " [dim]\\[default: both][/]",
-            rich_help_panel=ATTACK,
-            show_default=False,
-        ),
-    ] = None,
-    eps: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--eps",
-            metavar="X[,X…]",
-            help="ε, the L2 norm of each row of the noise. [dim]\\[default: 0.5,1,2][/]",
-            rich_help_panel=ATTACK,
-            show_default=False,
-        ),
-    ] = None,
-    site: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--site",
-            metavar="NAME",
-            help="Where the noise is added; 'advrec models' lists each model's sites. May be"
-            " repeated, or hold commas, for one attack after the other; all is every site."
-            " [dim]\\[default: the model's first][/]",
-            rich_help_panel=ATTACK,
-            show_default=False,
-        ),
-    ] = None,
-    norm: Annotated[
-        str | None,
-        typer.Option(
-            "--norm",
-            metavar="NAME",
-            help="What has norm ε: row, joint or tensor. [dim]\\[default: the site's first][/]",
-            rich_help_panel=ATTACK,
-            show_default=False,
-            callback=one_of(NORMS),
-        ),
-    ] = None,
-    steps: Annotated[
-        int,
-        typer.Option(
-            "--steps",
-            metavar="N",
-            help="Gradient steps of adversarial noise; more than 1 is PGD, with every row"
-            " projected back onto its ball.",
-            rich_help_panel=ATTACK,
-        ),
-    ] = 1,
-    restarts: Annotated[
-        int,
-        typer.Option(
-            "--restarts",
-            metavar="N",
-            help="Starts, of which the worst counts.",
-            rich_help_panel=ATTACK,
-        ),
-    ] = 1,
-    step_size: Annotated[
-        float | None,
-        typer.Option(
-            "--step-size",
-            metavar="X",
-            help="Length of a step, in the unit of ε. [dim]\\[default: 2.5·ε/steps][/]",
-            rich_help_panel=ATTACK,
-            show_default=False,
-        ),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric",
-            metavar="NAME[@K]",
-            help="What to measure. May be repeated, or hold commas."
-            " [dim]\\[default: the figure that chose the run's best epoch][/]",
-            rich_help_panel=ATTACK,
-            show_default=False,
-        ),
-    ] = None,
-    k: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-k",
-            metavar="K[,K…]",
-            help="Cut-offs of the metrics that are named without one. [dim]\\[default: 20][/]",
-            rich_help_panel=ATTACK,
-            show_default=False,
-        ),
-    ] = None,
-    part: Annotated[
-        str,
-        typer.Option(
-            "--part",
-            metavar="NAME",
-            help="Which held-out part to measure on: test or valid.",
-            rich_help_panel=ATTACK,
-            callback=one_of(("test", "valid")),
-        ),
-    ] = "test",
-    sampled: Annotated[
-        int | None,
-        typer.Option(
-            "--sampled",
-            metavar="N",
-            help="Rank each held-out item against N random items instead of all; --seed chooses"
-            " them, too. [dim]\\[default: full ranking][/]",
-            rich_help_panel=ATTACK,
-            show_default=False,
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option(
-            "--plot",
-            metavar="FILE",
-            help="Draw the metric over ε into a .png, .pdf or .svg.",
-            rich_help_panel=OUTPUT,
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            help="Write the table too, as .md or .json.",
-            rich_help_panel=OUTPUT,
-            show_default=False,
-        ),
-    ] = None,
+    noise: Noises = None,
+    eps: Sizes = None,
+    site: Sites = None,
+    norm: NormName = None,
+    steps: Steps = 1,
+    restarts: Restarts = 1,
+    step_size: StepSize = None,
+    metric: Metrics = None,
+    k: Cutoffs = None,
+    part: HeldOut = "test",
+    sampled: Sampled = None,
+    plot: Plot = None,
+    out: TableFile = None,
     runs_dir: RunsDir = Path("runs"),
     config: ConfigFile = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure how much a run's rankings lose when its parameters are disturbed by noise of norm ε.
+    """Measure how much a run's rankings lose when noise of norm ε is added to its parameters.
 
     The gradient is taken over all training pairs with fresh negatives, and every row of the table
     moves by ε. The budget is printed as measured: the largest row norm of the noise, and its share
-    of the mean row norm of the table, for ε alone says nothing before the norms are known.
+    of the mean row norm of the table, because the same ε is little for one model and much for
+    another.
 
-    Several runs stand side by side; each result is also kept in its run folder as attack.json.
+    Several runs are shown in one table; each result is also kept in its run folder as attack.json.
     """
-    from advrec.errors import UsageError
+    from advrec.robustness.search import Plan
 
-    kinds = _kinds(noise or ["both"])
-    budgets = numbers(eps or ["0.5,1,2"], float, "--eps")
-    cutoffs = numbers(k or ["20"], int, "-k", low=1)
-    if "random" in kinds and len(kinds) == 1 and (steps > 1 or step_size is not None):
-        raise UsageError("Random noise takes no steps.", hint="use --noise adversarial")
     file = inputs.config_file(config)
-    chosen = inputs.chosen_runs(runs or [], runs_dir, with_parent=True, quiet=quiet)
-    plan: dict[str, Any] = {
+    seed = {**file.train, **given.train}.get("seed", 0)
+    options: dict[str, Any] = {
+        "noise": _kinds(noise or ["both"]),
+        "eps": numbers(eps or ["0.5,1,2"], float, "--eps"),
+        "site": split_list(site) if site else None,
         "norm": norm,
+        "steps": steps,
         "restarts": restarts,
-        "ks": cutoffs,
+        "step_size": step_size,
+        "seed": seed,
+        "ks": numbers(k or ["20"], int, "-k", low=1),
         "part": part,
         "sampled": sampled,
+        "sampled_seed": seed,
     }
-    climb: dict[str, Any] = {"steps": steps, "step_size": step_size}
-    plan["seed"] = {**file.train, **given.train}.get("seed", 0)
-    plan["sampled_seed"] = plan["seed"]
-    found: list[tuple[Run, list[AttackResult]]] = []
+    # Before any run is read: a combination that no model could take.
+    Plan(options["noise"][-1], norm=norm, steps=steps, step_size=step_size, restarts=restarts)
+    chosen = inputs.chosen_runs(runs or [], runs_dir, with_parent=True, quiet=quiet)
+    attacks: list[tuple[Run, list[AttackResult]]] = []
     with inputs.computing(given, file) as device:
         from advrec.robustness.attack import attack as attack_model
+        from advrec.runs.results import write_attack
 
         loader = inputs.Loader(given, file, device)
         for run in chosen:
-            model, dataset = loader.model(run), loader.dataset(run)
+            what = f"{' and '.join(options['noise'])} noise"
+            note(f"{run.name}: {what}, ε = {_listed(options['eps'])}", quiet=quiet)
             metrics = split_list(metric or [run.config.metric if not k else "NDCG"])
-            results: list[AttackResult] = []
-            for place, kind in product(_sites(model, site or []), kinds):
-                at = f"{kind} noise at {place or 'the first site'}"
-                note(f"{run.name}: {at}, ε = {_listed(budgets)}", quiet=quiet)
-                results += attack_model(
-                    model,
-                    dataset,
-                    noise=kind,
-                    site=place,
-                    eps=budgets,
-                    metrics=metrics,
-                    clean=results[0].clean if results else None,
-                    **plan,
-                    **(climb if kind == "adversarial" else {}),
-                )
-            kept = run.write_json(RESULT, document([(run, results)]))
-            note(f"  kept in {kept}", quiet=quiet)
-            found.append((run, results))
-    present(found, json=json, out=out)
+            results = attack_model(
+                loader.model(run), loader.dataset(run), metrics=metrics, **options
+            )
+            note(f"  kept in {write_attack(run, results)}", quiet=quiet)
+            attacks.append((run, results))
+    _present(attacks, json=json, out=out, plot=plot, quiet=quiet)
+
+
+def _present(
+    attacks: Sequence[tuple[Run, Sequence[AttackResult]]],
+    *,
+    json: bool,
+    out: Path | None,
+    plot: Path | None,
+    quiet: bool,
+) -> None:
+    """Tables or JSON on stdout, and the files that were asked for."""
+    from advrec.report.robustness import Attacked, attack_curves, attack_tables
+    from advrec.report.table import write_tables
+    from advrec.runs.results import attack_document
+    from advrec.system import files
+
+    shown = [Attacked(run.name, run.config.model, results) for run, results in attacks]
+    tables = attack_tables(shown)
+    document = plain(attack_document(attacks))
+    if json:
+        emit_json(document)
+    else:
+        show_reports(tables)
+    if out is not None and out.suffix.lower() == ".json":
+        files.write(out, json_text.dumps(document, indent=2) + "\n")
+    elif out is not None:
+        write_tables(tables, out)
     if plot is not None:
-        draw(found, plot)
+        from advrec.report.figures import robustness_plot
+
+        metric = shown[0].metrics[0]
+        robustness_plot(attack_curves(shown, metric), metric, plot)
         note(f"drawn into {plot}", quiet=quiet)
 
 
 def _kinds(given: Sequence[str]) -> list[str]:
     """The kinds of noise of `--noise`, in the order random, adversarial."""
     known = (*NOISES, "both")
-    wanted = split_list(given)
-    for kind in wanted:
+    kinds = split_list(given)
+    for kind in kinds:
         if kind not in known:
             raise not_one_of(kind, known, "--noise")
-    return [kind for kind in NOISES if kind in wanted or "both" in wanted]
+    return [kind for kind in NOISES if kind in kinds or "both" in kinds]
 
 
-def _sites(model: Recommender, given: Sequence[str]) -> list[str | None]:
-    """The sites of `--site`; a combination is each of its sites, `all` whatever can be attacked."""
-    if "all" in split_list(given):
-        return [site.name for site in model.sites if any(norm != "sample" for norm in site.norms)]
-    return [site.name for site in model.sites_of("+".join(split_list(given)))] if given else [None]
-
-
-def _listed(budgets: Sequence[float]) -> str:
-    return ", ".join(f"{eps:g}" for eps in budgets)
+def _listed(sizes: Sequence[float]) -> str:
+    return ", ".join(f"{eps:g}" for eps in sizes)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -26,10 +25,6 @@ from advrec_cli.options import (
     takes,
 )
 from advrec_cli.settings import RUN_DATA, named
-
-if TYPE_CHECKING:
-    from advrec.report.stats import Comparison
-    from advrec.report.table import Table
 
 EPILOG = examples(
     "advrec compare mf-debian-1-apr mf-debian-1",
@@ -59,9 +54,9 @@ def compare(
     """
     from advrec.errors import UsageError
     from advrec.evaluation.metrics import DEFAULT_METRICS
+    from advrec.report.evaluation import comparison_table
     from advrec.report.stats import compare as compare_values
 
-    names = split_list(metrics or DEFAULT_METRICS)
     cutoffs = numbers(k or ["20"], int, "-k", low=1)
     file = inputs.config_file(config)
     runs = inputs.chosen_runs([a, b], runs_dir)
@@ -80,11 +75,11 @@ def compare(
                 loader.dataset(run),
                 part="valid" if part == "valid" else "test",
                 ks=cutoffs,
-                metrics=names,
+                metrics=split_list(metrics or DEFAULT_METRICS),
             )
             for run in runs
         )
-    found = {
+    comparisons = {
         name: compare_values(first.per_user[name], second.per_user[name]) for name in first.values
     }
     if json:
@@ -94,31 +89,10 @@ def compare(
                 "b": runs[1].name,
                 "part": first.part,
                 "users": first.n_users,
-                "metrics": {name: asdict(comparison) for name, comparison in found.items()},
+                "metrics": {name: asdict(comparison) for name, comparison in comparisons.items()},
             }
         )
         return
-    show_report(_table(found, runs[0].name, runs[1].name, f"{part} part, {first.n_users:,} users"))
+    names = (runs[0].name, runs[1].name)
+    show_report(comparison_table(comparisons, names, f"{part} part, {first.n_users:,} users"))
     note("p-values are about these two models and other users, not about other seeds", quiet=quiet)
-
-
-def _table(found: Mapping[str, Comparison], a: str, b: str, title: str) -> Table:
-    """The library's comparison table in the width of a terminal."""
-    from advrec.report.table import Column, Table
-
-    columns = (
-        Column("metric"),
-        Column("A"),
-        Column("B"),
-        Column("A − B", "+.4f"),
-        Column("95 % interval"),
-        Column("relative", "+.1%"),
-        Column("p (t)", ".2g"),
-        Column("p (W)", ".2g"),
-    )
-    rows = []
-    for name, c in found.items():
-        interval = f"{c.low:+.4f} {c.high:+.4f}"
-        rows.append((name, c.a, c.b, c.difference, interval, c.relative, c.p_t, c.p_wilcoxon))
-    notes = (f"A: {a}; B: {b}; p: of a paired t-test, and of Wilcoxon's signed-rank test.",)
-    return Table(title, columns, tuple(rows), notes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +29,10 @@ from advrec_cli.options import (
 )
 from advrec_cli.settings import RUN_DATA, named, reworded
 
+if TYPE_CHECKING:
+    from advrec.evaluation.evaluate import Evaluation
+    from advrec.runs.run import Run
+
 EPILOG = examples(
     "advrec eval  # the newest run on the test part",
     "advrec eval mf-debian-1 mf-debian-1-apr --metrics NDCG,Recall,AUC -k 10,20,100",
@@ -37,7 +41,6 @@ EPILOG = examples(
 )
 
 SEED = reworded("seed", "Seed of the items that --sampled draws.")
-RESULT = "eval.json"
 
 
 @takes([RUN_DATA, SEED], named("device", "threads", "kernels"))
@@ -73,7 +76,7 @@ def evaluate(
     """
     from advrec.errors import UsageError
     from advrec.evaluation.metrics import DEFAULT_METRICS
-    from advrec.report.table import evaluation_table
+    from advrec.report.evaluation import evaluation_table
 
     names = split_list(metrics or DEFAULT_METRICS)
     cutoffs = numbers(k or ["20"], int, "-k", low=1)
@@ -82,10 +85,11 @@ def evaluate(
     if per_user is not None and len(chosen) > 1:
         raise UsageError("--per-user writes the figures of one run.", hint="name one RUN")
     seed = {**file.train, **given.train}.get("seed", 0)
-    evaluations = {}
+    evaluations: list[tuple[Run, Evaluation]] = []
     with inputs.computing(given, file) as device:
         from advrec.evaluation.evaluate import evaluate as evaluate_model
         from advrec.evaluation.evaluate import write_per_user
+        from advrec.runs.results import evaluation_document, write_evaluation
 
         loader = inputs.Loader(given, file, device)
         for run in chosen:
@@ -99,18 +103,15 @@ def evaluate(
                 sampled=sampled,
                 sampled_seed=seed,
             )
-            kept = run.write_json(RESULT, {"run": run.name, **evaluation.to_dict()})
-            note(f"{run.name}: kept in {kept}", quiet=quiet)
+            note(f"{run.name}: kept in {write_evaluation(run, evaluation)}", quiet=quiet)
             if per_user is not None:
                 write_per_user(evaluation, dataset, per_user)
                 note(f"{evaluation.n_users:,} users in {per_user}", quiet=quiet)
-            evaluations[run.name] = evaluation
-    made = evaluation_table(evaluations)
+            evaluations.append((run, evaluation))
+    table = evaluation_table({run.name: evaluation for run, evaluation in evaluations})
     if json:
-        emit_json(
-            {"runs": [{"run": name, **found.to_dict()} for name, found in evaluations.items()]}
-        )
+        emit_json(evaluation_document(evaluations))
     else:
-        show_report(made)
+        show_report(table)
     if out is not None:
-        made.write(out)
+        table.write(out)

@@ -202,7 +202,7 @@ def _of_images(
     from advrec.features.encoder import load_encoder
     from advrec.features.files import checked_path
     from advrec.features.images import find_images, image_features
-    from advrec.runs.model import device_of
+    from advrec.native.gpu import device_of
     from advrec_cli.progress import CountProgress
 
     if name is None:

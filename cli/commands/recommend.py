@@ -1,7 +1,8 @@
-"""`advrec recommend`: the list that a trained model makes for a user."""
+"""`advrec recommend`: the items that a trained model ranks highest for a user."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, show, table
 from advrec_cli.help import examples
-from advrec_cli.options import ConfigFile, Given, Json, OneRun, Quiet, RunsDir, split_list, takes
+from advrec_cli.options import ConfigFile, Given, Json, OneRun, Quiet, RunsDir, takes
 from advrec_cli.settings import RUN_DATA, named
 
 EPILOG = examples(
@@ -31,11 +32,12 @@ def recommend(
             "--user",
             "-u",
             metavar="ID",
-            help="The user's id as it stands in the data. May be repeated, or hold commas.",
+            help="The user's id as it stands in the data. May be repeated, or be several with"
+            " commas between; an id that itself holds a comma is taken as it is.",
             show_default=False,
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", "--k", metavar="K", help="How many items.", min=1)] = 10,
+    k: Annotated[int, typer.Option("-k", "--k", metavar="K", help="Number of items.", min=1)] = 10,
     runs_dir: RunsDir = Path("runs"),
     config: ConfigFile = None,
     json: Json = False,
@@ -48,21 +50,23 @@ def recommend(
     """
     from advrec.errors import UsageError
 
-    wanted = split_list(user or [])
-    if not wanted:
-        raise UsageError("There is no user to recommend to.", hint="--user ID")
+    if not any(user or []):
+        raise UsageError("no user to recommend to", hint="--user ID")
     file = inputs.config_file(config)
-    found = inputs.chosen_runs([run] if run else [], runs_dir, quiet=quiet)[0]
+    chosen = inputs.chosen_runs([run] if run else [], runs_dir, quiet=quiet)[0]
     with inputs.computing(given, file) as device:
         from advrec.evaluation.recommend import recommend as recommend_from
 
         loader = inputs.Loader(given, file, device)
-        dataset, model = loader.dataset(found), loader.model(found)
-        lists = {name: recommend_from(model, dataset, name, k) for name in wanted}
+        dataset, model = loader.dataset(chosen), loader.model(chosen)
+        lists = {
+            name: recommend_from(model, dataset, name, k)
+            for name in _users(user or [], dataset.user_ids)
+        }
     if json:
         emit_json(
             {
-                "run": found.name,
+                "run": chosen.name,
                 "users": [
                     {
                         "user": name,
@@ -87,11 +91,27 @@ def recommend(
     show_names = names is not None and list(names) != list(dataset.item_ids)
     for name, lines in lists.items():
         columns = ["", "item", *(["name"] if show_names else []), "score"]
-        made = table(columns, title=f"For {escape(name)}", left=len(columns) - 1)
-        made.columns[0].justify = "right"
+        shown = table(columns, title=f"For {escape(name)}", left=len(columns) - 1)
+        shown.columns[0].justify = "right"
         for line in lines:
             texts = [line.item, line.name or ""] if show_names else [line.item]
-            made.add_row(str(line.rank), *map(escape, texts), f"{line.score:.4f}")
-        show(made)
+            shown.add_row(str(line.rank), *map(escape, texts), f"{line.score:.4f}")
+        show(shown)
         if len(lines) < k:
             note(f"{name} has nearly every item: {len(lines)} are left", quiet=quiet)
+
+
+def _users(texts: Sequence[str], ids: Sequence[str]) -> list[str]:
+    """The users that the options name: a text is one id where the data has it, else several.
+
+    A text of which the data knows no part stays whole, so that the error speaks of it as typed.
+    """
+    known = set(ids)
+    users = []
+    for text in texts:
+        parts = [part if part in known else part.strip() for part in text.split(",")]
+        if text in known or not known.intersection(parts):
+            users.append(text)
+        else:
+            users += [part for part in parts if part]
+    return users

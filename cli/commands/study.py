@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advrec_cli.commands.study_progress import StudyProgress
-from advrec_cli.console import emit_json, note, show, show_report
+from advrec_cli.console import emit_json, note, show, show_reports
 from advrec_cli.help import examples
 from advrec_cli.options import Given, Json, Quiet, not_one_of, takes
 from advrec_cli.settings import RUNS, named
@@ -135,10 +135,7 @@ def study(
 
 def _present(result: StudyResult) -> None:
     """The tables, and where adversarial training helps; the sentences on each are in the file."""
-    for place, made in enumerate(result.tables):
-        if place:
-            show("")
-        show_report(made)
+    show_reports(result.tables)
     for sentence in result.conclusion:
         show("")
         show(sentence.replace("**", ""))

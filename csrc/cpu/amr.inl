@@ -72,7 +72,7 @@ class AmrStep {
       score<false>(team, batch, DenseRows<T>{moved_.get(), dim_}, dim_, lambda_ * weight,
                    adversarial_, parts_);
     }
-    if (team.thread() == 0) {  // before the last meeting of the step, as BatchStep does
+    if (team.thread() == 0) {  // before the step's last barrier, as in BatchStep
       stats.clean += clean_.total(batch.count);
       if (perturbs_) stats.adversarial += adversarial_.total(batch.count);
     }
@@ -90,7 +90,7 @@ class AmrStep {
 
   // X: p of users, q + c E of items.
   void gather(Team& team, const Batch& batch) {
-    if (team.thread() == 0) {  // nobody asks for them before the next meeting
+    if (team.thread() == 0) {  // not read before the next barrier
       n_item_slots_ = 0;
       for (int64_t s = 0; s < batch.n_rows; ++s)
         if (is_item(batch, s)) item_slots_[n_item_slots_++] = int32_t(s);
@@ -149,7 +149,7 @@ class AmrStep {
     });
   }
 
-  // The whole gradient of every slot, into x_ for items, and the optimiser's step on P and Q.
+  // The whole gradient of every slot, into x_ for items, and the optimizer's step on P and Q.
   void finish_rows(Team& team, const Batch& batch, T weight, const OptimStep<T>& for_users,
                    const OptimStep<T>& for_items) {
     Buffer<T> sum(dim_);
@@ -169,8 +169,8 @@ class AmrStep {
             T(2) * (of_item ? reg_items_ : reg_) * weight * T(batch.begin[s + 1] - batch.begin[s]);
         if (pull != 0) axpy(pull, x_.get() + s * dim_, g, dim_);
         if (of_item) store_row(g, total(s), dim_);
-        step_row(of_item ? t_.items : t_.users, of_item ? for_items : for_users,
-                 of_item ? item(batch, s) : int64_t(batch.rows[s]), g);
+        update_row(of_item ? for_items : for_users, of_item ? t_.items : t_.users,
+                   of_item ? item(batch, s) : int64_t(batch.rows[s]), g);
       }
     });
   }
@@ -178,12 +178,6 @@ class AmrStep {
   // Where a slot's whole gradient is kept for E: in place of X, of which only its owner reads a
   // slot after the scores.
   T* total(int64_t s) { return x_.get() + s * dim_; }
-
-  void step_row(const Table<T>& table, const OptimStep<T>& update, int64_t row, T* g) const {
-    const int64_t at = row * dim_;
-    update_row(update, table.value + at, table.state1 ? table.state1 + at : nullptr,
-               table.state2 ? table.state2 + at : nullptr, g, dim_);
-  }
 
   // inner = sum over items of reach * g^T g'
   void inner_products(Team& team) {
@@ -214,7 +208,7 @@ class AmrStep {
               [&](int64_t k) { return inner_.get() + k * dim_; }, through.get());
           axpy(T(1), through.get(), sum.get(), dim_);
         }
-        step_row(t_.projection, update, f, sum.get());
+        update_row(update, t_.projection, f, sum.get());
       }
     });
   }
@@ -243,22 +237,14 @@ StepStats amr_steps(const AmrTables<T>& tables, const Positives& pos, const Samp
   AmrStep<T> step(tables, schedule.batch_size, adversary, schedule.reg, reg_items);
   StepStats stats;
   parallel([&](Team& team) {
-    for (int64_t at = 0; at < schedule.steps; ++at) {
-      const int64_t in_window = at % BatchWindow::kBatches;
-      if (in_window == 0) {
-        const int64_t left = schedule.steps - at;
-        window.fill(team, schedule.first_step + at,
-                    left < BatchWindow::kBatches ? left : BatchWindow::kBatches);
-      }
-      const Batch& batch = window[in_window];
+    window.each(team, [&](const Batch& batch, int64_t at) {
       const auto update = [&](int which) {
         Optim own = optim;
         own.lr = rates[which];
         return OptimStep<T>(own, optim.step + at);
       };
-      step.run(team, batch, schedule.mean ? T(1) / T(batch.count) : T(1), update(0), update(1),
-               update(2), stats);
-    }
+      step.run(team, batch, weight_of<T>(schedule, batch), update(0), update(1), update(2), stats);
+    });
   });
   return stats;
 }

@@ -28,8 +28,8 @@ const KernelSet* find(const char* name) {
 
 const KernelSet*& chosen() {
   static const KernelSet* set = [] {
-    const KernelSet* wanted = find(std::getenv("ADVREC_ISA"));
-    return wanted ? wanted : find(nullptr);
+    const KernelSet* named = find(std::getenv("ADVREC_ISA"));
+    return named ? named : find(nullptr);
   }();
   return set;
 }

@@ -2,10 +2,15 @@
 // ADVREC_BYTES and the compiler's target.
 #include "simd.h"
 
+// In the order in which they need each other.
+#include "rows.inl"
 #include "propagate.inl"
 #include "optim.inl"
 #include "sample.inl"
+#include "batch.inl"
+#include "bpr.inl"
 #include "triplet.inl"
+#include "batch_step.inl"
 #include "mf.inl"
 #include "lightgcn.inl"
 #include "amr.inl"

@@ -1,4 +1,4 @@
-// LightGCN with BPR or APR: many mini-batches in one call.
+// LightGCN with BPR or APR: many mini-batches in one call; the twin of cuda/lightgcn.cu.
 //
 // One step, with A the normalised adjacency, E the embedding and F its propagated mean:
 //   F = (E + A(E + A(E + ...))) / (K + 1), the last layer on the batch's rows only
@@ -9,7 +9,7 @@
 // on G + lambda G' and returns the whole gradient, so that Gamma need not be kept.
 //
 // S is what the gathered tables are stored as: T itself, or Bf16, which halves the bytes that bound
-// a step. Sums, gradients, master weights and optimiser state are T in both cases.
+// a step. Sums, gradients, master weights and optimizer state are T in both cases.
 
 namespace advrec::cpu::ADVREC_ISA {
 
@@ -46,9 +46,7 @@ class LightGcnStep {
     }
   }
 
-  void run(Team& team, const Batch& batch, bool mean, const OptimStep<T>& update,
-           StepStats& stats) {
-    const T weight = mean ? T(1) / T(batch.count) : T(1);
+  void run(Team& team, const Batch& batch, T weight, const OptimStep<T>& update, StepStats& stats) {
     team.ranges(batch.n_rows, 1024, [&](int64_t begin, int64_t end) {
       for (int64_t s = begin; s < end; ++s) slot_of_[batch.rows[s]] = int32_t(s);
     });
@@ -70,17 +68,14 @@ class LightGcnStep {
         }
       });
     }
-    // Before the last meeting of the step: after it others may already refill the batch.
+    // Before the step's last barrier: after it, other threads may already refill the batch.
     if (ego_ && team.thread() == 0) stats.adversarial += perturbed_loss_.total(batch.count);
     backward(team, [&](int64_t r, T* g) {
       T* const value = table_.value + r * dim_;
-      if (const int64_t later = r + kRowsAhead; later < graph_.rows)
-        for (const T* part : {table_.value, table_.state1, table_.state2})
-          if (part) prefetch_row(part + later * dim_, dim_);
+      if (const int64_t later = r + kRowsAhead; later < graph_.rows) prefetch_row(table_, later);
       if (const int32_t s = slot_of_[r]; s >= 0 && reg_ != 0)
         axpy(reg_ * weight * T(batch.begin[s + 1] - batch.begin[s]), value, g, dim_);
-      update_row(update, value, table_.state1 ? table_.state1 + r * dim_ : nullptr,
-                 table_.state2 ? table_.state2 + r * dim_ : nullptr, g, dim_);
+      update_row(update, table_, r, g);
       if constexpr (kCopies) store_row(value, stored_.get() + r * dim_, dim_);
     });
     team.ranges(batch.n_rows, 1024, [&](int64_t begin, int64_t end) {
@@ -209,15 +204,10 @@ StepStats lightgcn_steps(const Table<T>& table, const Adjacency<T>& graph, int64
   LightGcnStep<T, S> step(table, graph, layers, schedule, adversary);
   StepStats stats;
   parallel([&](Team& team) {
-    for (int64_t at = 0; at < schedule.steps; ++at) {
-      const int64_t in_window = at % BatchWindow::kBatches;
-      if (in_window == 0) {
-        const int64_t left = schedule.steps - at;
-        window.fill(team, schedule.first_step + at,
-                    left < BatchWindow::kBatches ? left : BatchWindow::kBatches);
-      }
-      step.run(team, window[in_window], schedule.mean, OptimStep<T>(optim, optim.step + at), stats);
-    }
+    window.each(team, [&](const Batch& batch, int64_t at) {
+      step.run(team, batch, weight_of<T>(schedule, batch), OptimStep<T>(optim, optim.step + at),
+               stats);
+    });
   });
   return stats;
 }

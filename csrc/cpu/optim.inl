@@ -1,8 +1,9 @@
-// Optimiser updates of single rows, in the arithmetic of torch.optim.
+// Optimizer updates of single rows, in the arithmetic of torch.optim; the twin of cuda/optim.cuh
+// and optim.cu.
 
 namespace advrec::cpu::ADVREC_ISA {
 
-// The constants of one update, worked out once a step in double precision.
+// The constants of one update, computed once per step in double precision.
 template <class T>
 struct OptimStep {
   OptimStep(const Optim& optim, int64_t updates_before)
@@ -19,7 +20,6 @@ struct OptimStep {
       root_correction = T(after ? 1.0 / root2 : 1.0);
     }
   }
-  bool dense() const { return kind == OptimKind::kAdam; }  // moves rows without a gradient too
 
   OptimKind kind;
   T lr, beta1, beta2, eps, root_correction;
@@ -55,6 +55,14 @@ inline void update_row(const OptimStep<T>& o, T* __restrict value, T* __restrict
   }
 }
 
+// The same for row r of a table.
+template <class T>
+inline void update_row(const OptimStep<T>& o, const Table<T>& table, int64_t r, const T* grad) {
+  const int64_t at = r * table.dim;
+  update_row(o, table.value + at, table.state1 ? table.state1 + at : nullptr,
+             table.state2 ? table.state2 + at : nullptr, grad, table.dim);
+}
+
 // `count` steps of dense Adam without a gradient, one after the other, in registers.
 template <class T>
 inline void decay_row(const OptimStep<T>* steps, int64_t count, T* value, T* state1, T* state2,
@@ -76,6 +84,43 @@ inline void decay_row(const OptimStep<T>* steps, int64_t count, T* value, T* sta
       value[first + k] = x[k], state1[first + k] = m[k], state2[first + k] = v[k];
   }
 }
+
+// Adam moves every row in every step, even without a gradient, but such a row is not read until a
+// batch touches it. So its steps wait until then, or until the end of the call, and are made in
+// registers one after the other: the same arithmetic without a sweep over all rows in every step,
+// which would take longer than the rest of the step.
+template <class T>
+class WaitingSteps {
+ public:
+  WaitingSteps(const Table<T>& table, const Optim& optim, int64_t steps)
+      : table_(table),
+        rows_(steps > 0 ? table.n_users + table.n_items : 0),
+        steps_(steps),
+        updates_(steps),
+        done_(rows_) {
+    for (int64_t at = 0; at < steps; ++at) updates_[at] = OptimStep<T>(optim, optim.step + at);
+    for (int64_t r = 0; r < rows_; ++r) done_[r] = 0;
+  }
+
+  // Makes the steps of a row before step `at` of the call; that one is then made by the caller.
+  void catch_up(int64_t row, int64_t at) {
+    const int64_t from = row * table_.dim;
+    decay_row(updates_.get() + done_[row], at - done_[row], table_.value + from,
+              table_.state1 + from, table_.state2 + from, table_.dim);
+    done_[row] = int32_t(at + 1);
+  }
+  void catch_up_all(Team& team) {
+    team.ranges(rows_, 256, [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) catch_up(r, steps_);
+    });
+  }
+
+ private:
+  const Table<T> table_;
+  const int64_t rows_, steps_;
+  Buffer<OptimStep<T>> updates_;
+  Buffer<int32_t> done_;  // [rows] steps of the call that are made
+};
 
 template <class T>
 void optimizer_step(const Optim& optim, T* value, T* state1, T* state2, const T* grad,

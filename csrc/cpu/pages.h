@@ -18,9 +18,9 @@ namespace advrec::cpu {
 
 constexpr size_t kHugePage = size_t(2) << 20;
 
-// Asks the system to hold [data, data + bytes) in huge pages: now where something lies there
-// already (`filled`), else when it is first written. A wish: where it cannot be met, nothing
-// happens.
+// Asks the system to hold [data, data + bytes) in huge pages: at once if it has been written
+// already
+// (`filled`), else when it is first written. Only a hint: the system may ignore it.
 [[maybe_unused]] static inline void want_huge_pages(const void* data, size_t bytes, bool filled) {
 #if defined(__linux__)
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kHugePage - 1) & ~(kHugePage - 1);

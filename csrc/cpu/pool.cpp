@@ -39,7 +39,7 @@ void await_change(const std::atomic<uint32_t>& value, uint32_t old) {
 
 int default_threads() {
   if (const char* text = std::getenv("OMP_NUM_THREADS"))
-    if (const int wanted = std::atoi(text); wanted > 0) return wanted;
+    if (const int count = std::atoi(text); count > 0) return count;
 #ifdef __linux__
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) return std::max(1, CPU_COUNT(&set));
@@ -74,7 +74,7 @@ class Pool {
     start_.notify_all();
     Team team(0, size_, &shared);
     body(context, team);
-    done_.wait();  // nobody may still hold `shared` when it goes out of scope
+    done_.wait();  // all threads must be done with `shared` before it goes out of scope
   }
 
  private:
@@ -99,7 +99,7 @@ class Pool {
 };
 
 std::mutex mutex;
-int wanted = 0;
+int requested = 0;
 Pool* pool = nullptr;  // never freed at exit: worker threads may outlive static destructors
 
 void run_alone(void (*body)(void*, Team&), void* context) {
@@ -127,25 +127,25 @@ void Barrier::wait() {
 void run_team(void (*body)(void*, Team&), void* context) {
   const std::unique_lock lock(mutex, std::try_to_lock);
   if (!lock.owns_lock()) return run_alone(body, context);
-  if (wanted == 0) wanted = default_threads();
-  if (wanted == 1) return run_alone(body, context);
-  if (pool && (pool->forked() || pool->size() != wanted)) {
+  if (requested == 0) requested = default_threads();
+  if (requested == 1) return run_alone(body, context);
+  if (pool && (pool->forked() || pool->size() != requested)) {
     if (!pool->forked()) delete pool;  // a forked child has no such threads to join
     pool = nullptr;
   }
-  if (!pool) pool = new Pool(wanted);
+  if (!pool) pool = new Pool(requested);
   pool->run(body, context);
 }
 
 void set_threads(int count) {
   const std::lock_guard lock(mutex);
-  wanted = std::max(1, count);
+  requested = std::max(1, count);
 }
 
 int threads() {
   const std::lock_guard lock(mutex);
-  if (wanted == 0) wanted = default_threads();
-  return wanted;
+  if (requested == 0) requested = default_threads();
+  return requested;
 }
 
 }  // namespace advrec::cpu

@@ -1,7 +1,7 @@
 // A pool of threads for work measured in microseconds.
 //
 // OpenMP is avoided on purpose: torch brings a runtime of its own, and two of them in one process
-// spin against each other. A waiter here spins for a few microseconds and then sleeps in the
+// spin against each other. A waiting thread spins for a few microseconds and then sleeps in the
 // kernel, so an oversubscribed machine stays usable.
 #pragma once
 
@@ -22,7 +22,8 @@ class Barrier {
   std::atomic<uint32_t> generation_{0};
 };
 
-// What one thread of a parallel region sees. All its members meet in the same order of calls.
+// What one thread of a parallel region sees. All threads must make the same calls in the same
+// order.
 class Team {
  public:
   // What a thread has taken of its own part, in three phases in turn.
@@ -54,7 +55,7 @@ class Team {
 
   // Calls f(begin, end) for the ranges of at most `size` that make up [0, n), then waits for all.
   // Every thread starts with a part of its own, the same one in every phase: what it has just
-  // written then lies in its own caches. Who is done helps the others.
+  // written then lies in its own caches. A thread that is done helps the others.
   template <class F>
   void ranges(int64_t n, int64_t size, const F& f) {
     deal((n + size - 1) / size, threads_, [&](int64_t k) {
@@ -70,8 +71,8 @@ class Team {
       for (int64_t k = 0; k < chunks; ++k) f(k);
       return;
     }
-    // Three counters in turn: nobody looks at the last phase's any more, so it is reset here for
-    // the phase after next.
+    // Three counters in turn: the last phase's is no longer read, so it is reset here for the phase
+    // after next.
     const uint32_t turn = phase_++ % 3;
     shared_->taken[thread_].count[(turn + 2) % 3].store(0, std::memory_order_relaxed);
     for (int n = 0; n < parts; ++n) {

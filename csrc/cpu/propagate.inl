@@ -1,4 +1,5 @@
-// One layer of LightGCN's propagation, and the mean over layers built from it.
+// One layer of LightGCN's propagation, and the mean over layers built from it; the twin
+// of cuda/propagate.cuh and propagate.cu.
 //
 //   out_r = beta * (base_r + s_r * sum_{c in N(r)} s_c x_c),   s = degree^-1/2
 //
@@ -9,32 +10,6 @@
 
 namespace advrec::cpu::ADVREC_ISA {
 
-template <class S>
-ADVREC_INLINE void prefetch_row(const S* row, int64_t dim) {
-  for (int64_t k = 0; k < dim; k += int64_t(64 / sizeof(S))) __builtin_prefetch(row + k);
-}
-
-// Where a layer reads its input rows from; S is what they are stored as.
-template <class S>
-struct DenseRows {  // every row is there
-  const S* x;
-  int64_t dim;
-  static constexpr bool kSparse = false;
-  const S* row(int64_t r) const { return x + r * dim; }
-  ADVREC_INLINE void prefetch(int64_t r) const { prefetch_row(row(r), dim); }
-};
-template <class S>
-struct SparseRows {  // only the rows with a slot are not zero
-  const S* x;
-  int64_t dim;
-  const int32_t* slot_of;  // [N], -1 for a zero row
-  static constexpr bool kSparse = true;
-  const S* row(int64_t r) const { return slot_of[r] < 0 ? nullptr : x + slot_of[r] * dim; }
-  ADVREC_INLINE void prefetch(int64_t r) const {
-    if (const S* const x = row(r)) prefetch_row(x, dim);
-  }
-};
-
 // s_r * sum_c s_c x_c of V vectors that start at column `col`; V is 1, or even. `known` neighbours,
 // those of later rows among them, may be looked at: the next row's are on their way when it comes.
 template <int V, class T, class Rows>
@@ -42,7 +17,7 @@ ADVREC_INLINE void gather_columns(const int32_t* neighbours, int64_t degree, int
                                   const T* scale, const Rows& rows, int64_t col, T s, T* out) {
   constexpr int W = Simd<T>::kWidth;
   // Neighbours: several times the latency of the last-level cache. They are asked for into the
-  // second-level cache: the first one can wait for a dozen or two lines at a time, not for more.
+  // second-level cache: the first one can have only a dozen or two lines in flight.
   constexpr int64_t kAhead = 40;
   constexpr int kBytes = int(V * W * sizeof(*rows.row(0)));
   Vec<T> sum[V] = {};
@@ -121,8 +96,8 @@ ADVREC_INLINE void finish_row(const S* base, T beta, T* out, int64_t dim) {
   }
 }
 
-// Rows that are used one after the other lie in order, but what is gathered in between makes the
-// processor forget that: they are asked for so many rows before.
+// Consecutive rows are adjacent in memory, but the gathers in between hide that from the hardware's
+// prefetcher: they are prefetched this many rows ahead.
 constexpr int64_t kRowsAhead = 3;
 
 // Deals all rows of the graph in chunks of similar cost (edges, plus a share for the row itself).

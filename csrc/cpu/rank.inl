@@ -2,7 +2,7 @@
 //
 // A thread takes a block of users; for each tile of items it packs the tile once, multiplies six
 // users at a time into a buffer that stays in the first-level cache, and scans that buffer against
-// each user's current threshold. Memory is a few hundred KB a thread whatever the catalogue.
+// each user's current threshold. It needs a few hundred KB per thread, however large the catalogue.
 // Relevant items are kept out of the scan and merged in at the end behind their equals, so that
 // ties count against the hit.
 

@@ -1,11 +1,12 @@
-// Drawing triplets: the definition stands in sampler_core.h, here is only its order of work.
+// Drawing triplets as sampler_core.h defines them, in an order that suits the processor; the twin
+// of cuda/sample.cuh and sample.cu.
 
 namespace advrec::cpu::ADVREC_ISA {
 
 constexpr int64_t kSampleBlock = 64;
 
-// sampler::place for a block of positions. The network's passes run as vector loops; the few that
-// land outside the order go on alone.
+// sampler::place for a block of positions. The network's passes run as vector loops; the few
+// that land outside the order continue one by one.
 inline void place_block(const sampler::Order& order, const int64_t* positions, int64_t* out) {
   const int right_bits = order.right_bits;
   const uint32_t left_mask = (1u << order.left_bits) - 1, right_mask = (1u << right_bits) - 1;
@@ -41,8 +42,8 @@ inline void first_candidates(const SampleSpec& spec, int64_t n_items, int64_t t,
   for (int64_t k = 0; k < kSampleBlock; ++k) out[k] = int32_t(sampler::below(c0[k], n_items));
 }
 
-// sampler::contains for a block of triplets, all searches in step: their reads do not wait for one
-// another, and nobody has to guess when a search ends. No list is empty.
+// sampler::contains for a block of triplets, all searches in step: their reads overlap, and no
+// branch depends on when a search ends. No list is empty.
 inline void seen_candidates(const Positives& pos, const int32_t* users, const int32_t* candidates,
                             int64_t n, bool* seen) {
   const int32_t* at[kSampleBlock];
@@ -76,8 +77,8 @@ inline void sample_range(const Positives& pos, const SampleSpec& spec, const sam
     int32_t* const u = users + begin;
     int32_t* const i = items + begin;
     int32_t* const j = negatives + begin;
-    if (spec.mode == Sampling::kPairs) {
-      // Positions past the end of the epoch repeat its last one; nobody reads them.
+    if (spec.sampling == Sampling::kPairs) {
+      // Positions past the end of the epoch repeat its last one; they are not read.
       const int64_t last = pos.pairs - 1;
       for (int64_t k = 0; k < kSampleBlock; ++k) {
         const int64_t p = spec.negatives == 1 ? t + k : (t + k) / spec.negatives;

@@ -33,11 +33,11 @@ template <class T>
 ADVREC_INLINE void store(T* p, Vec<T> v) {
   *reinterpret_cast<typename Simd<T>::Loose*>(p) = v;
 }
-// A float's upper half: what rows may be stored as when bytes, not bits of precision, are scarce.
+// The upper half of a float: a storage type for rows where bandwidth matters more than precision.
 //
 // Rows of it keep blocks of two vectors together: word k of a block holds element k in its lower
 // half and element W + k in its upper one, so that a shift and a mask make two vectors of floats.
-// What is left of a row behind the last whole block stands in order.
+// The rest of a row behind the last whole block is in plain order.
 struct Bf16 {
   uint16_t bits;
 };
@@ -185,27 +185,6 @@ ADVREC_INLINE void add_scaled(const T* a, T s, const T* x, T* y, int64_t n) {
 ADVREC_INLINE float root(float x) { return __builtin_sqrtf(x); }
 ADVREC_INLINE double root(double x) { return __builtin_sqrt(x); }
 
-// y = a + eps * g / |g| with squares = |g|^2; a null `a` is zero, a zero g adds nothing.
-template <class T>
-inline void add_unit(const T* a, T eps, const T* g, T squares, T* y, int64_t n) {
-  constexpr T kSafe = sizeof(T) == 4 ? T(1e-30) : T(1e-280);
-  T largest = 1;
-  if (!(squares > kSafe)) {
-    // The square of a tiny gradient underflows, the gradient does not: measure it scaled.
-    largest = 0;
-    for (int64_t k = 0; k < n; ++k) {
-      const T size = g[k] < 0 ? -g[k] : g[k];
-      largest = size > largest ? size : largest;
-    }
-    squares = 0;
-    for (int64_t k = 0; largest > 0 && k < n; ++k) squares += (g[k] / largest) * (g[k] / largest);
-  }
-  const T scale = squares > 0 ? eps / root(squares) : T(0);
-  if (largest == 1 && a) return add_scaled(a, scale, g, y, n);
-  for (int64_t k = 0; k < n; ++k)
-    y[k] = (a ? a[k] : T(0)) + (largest > 0 ? scale * (g[k] / largest) : T(0));
-}
-
 template <class T>
 ADVREC_INLINE void fill_zero(T* y, int64_t n) {
   for (int64_t k = 0; k < n; ++k) y[k] = 0;
@@ -216,9 +195,9 @@ template <class T>
 class Buffer {
  public:
   explicit Buffer(int64_t n) {
-    const size_t wanted = size_t(n > 0 ? n : 1) * sizeof(T);
-    const size_t line = wanted < kHugePage ? 64 : kHugePage;
-    const size_t bytes = (wanted + line - 1) / line * line;
+    const size_t size = size_t(n > 0 ? n : 1) * sizeof(T);
+    const size_t line = size < kHugePage ? 64 : kHugePage;
+    const size_t bytes = (size + line - 1) / line * line;
     data_ = static_cast<T*>(std::aligned_alloc(line, bytes));
     if (!data_) throw std::bad_alloc();
     if (line == kHugePage) want_huge_pages(data_, bytes, false);

@@ -5,6 +5,16 @@
 namespace advrec::cuda {
 namespace {
 
+// What draws the batches, less the part that the clock holds.
+struct Drawing {
+  Positives pos;
+  int64_t negatives;
+  Sampling sampling;
+  int64_t n_users;
+  bool mean;
+  Optim optim;  // its step is not used
+};
+
 __global__ void clock_kernel(Clock* clock, Clock value) { *clock = value; }
 
 __device__ inline int64_t triplets_left(const Clock& clock, const Drawing& d, int64_t capacity) {
@@ -26,7 +36,7 @@ __global__ void __launch_bounds__(kThreads)
                       optim_step(d.optim, clock.updates + t)};
   }
   if (t >= n) return;
-  const Triplet drawn = draw_triplet(d.pos, clock.seed, clock.epoch, d.negatives, d.mode,
+  const Triplet drawn = draw_triplet(d.pos, clock.seed, clock.epoch, d.negatives, d.sampling,
                                      clock.order, clock.step * capacity + t);
   const int64_t w = t / capacity, b = t - w * capacity;
   int32_t* const out = window.triplets + 3 * w * capacity + b;
@@ -135,6 +145,26 @@ __global__ void __launch_bounds__(kLossThreads)
   }
 }
 
+void set_clock(const Window& window, const SampleSpec& sample, const Schedule& schedule,
+               const Optim& optim, int64_t pairs, void* stream) {
+  launch(&clock_kernel, 1, 1, stream, window.clock,
+         Clock{sample.seed, sample.epoch, schedule.first_step, optim.step,
+               sampler::make_order(sample.seed, sample.epoch, pairs)});
+}
+
+// Draws and buckets the batches of the next `batches` steps.
+void fill_window(const Window& window, const Drawing& drawing, int64_t batches, void* stream) {
+  const int row_bits = bits_for(drawing.n_users + drawing.pos.n_items);
+  launch(&draw_kernel, ceil_div(batches * window.capacity, kThreads), kThreads, stream, window,
+         drawing, batches, row_bits);
+  bucket(window, 3 * batches * window.capacity, row_bits, row_bits + bits_for(batches), stream);
+}
+
+// Adds the window's losses to its stats and sets the clock to the next window.
+void close_window(const Window& window, int64_t batches, bool adversarial, void* stream) {
+  launch(&close_kernel, 1, kLossThreads, stream, window, batches, int(adversarial), window.stats);
+}
+
 }  // namespace
 
 Window take_window(Arena& arena, int64_t batches, int64_t capacity, bool losses) {
@@ -155,23 +185,10 @@ Window take_window(Arena& arena, int64_t batches, int64_t capacity, bool losses)
   if (losses) {
     w.loss = arena.take<float>(batches * capacity);
     w.perturbed_loss = arena.take<float>(batches * capacity);
+    w.stats = arena.take<double>(2);
   }
   w.sort = take_sort_space(arena, entries);
   return w;
-}
-
-void set_clock(const Window& window, const SampleSpec& sample, const Schedule& schedule,
-               const Optim& optim, int64_t pairs, void* stream) {
-  launch(&clock_kernel, 1, 1, stream, window.clock,
-         Clock{sample.seed, sample.epoch, schedule.first_step, optim.step,
-               sampler::make_order(sample.seed, sample.epoch, pairs)});
-}
-
-void fill_window(const Window& window, const Drawing& drawing, int64_t batches, void* stream) {
-  const int row_bits = bits_for(drawing.n_users + drawing.pos.n_items);
-  launch(&draw_kernel, ceil_div(batches * window.capacity, kThreads), kThreads, stream, window,
-         drawing, batches, row_bits);
-  bucket(window, 3 * batches * window.capacity, row_bits, row_bits + bits_for(batches), stream);
 }
 
 void bucket_triplets(const Window& window, int64_t n_users, int64_t n_items, void* stream) {
@@ -181,9 +198,37 @@ void bucket_triplets(const Window& window, int64_t n_users, int64_t n_items, voi
   bucket(window, 3 * window.capacity, bits, bits, stream);
 }
 
-void close_window(const Window& window, int64_t batches, bool adversarial, double* stats,
-                  void* stream) {
-  launch(&close_kernel, 1, kLossThreads, stream, window, batches, int(adversarial), stats);
+void run_steps(const Window& window, const Table<float>& table, const Positives& pos,
+               const SampleSpec& sample, const Schedule& schedule, const Adversary& adversary,
+               const Optim& optim, int32_t* slot_of, Key key,
+               const std::function<void(const Batch&, const Losses&, void*)>& step, double* stats,
+               void* stream) {
+  const Drawing drawing{pos,           sample.negatives, sample.sampling,
+                        table.n_users, schedule.mean,    optim};
+  const int64_t n_rows = table.n_users + table.n_items;
+  const auto body = [&](int64_t batches, void* on) {
+    // Slots are numbered anew in every window; within one, older marks lie below the batch's.
+    if (slot_of)
+      check(cudaMemsetAsync(slot_of, 0xff, size_t(n_rows) * sizeof(int32_t),
+                            static_cast<cudaStream_t>(on)),
+            "clearing memory");
+    fill_window(window, drawing, batches, on);
+    for (int64_t w = 0; w < batches; ++w) step(window.batch(w), window.losses(w), on);
+    close_window(window, batches, adversary.weight != 0, on);
+  };
+
+  const auto cuda_stream = static_cast<cudaStream_t>(stream);
+  check(cudaMemsetAsync(window.stats, 0, 2 * sizeof(double), cuda_stream), "clearing memory");
+  set_clock(window, sample, schedule, optim, pos.pairs, stream);
+  key.add(table.value, table.state1, table.state2, table.n_users, table.n_items, table.dim)
+      .add(pos.pair_users, pos.pair_items, pos.pairs, pos.active_users, pos.active, pos.indptr)
+      .add(pos.items, pos.n_items, sample.negatives, sample.sampling, schedule.batch_size)
+      .add(schedule.mean, schedule.reg, adversary.eps, adversary.weight, adversary.norm)
+      .add(adversary.site, optim.kind, optim.lr, optim.beta1, optim.beta2, optim.eps);
+  run_windows(schedule.steps, window.batches, key, body, stream);
+  check(cudaMemcpyAsync(stats, window.stats, 2 * sizeof(double), cudaMemcpyDeviceToDevice,
+                        cuda_stream),
+        "copying memory");
 }
 
 int64_t window_steps(int64_t batch_size, int64_t n_rows) {

@@ -1,4 +1,5 @@
-// Mini-batches on the device, drawn and bucketed by row a window of many at a time.
+// Mini-batches on the device, drawn and bucketed by row a window of many at a time; with batch.cu
+// the twin of cpu/batch.inl.
 //
 // Neither depends on the embeddings, so a window's batches are made together: one kernel draws all
 // triplets, and one stable sort by (batch, row) puts the places of every row side by side, in batch
@@ -6,8 +7,11 @@
 // w are [slot_base[w], slot_base[w + 1]).
 #pragma once
 
+#include <functional>
+
 #include "../sampler_core.h"
 #include "optim.cuh"
+#include "replay.cuh"
 #include "row_sum.cuh"
 #include "sort.cuh"
 
@@ -48,6 +52,12 @@ struct Batch {
   }
 };
 
+// Where the losses of a batch's triplets go. [capacity] each
+struct Losses {
+  float* clean;
+  float* perturbed;
+};
+
 // Buffers of a window of `batches` batches of `capacity` triplets.
 struct Window {
   int64_t batches, capacity;
@@ -63,6 +73,7 @@ struct Window {
   int32_t* head_count;  // [tiles]
   float* loss;          // [batches, capacity]
   float* perturbed_loss;
+  double* stats;  // [2] the sums of both over the windows so far
   SortSpace sort;
 
   int64_t max_entries() const { return 3 * batches * capacity; }
@@ -76,29 +87,20 @@ struct Window {
             info + w,
             capacity};
   }
+  Losses losses(int64_t w) const { return {loss + w * capacity, perturbed_loss + w * capacity}; }
 };
 
+// Without `losses`, the last three arrays are left out: for bucket_triplets alone.
 Window take_window(Arena& arena, int64_t batches, int64_t capacity, bool losses);
 
-// What draws the batches, less the part that the clock holds.
-struct Drawing {
-  Positives pos;
-  int64_t negatives;
-  Sampling mode;
-  int64_t n_users;
-  bool mean;
-  Optim optim;  // its step is not used
-};
-
-void set_clock(const Window& window, const SampleSpec& sample, const Schedule& schedule,
-               const Optim& optim, int64_t pairs, void* stream);
-
-// Draws and buckets the batches of the next `batches` steps.
-void fill_window(const Window& window, const Drawing& drawing, int64_t batches, void* stream);
-
-// Adds the window's losses to stats [2] and moves the clock on.
-void close_window(const Window& window, int64_t batches, bool adversarial, double* stats,
-                  void* stream);
+// Runs step(batch, losses, stream) for every step of the schedule, a window at a time and as CUDA
+// graphs where it pays, then copies the sums of the losses to stats [2]. slot_of [N], if not null,
+// is set to -1 before each window. `key` has what the step depends on besides the arguments here.
+void run_steps(const Window& window, const Table<float>& table, const Positives& pos,
+               const SampleSpec& sample, const Schedule& schedule, const Adversary& adversary,
+               const Optim& optim, int32_t* slot_of, Key key,
+               const std::function<void(const Batch&, const Losses&, void*)>& step, double* stats,
+               void* stream);
 
 // Buckets the one batch that stands in window.triplets. Triplets with an id outside their table go
 // to a slot of row n_users + n_items, which does not exist.

@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kJointThreads)
   if (threadIdx.x == 0) *scale = sums[0] > 0 ? float(eps / sqrt(sums[0])) : 0.0f;
 }
 
-// moved[s] = x[s] + scale * grad[s], a warp for a slot.
+// moved[s] = x[s] + scale * grad[s], one warp per slot.
 template <class Row>
 __global__ void __launch_bounds__(kThreads)
     move_kernel(FinishGradient rows, const float* scale, const float* grad, float* moved, int dim) {
@@ -138,7 +138,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// A warp for a row: slot s of the batch, or row r of the table.
+// One warp per row: slot s of the batch, or row r of the table.
 template <class Row>
 __global__ void __launch_bounds__(kThreads)
     apply_kernel(Batch batch, const float* grad, RowUpdate update, const int32_t* slot_of,
@@ -218,7 +218,7 @@ void batch_step(const Batch& batch, const Vectors& x, const StepSpace& space,
                 int32_t* slot_of, int64_t dim, void* stream) {
   const float eps = float(adversary.eps), adv_weight = float(adversary.weight);
   const Table<float>& table = update.table;
-  // The scratch of this step starts at aligned addresses.
+  // This step's own scratch is aligned anyway.
   const bool vec = aligned(x.users, x.items, table.value, table.state1, table.state2);
   const Slopes clean{space.slopes.clean};
   GradientOut out{space.grad};

@@ -1,7 +1,10 @@
-// The BPR/APR arithmetic of one mini-batch on the vectors of its triplets, shared by both models.
+// The BPR/APR arithmetic of one mini-batch on the rows it touches; with batch_step.cu the twin of
+// cpu/batch_step.inl.
 #pragma once
 
-#include "triplet.cuh"
+#include "bpr.cuh"
+#include "optim.cuh"
+#include "rows.cuh"
 
 namespace advrec::cuda {
 
@@ -57,7 +60,7 @@ __device__ inline void update_row(const Batch& batch, const RowUpdate& u, int64_
 void score(const Batch& batch, const Vectors& x, int64_t dim, float factor, float* slope,
            float* loss, void* stream);
 
-// What becomes of every slot's gradient at x.
+// Where every slot's gradient at x goes.
 struct GradientOut {
   float* grad;                    // [slots, dim] where it goes,
   const float* add_to = nullptr;  // [slots, dim] after this was added;
@@ -74,11 +77,6 @@ void gradient(const Batch& batch, const Vectors& x, const Slopes& slopes, const 
 // `rows` without a range.
 void joint_scale(const float* squares, const int32_t* range, int64_t rows, double eps, float* scale,
                  void* stream);
-
-struct Losses {
-  float* clean;
-  float* perturbed;
-};
 
 // Scores, gradient, perturbation, scores and gradient there. space.grad has the whole gradient of
 // every slot, unless `update` has a table and norm is row or joint: then the rows have been moved.

@@ -1,4 +1,4 @@
-// What every kernel here is made of: launches, the lanes of a warp over a row, and reductions.
+// What every kernel is built from: launches, the lanes of a warp over a row, and reductions.
 //
 // Rules that let the same source run on a GPU and on the CPU emulator of tests/emu: launches go
 // through cudaLaunchKernelEx, shared memory is static, warp functions name all 32 lanes.
@@ -35,7 +35,7 @@ void launch(void (*kernel)(P...), int64_t blocks, int threads, void* stream, con
   config.gridDim = dim3(unsigned(blocks));
   config.blockDim = dim3(unsigned(threads));
   config.stream = static_cast<cudaStream_t>(stream);
-  check(cudaLaunchKernelEx(&config, kernel, P(args)...), "A kernel launch");
+  check(cudaLaunchKernelEx(&config, kernel, P(args)...), "launching a kernel");
 }
 
 // How the lanes of a warp lie over rows: `width` (a power of two) of them side by side cover a
@@ -152,7 +152,7 @@ struct Columns {
 };
 
 // The kernels that hold whole rows come in four shapes. A row of a multiple of four values at
-// aligned addresses moves 16 bytes a lane; any other moves 4.
+// aligned addresses moves 16 bytes per lane; any other moves 4.
 template <int VEC, int BLOCKS>
 struct RowShape {
   using Row = Columns<VEC, BLOCKS>;

@@ -5,14 +5,12 @@
 // batch's own two to four, and K backward kernels, the last of which updates the table.
 #include "batch_step.cuh"
 #include "propagate.cuh"
-#include "replay.cuh"
 
 namespace advrec::cuda {
 namespace {
 
 struct Space {
   Window window;
-  double* stats;  // [2]
   StepSpace step;
   float* final;      // [slots, dim] propagated rows of the batch
   float* layer[2];   // [N, dim]
@@ -37,7 +35,6 @@ Space take_space(Arena& arena, const Table<float>& table, int64_t layers, const 
   const int64_t n = table.n_users + table.n_items, dim = table.dim, batch = schedule.batch_size;
   Space space{};
   space.window = take_window(arena, window_steps(batch, n), batch, true);
-  space.stats = arena.take<double>(2);
   space.step = take_step_space(arena, batch, dim, final_adversary(adversary));
   space.final = arena.take<float>(3 * batch * dim);
   space.layer[0] = arena.take<float>(layers > 1 ? n * dim : 0);
@@ -193,38 +190,15 @@ void lightgcn_steps(const Table<float>& table, const Adjacency<float>& graph, in
                     void* stream) {
   Arena arena(workspace);
   const Space space = take_space(arena, table, layers, schedule, adversary);
-  const Window& window = space.window;
-  const Drawing drawing{pos, sample.negatives, sample.mode, table.n_users, schedule.mean, optim};
   const Step step(table, graph, layers, schedule, adversary, optim, space);
-
-  const auto body = [&](int64_t batches, void* on) {
-    // Slots are numbered anew in every window; within one, older marks lie below the batch's.
-    check(cudaMemsetAsync(space.slot_of, 0xff, size_t(graph.rows) * sizeof(int32_t),
-                          static_cast<cudaStream_t>(on)),
-          "Clearing");
-    fill_window(window, drawing, batches, on);
-    for (int64_t w = 0; w < batches; ++w) {
-      const int64_t at = w * schedule.batch_size;
-      step.run(window.batch(w), {window.loss + at, window.perturbed_loss + at}, on);
-    }
-    close_window(window, batches, adversary.weight != 0, space.stats, on);
-  };
-
-  const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  check(cudaMemsetAsync(space.stats, 0, 2 * sizeof(double), cuda_stream), "Clearing");
-  set_clock(window, sample, schedule, optim, pos.pairs, stream);
-  Key key;
-  key.add('l', table.value, table.state1, table.state2, table.n_users, table.n_items, table.dim)
-      .add(graph.indptr, graph.indices, graph.scale, graph.rows, layers)
-      .add(pos.pair_users, pos.pair_items, pos.pairs, pos.active_users, pos.active, pos.indptr)
-      .add(pos.items, pos.n_items, sample.negatives, sample.mode, schedule.batch_size)
-      .add(schedule.mean, schedule.reg, adversary.eps, adversary.weight, adversary.norm)
-      .add(adversary.site, optim.kind, optim.lr, optim.beta1, optim.beta2, optim.eps)
-      .add(workspace);
-  run_windows(schedule.steps, window.batches, key, body, stream);
-  check(cudaMemcpyAsync(stats, space.stats, 2 * sizeof(double), cudaMemcpyDeviceToDevice,
-                        cuda_stream),
-        "Copying");
+  const auto key = Key()
+                       .add('l', workspace)
+                       .add(graph.indptr, graph.indices, graph.scale)
+                       .add(graph.rows, layers);
+  run_steps(
+      space.window, table, pos, sample, schedule, adversary, optim, space.slot_of, key,
+      [&](const Batch& batch, const Losses& losses, void* on) { step.run(batch, losses, on); },
+      stats, stream);
 }
 
 }  // namespace advrec::cuda

@@ -1,4 +1,4 @@
-// The optimiser step of the composable tier: one thread for VEC values of the table.
+// The composable tier's optimizer step: one thread per VEC values of the table.
 #include "optim.cuh"
 
 namespace advrec::cuda {

@@ -1,11 +1,11 @@
-// Optimiser updates, in the arithmetic of torch.optim; the twin of cpu/optim.inl.
+// Optimizer updates, in the arithmetic of torch.optim; with optim.cu the twin of cpu/optim.inl.
 #pragma once
 
 #include "device.cuh"
 
 namespace advrec::cuda {
 
-// The constants of one update, worked out once a step in double precision.
+// The constants of one update, computed once per step in double precision.
 struct OptimStep {
   float lr, beta1, beta2, eps, root_correction;
 };
@@ -24,8 +24,6 @@ __host__ __device__ inline OptimStep optim_step(const Optim& optim, int64_t upda
   return {float(lr), float(optim.beta1), float(optim.beta2), float(optim.eps),
           float(root_correction)};
 }
-
-inline bool moves_untouched_rows(const Optim& optim) { return optim.kind == OptimKind::kAdam; }
 
 // Moves VEC values of a row at `at` against the gradient.
 template <int VEC>

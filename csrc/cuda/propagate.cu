@@ -25,7 +25,7 @@ void propagate(const Adjacency<float>& graph, const float* x, int64_t dim, int64
   if (layers == 0) {
     check(cudaMemcpyAsync(out, x, size_t(graph.rows * dim) * sizeof(float),
                           cudaMemcpyDeviceToDevice, static_cast<cudaStream_t>(stream)),
-          "Copying");
+          "copying memory");
     return;
   }
   // The buffers take turns so that the last layer lands in `out`.

@@ -5,27 +5,9 @@
 #pragma once
 
 #include "row_sum.cuh"
+#include "rows.cuh"
 
 namespace advrec::cuda {
-
-// Rows of a matrix that are all there (slot_of null), or only for the nodes that the current batch
-// touches: node r then has row slot_of[r] - range[0] if slot_of[r] lies in [range[0], range[1]).
-struct Rows {
-  const float* x;
-  const int32_t* slot_of = nullptr;  // [N]
-  const int32_t* range = nullptr;    // [2]
-
-  // -1 for a row of zeros.
-  __device__ int64_t index(int64_t r) const {
-    if (!slot_of) return r;
-    const int32_t slot = slot_of[r];
-    return slot >= range[0] && slot < range[1] ? slot - range[0] : -1;
-  }
-  __device__ const float* row(int64_t r, int dim) const {
-    const int64_t at = index(r);
-    return at < 0 ? nullptr : x + at * dim;
-  }
-};
 
 // The neighbours of every node, or of the nodes in `list` (as many as range says).
 template <bool SPARSE>

@@ -1,9 +1,9 @@
 // Masked full-ranking top-K: score, mask and select in one pass over the catalogue; the twin of
 // cpu/rank.inl, with the same total order.
 //
-// A block ranks 32 users, eight a warp, against tiles of 128 items, four a lane. Vectors are staged
-// in shared memory 32 values at a time. Every score is one chain of fused multiply-adds over the
-// dimension, in order, so it has the same bits wherever it is computed. A warp then scans its
+// A block ranks 32 users, eight per warp, against tiles of 128 items, four per lane. Vectors are
+// staged in shared memory 32 values at a time. Every score is one chain of fused multiply-adds over
+// the dimension, in order, so it has the same bits wherever it is computed. A warp then scans its
 // users' scores of the tile against each user's threshold; what passes is appended to a list of the
 // user's in the workspace, which is sorted and cut when it is full. Memory does not grow with the
 // catalogue. Relevant items are kept out of the scan and merged in at the end behind their equals,
@@ -15,7 +15,7 @@ namespace advrec::cuda {
 namespace {
 
 constexpr int kRankWarps = 4, kRankThreads = kRankWarps * kWarp;
-constexpr int kUsersEach = 8, kItemsEach = 4;  // of a warp, of a lane
+constexpr int kUsersEach = 8, kItemsEach = 4;  // per warp, per lane
 constexpr int kUsers = kRankWarps * kUsersEach, kItems = kWarp * kItemsEach;
 constexpr int kDepth = 32;  // values of a vector staged at a time
 constexpr int64_t kMostListBytes = int64_t(256) << 20;
@@ -116,16 +116,16 @@ __device__ inline void score_tile(const Ranking& r, Tile& tile, int64_t first_us
       tile.scores[warp * kUsersEach + m][c * kWarp + lane] = sum[m][c];
 }
 
-// Puts -inf over the listed items of this tile and moves on behind them.
+// Puts -inf over the listed items of this tile; returns the place of the first item beyond it.
 __device__ inline int64_t strike_out(const Lists& lists, int64_t at, int64_t end,
                                      int64_t first_item, int64_t n, float* scores, int lane) {
   for (;;) {
     const bool listed = at + lane < end && lists.items[at + lane] < first_item + n;
     if (listed && lists.items[at + lane] >= first_item)
       scores[lists.items[at + lane] - first_item] = never();
-    const int found = __popc(__ballot_sync(kAllLanes, listed));
-    at += found;
-    if (found < kWarp) return at;
+    const int n_listed = __popc(__ballot_sync(kAllLanes, listed));
+    at += n_listed;
+    if (n_listed < kWarp) return at;
   }
 }
 
@@ -310,7 +310,9 @@ void rank(const float* users_or_scores, const float* item_vectors, int64_t n_use
   const int64_t room =
       workspace_bytes - (reinterpret_cast<char*>(r.lists) - static_cast<char*>(workspace));
   const int64_t round = room / (kUsers * list) * kUsers;
-  if (round < 1) throw std::runtime_error("The workspace of rank is too small");
+  if (round < 1)
+    throw std::runtime_error("rank needs a workspace of at least " + std::to_string(kUsers * list) +
+                             " bytes for its lists, got " + std::to_string(room));
   for (int64_t u = 0; u < n_users; u += round) {
     r.first_user = u;
     r.last_user = u + round < n_users ? u + round : n_users;

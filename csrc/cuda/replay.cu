@@ -11,7 +11,7 @@ namespace advrec::cuda {
 namespace {
 
 constexpr int64_t kWorthCapturing = 3;  // windows: capturing costs about as much as running one
-constexpr size_t kMostGraphs = 8;
+constexpr size_t kMostGraphs = 8;       // kept at a time
 
 struct Graph {
   std::string key;
@@ -22,34 +22,34 @@ struct Graph {
 // One capture or launch at a time. Never destroyed: at exit the driver may be gone before it.
 struct Graphs {
   std::mutex mutex;
-  std::vector<Graph> kept;  // the one used last stands last
+  std::vector<Graph> kept;  // least recently used first
 };
 Graphs& graphs() {
   static Graphs* const all = new Graphs;
   return *all;
 }
 
-// Forgets the graph used longest ago; it may still be running.
+// Destroys the least recently used graph, once it has finished.
 void evict(std::vector<Graph>& kept) {
   const Graph oldest = kept.front();
   kept.erase(kept.begin());
-  check(cudaEventSynchronize(oldest.launched), "Waiting for a graph");
+  check(cudaEventSynchronize(oldest.launched), "waiting for a graph");
   cudaEventDestroy(oldest.launched);
   cudaGraphExecDestroy(oldest.exec);
 }
 
-// Recorded on a stream of its own: torch's default stream cannot be captured.
+// Captured on a stream of its own: torch's default stream cannot be captured.
 Graph capture(const std::string& key, int64_t window,
               const std::function<void(int64_t, void*)>& body) {
   cudaStream_t stream = nullptr;
   cudaGraph_t graph = nullptr;
-  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "Making a stream");
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
   const auto close = [&] {
     if (graph) cudaGraphDestroy(graph);
     cudaStreamDestroy(stream);
   };
   try {
-    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "Starting a capture");
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "starting a capture");
     try {
       body(window, stream);
     } catch (...) {
@@ -57,12 +57,13 @@ Graph capture(const std::string& key, int64_t window,
       cudaGetLastError();
       throw;
     }
-    check(cudaStreamEndCapture(stream, &graph), "Ending a capture");
-    Graph made{key, nullptr, nullptr};
-    check(cudaGraphInstantiate(&made.exec, graph, 0), "Instantiating a graph");
-    check(cudaEventCreateWithFlags(&made.launched, cudaEventDisableTiming), "Making an event");
+    check(cudaStreamEndCapture(stream, &graph), "ending a capture");
+    Graph captured{key, nullptr, nullptr};
+    check(cudaGraphInstantiate(&captured.exec, graph, 0), "instantiating a graph");
+    check(cudaEventCreateWithFlags(&captured.launched, cudaEventDisableTiming),
+          "creating an event");
     close();
-    return made;
+    return captured;
   } catch (...) {
     close();
     throw;
@@ -75,24 +76,24 @@ void run_windows(int64_t steps, int64_t window, const Key& key,
                  const std::function<void(int64_t, void*)>& body, void* stream) {
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-  check(cudaStreamIsCapturing(cuda_stream, &status), "Looking at the stream");
+  check(cudaStreamIsCapturing(cuda_stream, &status), "querying the stream");
   int64_t at = 0;
-  // Whoever captures the caller's stream gets the plain launches into their graph.
+  // If the caller is capturing this stream, the plain launches go into the caller's graph.
   if (status == cudaStreamCaptureStatusNone && steps >= window) {
     int device = 0;
-    check(cudaGetDevice(&device), "Asking for the device");
+    check(cudaGetDevice(&device), "querying the device");
     Key full = key;
     full.add(device, window);
     Graphs& all = graphs();
     const std::lock_guard<std::mutex> lock(all.mutex);
-    const auto found = std::find_if(all.kept.begin(), all.kept.end(),
+    const auto place = std::find_if(all.kept.begin(), all.kept.end(),
                                     [&](const Graph& g) { return g.key == full.bytes(); });
-    const bool known = found != all.kept.end();
+    const bool known = place != all.kept.end();
     if (known) {
-      std::rotate(found, found + 1, all.kept.end());
+      std::rotate(place, place + 1, all.kept.end());
     } else if (steps >= kWorthCapturing * window) {
-      // The first window runs as it is: kernels are loaded when they are first launched, and a
-      // capture is no place for that.
+      // The first window runs uncaptured: a kernel is loaded at its first launch, which must not
+      // happen during a capture.
       body(window, stream);
       at = window;
       if (all.kept.size() == kMostGraphs) evict(all.kept);
@@ -101,8 +102,8 @@ void run_windows(int64_t steps, int64_t window, const Key& key,
     if (known || at > 0) {
       const Graph& graph = all.kept.back();
       for (; at + window <= steps; at += window)
-        check(cudaGraphLaunch(graph.exec, cuda_stream), "Launching a graph");
-      check(cudaEventRecord(graph.launched, cuda_stream), "Recording an event");
+        check(cudaGraphLaunch(graph.exec, cuda_stream), "launching a graph");
+      check(cudaEventRecord(graph.launched, cuda_stream), "recording an event");
     }
   }
   for (; at < steps; at += window) body(std::min(window, steps - at), stream);

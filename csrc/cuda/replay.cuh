@@ -1,8 +1,8 @@
 // Runs the same window of steps again and again, as one captured CUDA graph.
 //
 // Everything that differs between two windows is read from device memory (Clock), so a window is
-// captured once and then costs one launch, if there are enough of them. A graph is kept for the
-// next call and found again by its key: every pointer, size and constant that was baked into it.
+// captured once, if there are enough of them, and then costs one launch. A graph is kept for later
+// calls under its key: every pointer, size and constant that the capture fixed.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -2,9 +2,9 @@
 //
 //   row(k) = sum over the terms e of k:  pair_weight (x[first] - x[second]) + weight x[single]
 //
-// A warp owns a row. It reads 32 terms at a time, one a lane, hands them round by shuffles, and its
-// groups of lanes fetch different terms' rows at the same time, four in flight each. Sums stay in
-// registers until `finish` takes the row. A row of more than kHubTerms terms is shared by the
+// A warp owns a row. It reads 32 terms at a time, one per lane, passes them around by shuffles, and
+// its groups of lanes fetch different terms' rows at the same time, four in flight each. Sums stay
+// in registers until `finish` takes the row. A row of more than kHubTerms terms is shared by the
 // block's eight warps. Either way the order of the additions depends on the row alone.
 #pragma once
 
@@ -74,7 +74,7 @@ __device__ inline void add_terms(const Source& source, int64_t begin, int64_t en
     Term mine = source.term(at + (lanes.lane < n ? lanes.lane : n - 1));
     if (lanes.lane >= n) mine.weight = mine.pair_weight = 0;
     if constexpr (Source::kSparse) {
-      // Most terms are absent: visit those that are there, one a group.
+      // Most terms are absent: visit those that are present, one per group.
       unsigned present = __ballot_sync(kAllLanes, mine.single >= 0 && lanes.lane < n);
       while (present) {
         int from = -1;

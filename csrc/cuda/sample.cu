@@ -1,4 +1,4 @@
-// Drawing triplets: a thread draws one.
+// Drawing triplets, one per thread; with sample.cuh the twin of cpu/sample.inl.
 #include "sample.cuh"
 
 namespace advrec::cuda {
@@ -10,7 +10,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t k = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (k >= count) return;
   const Triplet t =
-      draw_triplet(pos, spec.seed, spec.epoch, spec.negatives, spec.mode, order, first + k);
+      draw_triplet(pos, spec.seed, spec.epoch, spec.negatives, spec.sampling, order, first + k);
   users[k] = t.user;
   items[k] = t.positive;
   negatives[k] = t.negative;

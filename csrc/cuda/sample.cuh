@@ -1,4 +1,4 @@
-// One triplet of the sampler whose definition is sampler_core.h.
+// One triplet of the sampler that sampler_core.h defines.
 #pragma once
 
 #include "../sampler_core.h"
@@ -11,11 +11,11 @@ struct Triplet {
 };
 
 __device__ inline Triplet draw_triplet(const Positives& pos, uint64_t seed, uint32_t epoch,
-                                       int64_t negatives, Sampling mode,
+                                       int64_t negatives, Sampling sampling,
                                        const sampler::Order& order, int64_t t) {
   Triplet out;
   const int64_t p = t / negatives;
-  if (mode == Sampling::kPairs) {
+  if (sampling == Sampling::kPairs) {
     const int64_t place = sampler::place(order, p);
     out.user = pos.pair_users[place];
     out.positive = pos.pair_items[place];

@@ -11,17 +11,17 @@ __device__ inline int digit_of(uint32_t key, int shift) {
 
 __global__ void __launch_bounds__(kSortThreads)
     count_digits(const uint32_t* keys, const int32_t* n, int shift, int tiles, int32_t* counts) {
-  __shared__ int32_t found[kDigits];
-  if (threadIdx.x < kDigits) found[threadIdx.x] = 0;
+  __shared__ int32_t in_tile[kDigits];
+  if (threadIdx.x < kDigits) in_tile[threadIdx.x] = 0;
   __syncthreads();
   const int first = int(blockIdx.x) * kSortTile;
   for (int k = 0; k < kSortItems; ++k) {
     const int at = first + k * kSortThreads + int(threadIdx.x);
-    if (at < *n) atomicAdd(&found[digit_of(keys[at], shift)], 1);
+    if (at < *n) atomicAdd(&in_tile[digit_of(keys[at], shift)], 1);
   }
   __syncthreads();
   if (threadIdx.x < kDigits)
-    counts[int(threadIdx.x) * tiles + int(blockIdx.x)] = found[threadIdx.x];
+    counts[int(threadIdx.x) * tiles + int(blockIdx.x)] = in_tile[threadIdx.x];
 }
 
 // origins_in is null in the first pass: a key's origin is then its place.

@@ -1,6 +1,6 @@
 // A stable radix sort of keys, each with its place of origin, and a scan.
 //
-// Least significant digit first, six bits a pass. A tile counts its digits, one block scans the
+// Least significant digit first, six bits per pass. A tile counts its digits, one block scans the
 // counts of all tiles, and each tile scatters its keys: every thread keeps its own counters of the
 // keys before it, so equal keys keep their order and no result depends on timing.
 #pragma once

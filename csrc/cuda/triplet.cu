@@ -1,10 +1,11 @@
-// The composable tier's operators on triplets and rows.
-#include "triplet.cuh"
+// The composable tier's operators on triplets, over whole tables and any number of triplets; the
+// twin of cpu/triplet.inl.
+#include "bpr.cuh"
 
 namespace advrec::cuda {
 namespace {
 
-// A group of lanes for a triplet.
+// One group of lanes per triplet.
 template <class Row>
 __global__ void __launch_bounds__(kThreads)
     margin_kernel(const float* user_table, const float* item_table, int64_t n_users,
@@ -47,44 +48,6 @@ struct StoreGradient {
   }
 };
 
-// A warp for a row, which may be read up to four times: the later ones come from the cache.
-template <class Row>
-__global__ void __launch_bounds__(kThreads)
-    normalize_kernel(const float* x, int64_t rows, int dim, float eps, float* out) {
-  constexpr int VEC = Row::kVec;
-  const Lanes lanes(kWarp);
-  const int64_t r = int64_t(blockIdx.x) * kWarps + lanes.warp;
-  if (r >= rows) return;
-  const float* const from = x + r * dim;
-  const auto each = [&](auto f) {
-    for (int column = lanes.column * VEC; column < dim; column += kWarp * VEC)
-      f(column, load<VEC>(from + column));
-  };
-  float squares = 0, divisor = 1;
-  each([&](int, const Pack<VEC>& v) {
-    for (int i = 0; i < VEC; ++i) squares = fmaf(v.v[i], v.v[i], squares);
-  });
-  squares = group_sum(squares, kWarp);
-  if (!(squares > 1e-30f)) {
-    float largest = 0;
-    each([&](int, const Pack<VEC>& v) {
-      for (int i = 0; i < VEC; ++i) largest = fmaxf(largest, fabsf(v.v[i]));
-    });
-    largest = group_max(largest, kWarp);
-    divisor = largest > 0 ? largest : 1.0f;
-    squares = 0;
-    each([&](int, const Pack<VEC>& v) {
-      for (int i = 0; i < VEC; ++i) squares += (v.v[i] / divisor) * (v.v[i] / divisor);
-    });
-    squares = group_sum(squares, kWarp);
-  }
-  const float scale = squares > 0 ? eps / sqrtf(squares) : 0.0f;
-  each([&](int column, Pack<VEC> v) {
-    for (int i = 0; i < VEC; ++i) v.v[i] = scale * (v.v[i] / divisor);
-    store<VEC>(out + r * dim + column, v);
-  });
-}
-
 }  // namespace
 
 void triplet_margin(const float* user_table, const float* item_table, int64_t n_users,
@@ -109,8 +72,10 @@ void triplet_margin_backward(const float* grad, const float* user_table, const f
                              int64_t count, float* d_user, float* d_item, void* workspace,
                              void* stream) {
   const auto cuda_stream = static_cast<cudaStream_t>(stream);
-  check(cudaMemsetAsync(d_user, 0, size_t(n_users * dim) * sizeof(float), cuda_stream), "Clearing");
-  check(cudaMemsetAsync(d_item, 0, size_t(n_items * dim) * sizeof(float), cuda_stream), "Clearing");
+  check(cudaMemsetAsync(d_user, 0, size_t(n_users * dim) * sizeof(float), cuda_stream),
+        "clearing memory");
+  check(cudaMemsetAsync(d_item, 0, size_t(n_items * dim) * sizeof(float), cuda_stream),
+        "clearing memory");
   if (count == 0) return;
   Arena arena(workspace);
   Window window = take_window(arena, 1, count, false);
@@ -121,14 +86,6 @@ void triplet_margin_backward(const float* grad, const float* user_table, const f
   sum_rows(BatchTerms{batch, x, Slopes{const_cast<float*>(grad)}, n_users + n_items},
            StoreGradient{batch, d_user, d_item, n_users, n_users + n_items}, 3 * count, dim,
            aligned(user_table, item_table, d_user, d_item), stream);
-}
-
-void normalize_rows(const float* x, int64_t rows, int64_t dim, double eps, float* out,
-                    void* stream) {
-  with_vec(dim, aligned(x, out), [&](auto row) {
-    launch(&normalize_kernel<decltype(row)>, ceil_div(rows, kWarps), kThreads, stream, x, rows,
-           int(dim), float(eps), out);
-  });
 }
 
 }  // namespace advrec::cuda

@@ -70,8 +70,8 @@ inline std::int64_t take_digits(std::string_view& text, std::size_t digits) {
   return value;
 }
 
-inline bool take_char(std::string_view& text, char wanted) {
-  if (text.empty() || text[0] != wanted) return false;
+inline bool take_char(std::string_view& text, char expected) {
+  if (text.empty() || text[0] != expected) return false;
   text.remove_prefix(1);
   return true;
 }

@@ -1,5 +1,5 @@
 // Tensors on the CPU as the structs of kernels.h, each checked for what a kernel relies on: type,
-// layout, sizes that fit each other. Included by ops_cpu.cpp.
+// layout, matching sizes, ids within their table. Included by ops_cpu.cpp.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
@@ -11,16 +11,9 @@
 
 namespace advrec::arguments {
 
-using torch::headeronly::ScalarType;
-using torch::stable::Tensor;
-
-// A tensor that a kernel may read: on the CPU, contiguous, of this type and number of dimensions.
 inline void check(const Tensor& t, const char* name, ScalarType type, int64_t dims) {
   require(t.is_cpu(), std::string(name) + " must be on the CPU");
-  require(t.is_contiguous(), std::string(name) + " must be contiguous");
-  require(t.scalar_type() == type, std::string(name) + " has the wrong type");
-  require(t.dim() == dims, std::string(name) + " is " + shape(t) + ", wanted " +
-                               std::to_string(dims) + " dimension(s)");
+  check_layout(t, name, type, dims);
 }
 
 inline const int32_t* ids(const Tensor& t, const char* name) {
@@ -29,7 +22,7 @@ inline const int32_t* ids(const Tensor& t, const char* name) {
 }
 inline const int64_t* offsets(const Tensor& t, const char* name) {
   check(t, name, ScalarType::Long, 1);
-  require(t.size(0) >= 1, std::string(name) + " is empty, wanted one entry more than rows");
+  require(t.size(0) >= 1, std::string(name) + " must have one entry more than rows, got none");
   return static_cast<const int64_t*>(t.const_data_ptr());
 }
 template <class T>
@@ -40,12 +33,11 @@ const T* values(const Tensor& t, const char* name, int64_t dims) {
 template <class T>
 T* state(const std::optional<Tensor>& t, const Tensor& like, const char* name, bool needed) {
   if (!t) {
-    require(!needed, std::string(name) + " is missing for this optimiser");
+    require(!needed, std::string(name) + " is missing: this optimizer needs it");
     return nullptr;
   }
   values<T>(*t, name, 2);
-  require(t->size(0) == like.size(0) && t->size(1) == like.size(1),
-          std::string(name) + " is " + shape(*t) + ", wanted " + shape(like));
+  check_shape(*t, name, {like.size(0), like.size(1)});
   return static_cast<T*>(t->mutable_data_ptr());
 }
 
@@ -53,17 +45,17 @@ T* state(const std::optional<Tensor>& t, const Tensor& like, const char* name, b
 template <class F>
 auto by_type(const Tensor& t, const F& f) {
   if (t.scalar_type() == ScalarType::Float) return f(float{});
-  require(t.scalar_type() == ScalarType::Double, "values must be float32 or float64");
+  require(t.scalar_type() == ScalarType::Double,
+          "values must be float32 or float64, got " + type_name(t.scalar_type()));
   return f(double{});
 }
 
 inline Lists lists(const Tensor& indptr, const Tensor& items, int64_t rows, const char* name) {
   const Lists out{offsets(indptr, name), ids(items, name)};
   require(indptr.size(0) == rows + 1 && out.indptr[rows] == items.size(0),
-          std::string(name) + " has " + std::to_string(indptr.size(0) - 1) + " rows and " +
-              std::to_string(items.size(0)) + " items up to " +
-              std::to_string(out.indptr[indptr.size(0) - 1]) + "; wanted " + std::to_string(rows) +
-              " rows");
+          std::string(name) + " must have " + std::to_string(rows) + " rows that end at its " +
+              std::to_string(items.size(0)) + " items, got " + std::to_string(indptr.size(0) - 1) +
+              " rows that end at " + std::to_string(out.indptr[indptr.size(0) - 1]));
   return out;
 }
 
@@ -73,9 +65,11 @@ Adjacency<T> adjacency(const Tensor& indptr, const Tensor& indices, const Tensor
   const Adjacency<T> graph{offsets(indptr, "indptr"), ids(indices, "indices"),
                            values<T>(scale, "scale", 1), rows};
   require(indptr.size(0) == rows + 1 && scale.size(0) == rows,
-          "the graph has " + std::to_string(indptr.size(0) - 1) + " nodes, wanted " +
-              std::to_string(rows));
-  require(graph.indptr[rows] == indices.size(0), "indptr does not end at the number of indices");
+          "the graph must have " + std::to_string(rows) + " nodes, got " +
+              std::to_string(indptr.size(0) - 1));
+  require(graph.indptr[rows] == indices.size(0),
+          "indptr must end at the " + std::to_string(indices.size(0)) + " indices, got " +
+              std::to_string(graph.indptr[rows]));
   return graph;
 }
 
@@ -90,9 +84,35 @@ inline Positives positives(const Tensor& pair_users, const Tensor& pair_items,
                       offsets(indptr, "indptr"),
                       ids(items, "items"),
                       n_items};
-  require(pos.pairs > 0 && pos.active > 0, "there are no pairs to draw from");
-  require(pair_items.size(0) == pos.pairs, "pair_users and pair_items differ in length");
+  check_positives(pos, pair_items);
   return pos;
+}
+
+inline const int32_t* triplet_ids(const Tensor& triplets, int64_t n_users, int64_t n_items) {
+  check(triplets, "triplets", ScalarType::Int, 2);
+  check_triplets(triplets);
+  const auto* data = static_cast<const int32_t*>(triplets.const_data_ptr());
+  const int64_t count = triplets.size(1);
+  for (int64_t k = 0; k < 3 * count; ++k)
+    require(data[k] >= 0 && data[k] < (k < count ? n_users : n_items),
+            std::string(k < count ? "user " : "item ") + std::to_string(data[k]) +
+                " of the triplets is outside its table of " +
+                std::to_string(k < count ? n_users : n_items) + " rows");
+  return data;
+}
+
+template <class T>
+advrec::Table<T> table(Tensor& embedding, const std::optional<Tensor>& state1,
+                       const std::optional<Tensor>& state2, int64_t n_users, int64_t n_items,
+                       advrec::OptimKind kind) {
+  values<T>(embedding, "embedding", 2);
+  check_shape(embedding, "embedding", {n_users + n_items, embedding.size(1)});
+  return {static_cast<T*>(embedding.mutable_data_ptr()),
+          state<T>(state1, embedding, "state1", advrec::states_of(kind) >= 1),
+          state<T>(state2, embedding, "state2", advrec::states_of(kind) >= 2),
+          n_users,
+          n_items,
+          embedding.size(1)};
 }
 
 }  // namespace advrec::arguments

@@ -18,12 +18,13 @@
 namespace {
 
 using namespace advrec::arguments;
+
 Tensor sample_triplets(const Tensor& pair_users, const Tensor& pair_items,
                        const Tensor& active_users, const Tensor& indptr, const Tensor& items,
                        int64_t n_items, int64_t seed, int64_t epoch, int64_t first, int64_t count,
-                       int64_t negatives, int64_t mode) {
+                       int64_t negatives, int64_t sampling) {
   const auto pos = positives(pair_users, pair_items, active_users, indptr, items, n_items);
-  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto spec = sample_spec(seed, epoch, negatives, sampling);
   check_range(pos, negatives, first, count);
   Tensor out = torch::stable::new_empty(pair_users, {3, count});
   auto* data = static_cast<int32_t*>(out.mutable_data_ptr());
@@ -33,38 +34,19 @@ Tensor sample_triplets(const Tensor& pair_users, const Tensor& pair_items,
 
 Tensor propagate(const Tensor& x, const Tensor& indptr, const Tensor& indices, const Tensor& scale,
                  int64_t layers) {
-  require(layers >= 0, "layers is " + std::to_string(layers) + ", wanted at least 0");
+  at_least(0, layers, "layers");
   return by_type(x, [&](auto zero) {
     using T = decltype(zero);
     const T* data = values<T>(x, "x", 2);
     const auto graph = adjacency<T>(indptr, indices, scale, x.size(0));
     Tensor out = torch::stable::empty_like(x);
-    // Two layers and more take turns between the result and one buffer beside it.
+    // From two layers on, the result and one more buffer take turns.
     Tensor scratch = torch::stable::new_empty(x, {layers > 1 ? x.size(0) : 0, x.size(1)});
     advrec::cpu::propagate<T>(graph, data, x.size(1), layers,
                               static_cast<T*>(scratch.mutable_data_ptr()),
                               static_cast<T*>(out.mutable_data_ptr()));
     return out;
   });
-}
-
-const int32_t* triplet_ids(const Tensor& triplets, int64_t n_users, int64_t n_items) {
-  check(triplets, "triplets", ScalarType::Int, 2);
-  require(triplets.size(0) == 3, "triplets are " + shape(triplets) + ", wanted [3, B]");
-  const auto* data = static_cast<const int32_t*>(triplets.const_data_ptr());
-  const int64_t count = triplets.size(1);
-  for (int64_t k = 0; k < 3 * count; ++k)
-    require(data[k] >= 0 && data[k] < (k < count ? n_users : n_items),
-            std::string(k < count ? "user " : "item ") + std::to_string(data[k]) +
-                " of the triplets is outside its table");
-  return data;
-}
-
-void check_tables(const Tensor& user_table, const Tensor& item_table) {
-  require(
-      user_table.dim() == 2 && item_table.dim() == 2 && user_table.size(1) == item_table.size(1),
-      "user_table is " + shape(user_table) + " and item_table " + shape(item_table) +
-          ", wanted [U, d] and [I, d]");
 }
 
 Tensor triplet_margin(const Tensor& user_table, const Tensor& item_table, const Tensor& triplets) {
@@ -85,9 +67,7 @@ std::tuple<Tensor, Tensor> triplet_margin_backward(const Tensor& grad, const Ten
                                                    const Tensor& triplets) {
   check_tables(user_table, item_table);
   const int32_t* data = triplet_ids(triplets, user_table.size(0), item_table.size(0));
-  require(grad.dim() == 1 && grad.size(0) == triplets.size(1),
-          "grad is " + shape(grad) + ", wanted one entry a triplet");
-  require(triplets.size(1) < (int64_t(1) << 29), "more than 2^29 triplets in one call");
+  check_shape(grad, "grad", {triplets.size(1)});
   return by_type(user_table, [&](auto zero) {
     using T = decltype(zero);
     Tensor d_user = torch::stable::empty_like(user_table);
@@ -112,23 +92,24 @@ Tensor normalize_rows(const Tensor& x, double eps) {
 }
 
 void optimizer_step(Tensor value, const Tensor& grad, std::optional<Tensor> state1,
-                    std::optional<Tensor> state2, std::optional<Tensor> rows, int64_t kind,
+                    std::optional<Tensor> state2, std::optional<Tensor> rows, int64_t optimizer,
                     double lr, double beta1, double beta2, double eps, int64_t step) {
-  const auto spec = optim(kind, lr, beta1, beta2, eps, step);
+  const auto spec = optim(optimizer, lr, beta1, beta2, eps, step);
+  const int states = advrec::states_of(spec.kind);
   by_type(value, [&](auto zero) {
     using T = decltype(zero);
     values<T>(value, "param", 2);
     const int32_t* at = rows ? ids(*rows, "rows") : nullptr;
     const int64_t count = rows ? rows->size(0) : value.size(0);
     const T* g = values<T>(grad, "grad", 2);
-    require(grad.size(0) == count && grad.size(1) == value.size(1),
-            "grad is " + shape(grad) + ", wanted [" + std::to_string(count) + ", " +
-                std::to_string(value.size(1)) + "]");
+    check_shape(grad, "grad", {count, value.size(1)});
     for (int64_t k = 0; at && k < count; ++k)
-      require(at[k] >= 0 && at[k] < value.size(0), "a row of rows is outside the table");
+      require(at[k] >= 0 && at[k] < value.size(0), "rows must be in [0, " +
+                                                       std::to_string(value.size(0)) + "), got " +
+                                                       std::to_string(at[k]));
     advrec::cpu::optimizer_step<T>(spec, static_cast<T*>(value.mutable_data_ptr()),
-                                   state<T>(state1, value, "state1", kind >= 1),
-                                   state<T>(state2, value, "state2", kind >= 2), g, at, count,
+                                   state<T>(state1, value, "state1", states >= 1),
+                                   state<T>(state2, value, "state2", states >= 2), g, at, count,
                                    value.size(1));
     return 0;
   });
@@ -139,25 +120,20 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rank(const Tensor& users, const Tenso
                                                 const Tensor& relevant_indptr,
                                                 const Tensor& relevant_items, int64_t k,
                                                 bool count_above) {
-  require(k >= 1, "k is " + std::to_string(k) + ", wanted at least 1");
-  require(users.dim() == 2, "users are " + shape(users) + ", wanted two dimensions");
+  check_ranking(users, item_vectors, k);
   const int64_t n_users = users.size(0);
   const auto mask = lists(mask_indptr, mask_items, n_users, "mask");
   const auto relevant = lists(relevant_indptr, relevant_items, n_users, "relevant");
-  require(!item_vectors || item_vectors->dim() == 2, "item_vectors must have two dimensions");
   const int64_t n_items = item_vectors ? item_vectors->size(0) : users.size(1);
-  require(!item_vectors || item_vectors->size(1) == users.size(1),
-          "user_vectors and item_vectors differ in their dimension");
   for (const auto* t : {&mask_items, &relevant_items}) {
     const auto* data = static_cast<const int32_t*>(t->const_data_ptr());
     for (int64_t n = 0; n < t->size(0); ++n)
-      require(
-          data[n] >= 0 && data[n] < n_items,
-          "item " + std::to_string(data[n]) + " is outside [0, " + std::to_string(n_items) + ")");
+      require(data[n] >= 0 && data[n] < n_items, "items must be in [0, " + std::to_string(n_items) +
+                                                     "), got " + std::to_string(data[n]));
   }
   return by_type(users, [&](auto zero) {
     using T = decltype(zero);
-    const T* data = values<T>(users, "user_vectors", 2);
+    const T* data = values<T>(users, item_vectors ? "user_vectors" : "scores", 2);
     Tensor ids_out = torch::stable::new_empty(relevant_items, {n_users, k});
     Tensor scores = torch::stable::new_empty(users, {n_users, k});
     Tensor hits = torch::stable::new_empty(users, {n_users, k}, ScalarType::Bool);
@@ -187,21 +163,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rank_scores(
               count_above);
 }
 
-template <class T>
-advrec::Table<T> table(Tensor& embedding, const std::optional<Tensor>& state1,
-                       const std::optional<Tensor>& state2, int64_t n_users, int64_t n_items,
-                       int64_t kind) {
-  values<T>(embedding, "embedding", 2);
-  require(embedding.size(0) == n_users + n_items, "embedding is " + shape(embedding) + ", wanted " +
-                                                      std::to_string(n_users + n_items) + " rows");
-  return {static_cast<T*>(embedding.mutable_data_ptr()),
-          state<T>(state1, embedding, "state1", kind >= 1),
-          state<T>(state2, embedding, "state2", kind >= 2),
-          n_users,
-          n_items,
-          embedding.size(1)};
-}
-
 Tensor pack(const Tensor& like, const advrec::StepStats& stats) {
   Tensor out = torch::stable::new_empty(like, {2}, ScalarType::Double);
   auto* data = static_cast<double*>(out.mutable_data_ptr());
@@ -212,19 +173,20 @@ Tensor pack(const Tensor& like, const advrec::StepStats& stats) {
 Tensor mf_steps(Tensor embedding, std::optional<Tensor> state1, std::optional<Tensor> state2,
                 const Tensor& pair_users, const Tensor& pair_items, const Tensor& active_users,
                 const Tensor& indptr, const Tensor& items, int64_t n_items, int64_t seed,
-                int64_t epoch, int64_t negatives, int64_t mode, int64_t first_step, int64_t steps,
-                int64_t batch_size, bool mean, double reg, double eps, double adv_weight,
-                int64_t norm, int64_t kind, double lr, double beta1, double beta2, double opt_eps,
-                int64_t updates) {
+                int64_t epoch, int64_t negatives, int64_t sampling, int64_t first_step,
+                int64_t steps, int64_t batch_size, bool mean, double reg, double eps,
+                double adv_weight, int64_t norm, int64_t optimizer, double lr, double beta1,
+                double beta2, double opt_eps, int64_t updates) {
   const auto pos = positives(pair_users, pair_items, active_users, indptr, items, n_items);
-  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto spec = sample_spec(seed, epoch, negatives, sampling);
   const auto p = plan(pos, spec, first_step, steps, batch_size, mean, reg, eps, adv_weight, norm, 0,
-                      kind, lr, beta1, beta2, opt_eps, updates);
+                      optimizer, lr, beta1, beta2, opt_eps, updates);
   return by_type(embedding, [&](auto zero) {
     using T = decltype(zero);
-    return pack(embedding, advrec::cpu::mf_steps<T>(table<T>(embedding, state1, state2,
-                                                             indptr.size(0) - 1, n_items, kind),
-                                                    pos, spec, p.schedule, p.adversary, p.optim));
+    return pack(embedding,
+                advrec::cpu::mf_steps<T>(
+                    table<T>(embedding, state1, state2, indptr.size(0) - 1, n_items, p.optim.kind),
+                    pos, spec, p.schedule, p.adversary, p.optim));
   });
 }
 
@@ -234,22 +196,21 @@ Tensor lightgcn_steps(Tensor embedding, std::optional<Tensor> state1, std::optio
                       const Tensor& graph_scale, int64_t layers, const Tensor& pair_users,
                       const Tensor& pair_items, const Tensor& active_users, const Tensor& indptr,
                       const Tensor& items, int64_t n_items, int64_t seed, int64_t epoch,
-                      int64_t negatives, int64_t mode, int64_t first_step, int64_t steps,
+                      int64_t negatives, int64_t sampling, int64_t first_step, int64_t steps,
                       int64_t batch_size, bool mean, double reg, double eps, double adv_weight,
-                      int64_t norm, int64_t site, int64_t kind, double lr, double beta1,
+                      int64_t norm, int64_t site, int64_t optimizer, double lr, double beta1,
                       double beta2, double opt_eps, int64_t updates) {
   const auto pos = positives(pair_users, pair_items, active_users, indptr, items, n_items);
-  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto spec = sample_spec(seed, epoch, negatives, sampling);
   const auto p = plan(pos, spec, first_step, steps, batch_size, mean, reg, eps, adv_weight, norm,
-                      site, kind, lr, beta1, beta2, opt_eps, updates);
-  require(layers >= 0, "layers is " + std::to_string(layers) + ", wanted at least 0");
-  require(!(p.adversary.site == advrec::Site::kEgo && p.adversary.norm == advrec::Norm::kSample),
-          "norm sample perturbs a triplet's own vectors: it needs site final");
+                      site, optimizer, lr, beta1, beta2, opt_eps, updates);
+  check_lightgcn(p, layers);
   require(!kBf16 || embedding.scalar_type() == ScalarType::Float,
-          "bfloat16 storage needs a float32 embedding");
+          "embedding must be float32 to be stored as bfloat16, got " +
+              type_name(embedding.scalar_type()));
   return by_type(embedding, [&](auto zero) {
     using T = decltype(zero);
-    const auto t = table<T>(embedding, state1, state2, indptr.size(0) - 1, n_items, kind);
+    const auto t = table<T>(embedding, state1, state2, indptr.size(0) - 1, n_items, p.optim.kind);
     const auto graph = adjacency<T>(graph_indptr, graph_indices, graph_scale, embedding.size(0));
     if constexpr (kBf16 && sizeof(T) == 4)
       return pack(embedding, advrec::cpu::lightgcn_steps_bf16(t, graph, layers, pos, spec,
@@ -266,30 +227,33 @@ Tensor amr_steps(Tensor users, std::optional<Tensor> users1, std::optional<Tenso
                  std::optional<Tensor> projection2, const Tensor& features,
                  const Tensor& pair_users, const Tensor& pair_items, const Tensor& active_users,
                  const Tensor& indptr, const Tensor& items, int64_t n_items, int64_t seed,
-                 int64_t epoch, int64_t negatives, int64_t mode, int64_t first_step, int64_t steps,
-                 int64_t batch_size, bool mean, double reg, double eps, double adv_weight,
-                 int64_t norm, double reg_items, double lr_items, double lr_projection,
-                 int64_t kind, double lr, double beta1, double beta2, double opt_eps,
-                 int64_t updates) {
+                 int64_t epoch, int64_t negatives, int64_t sampling, int64_t first_step,
+                 int64_t steps, int64_t batch_size, bool mean, double reg, double eps,
+                 double adv_weight, int64_t norm, double reg_items, double lr_items,
+                 double lr_projection, int64_t optimizer, double lr, double beta1, double beta2,
+                 double opt_eps, int64_t updates) {
   const auto pos = positives(pair_users, pair_items, active_users, indptr, items, n_items);
-  const auto spec = sample_spec(seed, epoch, negatives, mode);
+  const auto spec = sample_spec(seed, epoch, negatives, sampling);
   const auto p = plan(pos, spec, first_step, steps, batch_size, mean, reg, eps, adv_weight, norm, 0,
-                      kind, lr, beta1, beta2, opt_eps, updates);
-  require(p.adversary.norm == advrec::Norm::kRow, "features are perturbed by row");
-  require(p.optim.kind != advrec::OptimKind::kAdam, "Adam moves all rows: it is not made here");
+                      optimizer, lr, beta1, beta2, opt_eps, updates);
+  require(p.adversary.norm == advrec::Norm::kRow,
+          "norm must be 0 (row): features are perturbed by row");
+  require(!advrec::moves_untouched_rows(p.optim.kind),
+          "optimizer adam moves every row in every step, so amr_steps does not take it");
   return by_type(users, [&](auto zero) {
     using T = decltype(zero);
     const int64_t n_users = indptr.size(0) - 1;
     const T* const rows = values<T>(features, "features", 2);
-    require(features.size(0) == n_items,
-            "features is " + shape(features) + ", wanted " + std::to_string(n_items) + " rows");
+    check_shape(features, "features", {n_items, features.size(1)});
     const advrec::AmrTables<T> tables{
-        table<T>(users, users1, users2, n_users, 0, kind),
-        table<T>(vectors, vectors1, vectors2, 0, n_items, kind),
-        table<T>(projection, projection1, projection2, 0, features.size(1), kind), rows,
+        table<T>(users, users1, users2, n_users, 0, p.optim.kind),
+        table<T>(vectors, vectors1, vectors2, 0, n_items, p.optim.kind),
+        table<T>(projection, projection1, projection2, 0, features.size(1), p.optim.kind), rows,
         features.size(1)};
     require(vectors.size(1) == users.size(1) && projection.size(1) == users.size(1),
-            "users, items and projection differ in width");
+            "vectors and projection must be as wide as users, " + std::to_string(users.size(1)) +
+                ", got " + std::to_string(vectors.size(1)) + " and " +
+                std::to_string(projection.size(1)));
     const double rates[] = {lr, lr_items, lr_projection};
     return pack(users, advrec::cpu::amr_steps<T>(tables, pos, spec, p.schedule, reg_items,
                                                  p.adversary, p.optim, rates));
@@ -297,7 +261,7 @@ Tensor amr_steps(Tensor users, std::optional<Tensor> users1, std::optional<Tenso
 }
 
 void set_threads(int64_t threads) {
-  require(threads >= 1, "threads is " + std::to_string(threads) + ", wanted at least 1");
+  at_least(1, threads, "threads");
   advrec::cpu::set_threads(int(threads));
 }
 int64_t get_threads() { return advrec::cpu::threads(); }
@@ -306,14 +270,14 @@ bool set_isa(std::string name) { return advrec::cpu::set_isa(name.c_str()); }
 
 }  // namespace
 
-// What the sampler reads, and how, stands at the same place in every schema that samples.
+// Groups of arguments, the same in every schema that has them.
 #define POSITIVES                                                                            \
   "Tensor pair_users, Tensor pair_items, Tensor active_users, Tensor indptr, Tensor items, " \
   "int n_items, int seed, int epoch, "
 #define SCHEDULE                                                                                   \
   "int negatives, int sampling, int first_step, int steps, int batch_size, bool mean, float reg, " \
   "float eps, float adv_weight, int norm, "
-#define OPTIMIZER "int kind, float lr, float beta1, float beta2, float opt_eps, int updates"
+#define OPTIMIZER "int optimizer, float lr, float beta1, float beta2, float opt_eps, int updates"
 #define TABLE "Tensor(a!) embedding, Tensor(b!)? state1, Tensor(c!)? state2, "
 #define LISTS                                                                              \
   "Tensor mask_indptr, Tensor mask_items, Tensor relevant_indptr, Tensor relevant_items, " \
@@ -330,7 +294,8 @@ STABLE_TORCH_LIBRARY(advrec, m) {
   m.def("normalize_rows(Tensor x, float eps) -> Tensor");
   m.def(
       "optimizer_step(Tensor(a!) param, Tensor grad, Tensor(b!)? state1, Tensor(c!)? state2, "
-      "Tensor? rows, int kind, float lr, float beta1, float beta2, float eps, int step) -> ()");
+      "Tensor? rows, int optimizer, float lr, float beta1, float beta2, float eps, int step) -> "
+      "()");
   m.def("rank_topk(Tensor user_vectors, Tensor item_vectors, " LISTS);
   m.def("rank_scores(Tensor scores, " LISTS);
   m.def("mf_steps(" TABLE POSITIVES SCHEDULE OPTIMIZER ") -> Tensor");
@@ -367,7 +332,7 @@ STABLE_TORCH_LIBRARY_IMPL(advrec, CPU, m) {
   m.impl("amr_steps", TORCH_BOX(&amr_steps));
 }
 
-// Without a tensor among the arguments there is no device to dispatch on.
+// These take no tensor, so there is no device to dispatch on.
 STABLE_TORCH_LIBRARY_IMPL(advrec, CompositeExplicitAutograd, m) {
   m.impl("set_threads", TORCH_BOX(&set_threads));
   m.impl("get_threads", TORCH_BOX(&get_threads));
@@ -375,7 +340,7 @@ STABLE_TORCH_LIBRARY_IMPL(advrec, CompositeExplicitAutograd, m) {
   m.impl("set_isa", TORCH_BOX(&set_isa));
 }
 
-// An importable module with nothing in it: importing it registers the operators above.
+// An empty module: importing it registers the operators above.
 PyMODINIT_FUNC PyInit__C() {
   static PyModuleDef module = {
       PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr, nullptr, nullptr, nullptr, nullptr};

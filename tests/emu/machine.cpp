@@ -25,7 +25,7 @@
 #endif
 
 #if defined(__x86_64__)
-// Saves the registers that a call must keep, and goes on where `to` was saved. swapcontext would
+// Saves the registers that a call must keep, and continues where `to` was saved. swapcontext would
 // ask the kernel for the signal mask each time, which is a hundred times slower.
 extern "C" void emu_switch(void** from, void* to);
 asm(R"(
@@ -137,7 +137,7 @@ void wait(State state) {
   (*m.body)();
   m.current->state = State::kDone;
   resume(*m.current, m.scheduler, true);
-  std::abort();  // nobody resumes a fiber that is done
+  std::abort();  // a fiber that is done is never resumed
 }
 
 void prepare(Fiber& fiber) {

@@ -1,9 +1,9 @@
 // Runs CUDA threads on the CPU, one after another, and notices when they do not meet.
 //
 // Every thread of a block is a fiber on one operating-system thread. A fiber runs until it waits in
-// a barrier or a warp function; when the threads that must meet there have all come, they go on. If
-// no fiber can run and some are not done, the block is stuck: threads wait at different places, or
-// have left. The order of fibers and of blocks is shuffled from a seed, so a kernel whose result
+// a barrier or a warp function; once all threads that must meet there have arrived, they continue.
+// If no fiber can run and some are not done, the block is stuck: threads wait at different places,
+// or have left. The order of fibers and of blocks is shuffled from a seed, so a kernel whose result
 // depends on it (a missing barrier, a race between blocks) gives different results for different
 // seeds.
 #pragma once

@@ -44,28 +44,28 @@ TEST(sort_is_stable_and_complete) {
       std::copy(keys.begin(), keys.end(), space.keys[0]);
       const int32_t count = int32_t(n);
       const int at = cuda::sort_keys(space, &count, room, bits, nullptr);
-      std::vector<uint32_t> wanted(n);
-      std::iota(wanted.begin(), wanted.end(), 0u);
-      std::stable_sort(wanted.begin(), wanted.end(),
+      std::vector<uint32_t> expected(n);
+      std::iota(expected.begin(), expected.end(), 0u);
+      std::stable_sort(expected.begin(), expected.end(),
                        [&](uint32_t a, uint32_t b) { return keys[a] < keys[b]; });
-      const std::vector<uint32_t> found(space.origins[at], space.origins[at] + n);
-      CHECK_SAME(found, wanted, text({{"n", double(n)}, {"bits", double(bits)}}));
+      const std::vector<uint32_t> actual(space.origins[at], space.origins[at] + n);
+      CHECK_SAME(actual, expected, text({{"n", double(n)}, {"bits", double(bits)}}));
     }
   }
 }
 
 TEST(scan_adds_what_stands_before) {
   for (const int64_t m : {1, 31, 512, 513, 4000}) {
-    std::vector<int32_t> counts(m), wanted(m);
+    std::vector<int32_t> counts(m), expected(m);
     std::mt19937 random{unsigned(m)};
     int32_t sum = 0;
     for (int64_t k = 0; k < m; ++k) {
       counts[k] = int32_t(random() % 9);
-      wanted[k] = sum;
+      expected[k] = sum;
       sum += counts[k];
     }
     cuda::exclusive_scan(counts.data(), m, nullptr);
-    CHECK_SAME(counts, wanted, text({{"m", double(m)}}));
+    CHECK_SAME(counts, expected, text({{"m", double(m)}}));
   }
 }
 
@@ -90,10 +90,10 @@ TEST(sampler_draws_the_same_triplets) {
 
 void compare_propagation(const Problem& p, int64_t dim, int64_t layers) {
   const auto x = random_values(p.rows() * dim, unsigned(dim));
-  std::vector<float> scratch(x.size()), wanted(x.size()), found(x.size(), NAN), other(x.size());
-  cpu::propagate<float>(p.graph(), x.data(), dim, layers, scratch.data(), wanted.data());
-  cuda::propagate(p.graph(), x.data(), dim, layers, other.data(), found.data(), nullptr);
-  CHECK_CLOSE(found, wanted, 64 * kEps, 64 * kEps,
+  std::vector<float> scratch(x.size()), expected(x.size()), actual(x.size(), NAN), other(x.size());
+  cpu::propagate<float>(p.graph(), x.data(), dim, layers, scratch.data(), expected.data());
+  cuda::propagate(p.graph(), x.data(), dim, layers, other.data(), actual.data(), nullptr);
+  CHECK_CLOSE(actual, expected, 64 * kEps, 64 * kEps,
               text({{"dim", double(dim)}, {"layers", double(layers)}, {"N", double(p.rows())}}));
 }
 
@@ -120,12 +120,12 @@ TEST(margin_over_all_widths) {
     for (const int64_t count : {0, 1, 77}) {
       const auto users = random_values(13 * dim, 1), items = random_values(11 * dim, 2);
       const auto triplets = random_triplets(13, 11, count, unsigned(dim));
-      std::vector<float> wanted(count), found(count, NAN);
+      std::vector<float> expected(count), actual(count, NAN);
       cpu::triplet_margin<float>(users.data(), items.data(), dim, triplets.data(), count,
-                                 wanted.data());
+                                 expected.data());
       cuda::triplet_margin(users.data(), items.data(), 13, 11, dim, triplets.data(), count,
-                           found.data(), nullptr);
-      CHECK_CLOSE(found, wanted, 0, 8 * kEps * double(dim + 8), text({{"dim", double(dim)}}));
+                           actual.data(), nullptr);
+      CHECK_CLOSE(actual, expected, 0, 8 * kEps * double(dim + 8), text({{"dim", double(dim)}}));
     }
 }
 
@@ -153,12 +153,12 @@ Gradients margin_gradients(int64_t n_users, int64_t n_items, int64_t dim,
 
 void compare_gradients(int64_t n_users, int64_t n_items, int64_t dim, int64_t count) {
   const auto triplets = random_triplets(n_users, n_items, count, unsigned(count));
-  const Gradients wanted = margin_gradients(n_users, n_items, dim, triplets, false);
-  const Gradients found = margin_gradients(n_users, n_items, dim, triplets, true);
+  const Gradients expected = margin_gradients(n_users, n_items, dim, triplets, false);
+  const Gradients actual = margin_gradients(n_users, n_items, dim, triplets, true);
   const double terms = double(count) / double(std::min(n_users, n_items)) + 4;
   const std::string what = text({{"dim", double(dim)}, {"count", double(count)}});
-  CHECK_CLOSE(found.users, wanted.users, 0, 16 * kEps * terms, what);
-  CHECK_CLOSE(found.items, wanted.items, 0, 16 * kEps * terms, what);
+  CHECK_CLOSE(actual.users, expected.users, 0, 16 * kEps * terms, what);
+  CHECK_CLOSE(actual.items, expected.items, 0, 16 * kEps * terms, what);
 }
 
 TEST(margin_gradient_over_all_widths) {
@@ -181,9 +181,9 @@ TEST(triplets_outside_their_table_are_left_out) {
   cuda::triplet_margin(users.data(), items.data(), 9, 7, 8, triplets.data(), 30, margin.data(),
                        nullptr);
   for (int b = 0; b < 30; ++b) CHECK(std::isnan(margin[b]) == (b == 4 || b == 11 || b == 20));
-  const Gradients found = margin_gradients(9, 7, 8, triplets, true);
-  for (const float v : found.users) CHECK(std::isfinite(v));
-  for (const float v : found.items) CHECK(std::isfinite(v));
+  const Gradients actual = margin_gradients(9, 7, 8, triplets, true);
+  for (const float v : actual.users) CHECK(std::isfinite(v));
+  for (const float v : actual.items) CHECK(std::isfinite(v));
 }
 
 TEST(normalize_over_all_widths) {
@@ -194,10 +194,10 @@ TEST(normalize_over_all_widths) {
       x[5 * dim + k] *= 1e-30f;  // its square underflows
       x[7 * dim + k] *= 1e15f;
     }
-    std::vector<float> wanted(x.size()), found(x.size(), NAN);
-    cpu::normalize_rows<float>(x.data(), 21, dim, 0.5, wanted.data());
-    cuda::normalize_rows(x.data(), 21, dim, 0.5, found.data(), nullptr);
-    CHECK_CLOSE(found, wanted, 32 * kEps, 0, text({{"dim", double(dim)}}));
+    std::vector<float> expected(x.size()), actual(x.size(), NAN);
+    cpu::normalize_rows<float>(x.data(), 21, dim, 0.5, expected.data());
+    cuda::normalize_rows(x.data(), 21, dim, 0.5, actual.data(), nullptr);
+    CHECK_CLOSE(actual, expected, 32 * kEps, 0, text({{"dim", double(dim)}}));
   }
 }
 
@@ -228,11 +228,11 @@ TEST(unaligned_rows_take_the_narrow_path) {
   const int64_t dim = 8;
   const Problem p = random_problem(8, 8, 0.4, 6);
   const auto x = random_values(p.rows() * dim + 1, 1);
-  std::vector<float> scratch(x.size()), wanted(x.size() - 1), found(x.size());
+  std::vector<float> scratch(x.size()), expected(x.size() - 1), actual(x.size());
   const std::vector<float> shifted(x.begin() + 1, x.end());
-  cpu::propagate<float>(p.graph(), shifted.data(), dim, 1, scratch.data(), wanted.data());
-  cuda::propagate(p.graph(), x.data() + 1, dim, 1, scratch.data(), found.data() + 1, nullptr);
-  CHECK_CLOSE(std::vector<float>(found.begin() + 1, found.end()), wanted, 16 * kEps, 16 * kEps,
+  cpu::propagate<float>(p.graph(), shifted.data(), dim, 1, scratch.data(), expected.data());
+  cuda::propagate(p.graph(), x.data() + 1, dim, 1, scratch.data(), actual.data() + 1, nullptr);
+  CHECK_CLOSE(std::vector<float>(actual.begin() + 1, actual.end()), expected, 16 * kEps, 16 * kEps,
               "one float off");
 }
 
@@ -274,15 +274,15 @@ Ranked ranked(const RankCase& c, bool emulated, int64_t workspace = 0) {
   return out;
 }
 void compare_ranking(const RankCase& c, int64_t workspace = 0) {
-  const Ranked wanted = ranked(c, false), found = ranked(c, true, workspace);
+  const Ranked expected = ranked(c, false), actual = ranked(c, true, workspace);
   const std::string what = text({{"users", double(c.n_users)},
                                  {"items", double(c.n_items)},
                                  {"dim", double(c.dim)},
                                  {"k", double(c.k)}});
-  CHECK_SAME(found.ids, wanted.ids, what);
-  CHECK_SAME(found.hits, wanted.hits, what);
-  CHECK_SAME(found.above, wanted.above, what);
-  CHECK_CLOSE(found.scores, wanted.scores, 0, c.exact ? 1e-30 : 8 * kEps * double(c.dim), what);
+  CHECK_SAME(actual.ids, expected.ids, what);
+  CHECK_SAME(actual.hits, expected.hits, what);
+  CHECK_SAME(actual.above, expected.above, what);
+  CHECK_CLOSE(actual.scores, expected.scores, 0, c.exact ? 1e-30 : 8 * kEps * double(c.dim), what);
 }
 
 TEST(rank_breaks_ties_as_the_cpu_does) {

@@ -1,4 +1,4 @@
-// Whole training steps on the emulator against the CPU core: every optimiser, norm and site, short
+// Whole training steps on the emulator against the CPU core: every optimizer, norm and site, short
 // last batches, graphs replayed, and the same bits however the steps are cut and threads ordered.
 #include <cstdlib>
 
@@ -31,7 +31,7 @@ std::string text(const Setting& s) {
     out += std::string(name) + " " + std::to_string(value).substr(0, 5) + " ";
   };
   add("dim", double(s.dim)), add("batch", double(s.batch_size)), add("layers", double(s.layers));
-  add("optimiser", double(int(s.kind))), add("weight", s.weight), add("norm", double(int(s.norm)));
+  add("optimizer", double(int(s.kind))), add("weight", s.weight), add("norm", double(int(s.norm)));
   add("site", double(int(s.site))), add("mean", s.mean), add("reg", s.reg);
   return out;
 }
@@ -94,20 +94,20 @@ State trained(const Problem& p, const Setting& s, bool emulated) {
 // A step's rounding is about terms * 2^-24; a perturbation of length eps along a gradient doubles
 // it a few times on the way, and every further step starts from what the one before left.
 void compare(const Problem& p, const Setting& s) {
-  const State wanted = trained(p, s, false), found = trained(p, s, true);
+  const State expected = trained(p, s, false), actual = trained(p, s, true);
   const double tolerance = 2e-6 * double(s.steps);
-  CHECK_CLOSE(found.value, wanted.value, tolerance, tolerance, text(s));
-  CHECK_CLOSE(found.state1, wanted.state1, tolerance, tolerance, text(s));
-  CHECK_CLOSE(found.state2, wanted.state2, tolerance, tolerance, text(s));
-  CHECK_CLOSE(found.stats, wanted.stats, 1e-5, 1e-5, text(s));
-  CHECK(found.value != start(p, s).value);
+  CHECK_CLOSE(actual.value, expected.value, tolerance, tolerance, text(s));
+  CHECK_CLOSE(actual.state1, expected.state1, tolerance, tolerance, text(s));
+  CHECK_CLOSE(actual.state2, expected.state2, tolerance, tolerance, text(s));
+  CHECK_CLOSE(actual.stats, expected.stats, 1e-5, 1e-5, text(s));
+  CHECK(actual.value != start(p, s).value);
 }
 
 const OptimKind kKinds[] = {OptimKind::kSgd, OptimKind::kAdagrad, OptimKind::kAdam,
                             OptimKind::kSparseAdam};
 constexpr double kAdversarial = 0.7;
 
-TEST(mf_every_optimiser_and_norm) {
+TEST(mf_every_optimizer_and_norm) {
   const Problem p = random_problem(23, 14, 0.2, 1);
   for (const auto kind : kKinds)
     for (const double weight : {0.0, kAdversarial})
@@ -149,7 +149,7 @@ TEST(mf_hub_rows) {
   compare(random_problem(400, 2, 1.0, 4), s);
 }
 
-TEST(lightgcn_every_optimiser_norm_and_site) {
+TEST(lightgcn_every_optimizer_norm_and_site) {
   const Problem p = random_problem(21, 15, 0.2, 5);
   for (const auto kind : {OptimKind::kSgd, OptimKind::kAdagrad, OptimKind::kAdam})
     for (const auto site : {Site::kEgo, Site::kFinal})
@@ -198,17 +198,17 @@ TEST(graphs_are_captured_once_and_replayed) {
     const int64_t window = cuda::window_steps(s.batch_size, p.rows());
     s.steps = 3 * window + 5;
     CHECK(s.steps * s.batch_size <= p.positives().pairs);
-    const int64_t made = emu_graphs_made, launched = emu_graphs_launched;
+    const int64_t graphs = emu_graphs_made, launched = emu_graphs_launched;
     State once = start(p, s), cut = start(p, s);
     run(p, s, once, 0, s.steps, true);
-    CHECK(emu_graphs_made == made + 1 && emu_graphs_launched == launched + 2);
+    CHECK(emu_graphs_made == graphs + 1 && emu_graphs_launched == launched + 2);
     for (int64_t at = 0; at < s.steps; at += 7)
       run(p, s, cut, at, std::min<int64_t>(7, s.steps - at), true);
-    CHECK(emu_graphs_made == made + 1);  // too few steps for a graph
+    CHECK(emu_graphs_made == graphs + 1);  // too few steps for a graph
     CHECK_SAME(cut.value, once.value, "steps cut otherwise");
-    const State wanted = trained(p, s, false);
-    CHECK_CLOSE(once.value, wanted.value, 1e-3, 1e-4, "many steps");
-    CHECK_CLOSE(once.stats, wanted.stats, 1e-4, 1e-4, "many steps");
+    const State expected = trained(p, s, false);
+    CHECK_CLOSE(once.value, expected.value, 1e-3, 1e-4, "many steps");
+    CHECK_CLOSE(once.stats, expected.stats, 1e-4, 1e-4, "many steps");
   }
 }
 

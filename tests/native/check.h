@@ -34,9 +34,9 @@ inline void fail(const char* file, int line, const std::string& what) {
 inline int run_tests(int argc, char** argv) {
   int passed = 0, failed = 0;
   for (const Case& test : cases()) {
-    bool wanted = argc < 2;
-    for (int k = 1; k < argc; ++k) wanted |= std::strstr(test.name, argv[k]) != nullptr;
-    if (!wanted) continue;
+    bool selected = argc < 2;
+    for (int k = 1; k < argc; ++k) selected |= std::strstr(test.name, argv[k]) != nullptr;
+    if (!selected) continue;
     const int before = failures;
     try {
       test.body();
@@ -55,12 +55,12 @@ inline int run_tests(int argc, char** argv) {
 // The largest difference, as a share of the tolerance for that entry; NaN counts as infinite
 // unless both are NaN.
 template <class A, class B>
-double worst_error(const std::vector<A>& found, const std::vector<B>& wanted, double relative,
+double worst_error(const std::vector<A>& actual, const std::vector<B>& expected, double relative,
                    double absolute) {
-  if (found.size() != wanted.size()) return HUGE_VAL;
+  if (actual.size() != expected.size()) return HUGE_VAL;
   double worst = 0;
-  for (size_t k = 0; k < found.size(); ++k) {
-    const double a = double(found[k]), b = double(wanted[k]);
+  for (size_t k = 0; k < actual.size(); ++k) {
+    const double a = double(actual[k]), b = double(expected[k]);
     if (a == b || (a != a && b != b)) continue;
     const double error = std::fabs(a - b) / (relative * std::fabs(b) + absolute);
     worst = error == error ? std::fmax(worst, error) : HUGE_VAL;
@@ -80,17 +80,17 @@ double worst_error(const std::vector<A>& found, const std::vector<B>& wanted, do
     if (!(condition)) testing::fail(__FILE__, __LINE__, #condition); \
   } while (0)
 
-#define CHECK_SAME(found, wanted, what)                                              \
-  do {                                                                               \
-    if ((found) != (wanted))                                                         \
-      testing::fail(__FILE__, __LINE__, std::string(what) + ": " #found " differs"); \
+#define CHECK_SAME(actual, expected, what)                                            \
+  do {                                                                                \
+    if ((actual) != (expected))                                                       \
+      testing::fail(__FILE__, __LINE__, std::string(what) + ": " #actual " differs"); \
   } while (0)
 
-#define CHECK_CLOSE(found, wanted, relative, absolute, what)                                \
-  do {                                                                                      \
-    const double worst = testing::worst_error(found, wanted, relative, absolute);           \
-    if (!(worst <= 1))                                                                      \
-      testing::fail(__FILE__, __LINE__,                                                     \
-                    std::string(what) + ": " #found " is off by " + std::to_string(worst) + \
-                        " times the tolerance");                                            \
+#define CHECK_CLOSE(actual, expected, relative, absolute, what)                              \
+  do {                                                                                       \
+    const double worst = testing::worst_error(actual, expected, relative, absolute);         \
+    if (!(worst <= 1))                                                                       \
+      testing::fail(__FILE__, __LINE__,                                                      \
+                    std::string(what) + ": " #actual " is off by " + std::to_string(worst) + \
+                        " times the tolerance");                                             \
   } while (0)

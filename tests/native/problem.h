@@ -66,7 +66,7 @@ struct Problem {
 };
 
 // About `density` of all pairs; user 0 has seen all but one item, item 0 was seen by nearly all
-// users, and every seventh user and ninth item by nobody.
+// users, and every seventh user and ninth item has no pairs.
 inline Problem random_problem(int64_t n_users, int64_t n_items, double density, unsigned seed) {
   std::mt19937 random(seed);
   std::bernoulli_distribution there(density);
@@ -110,7 +110,7 @@ inline std::vector<int32_t> random_triplets(int64_t n_users, int64_t n_items, in
   return ids;
 }
 
-// Ascending lists of item ids, one a user, of which every fifth is empty.
+// Ascending lists of item ids, one per user, of which every fifth is empty.
 struct RandomLists {
   std::vector<int64_t> indptr{0};
   std::vector<int32_t> items;

@@ -1,4 +1,4 @@
-// The CPU core without torch: known answers, plain loops beside it, and what must not matter
+// The CPU core without torch: known answers, plain loops to compare with, and what must not matter
 // (threads, instruction set).
 #include <string>
 #include <tuple>
@@ -80,11 +80,11 @@ TEST(every_pair_is_drawn_once_for_each_negative) {
   const Problem p = random_problem(31, 19, 0.3, 1);
   const int64_t pairs = p.positives().pairs, count = pairs * 2;
   const auto t = draw(p, Sampling::kPairs, 0, count);
-  std::multiset<std::pair<int32_t, int32_t>> drawn, wanted;
+  std::multiset<std::pair<int32_t, int32_t>> drawn, expected;
   for (int64_t b = 0; b < count; ++b) drawn.insert({t[b], t[count + b]});
   for (int64_t k = 0; k < count; ++k)
-    wanted.insert({p.pair_users[k % pairs], p.pair_items[k % pairs]});
-  CHECK(drawn == wanted);
+    expected.insert({p.pair_users[k % pairs], p.pair_items[k % pairs]});
+  CHECK(drawn == expected);
 }
 
 TEST(a_stretch_of_an_epoch_is_the_same_drawn_alone) {
@@ -117,10 +117,10 @@ template <class T>
 void compare_propagation(const Problem& p, const Adjacency<T>& graph, int64_t dim, int64_t layers,
                          double tolerance, const std::string& name) {
   const auto x = random_values<T>(p.rows() * dim, unsigned(dim));
-  std::vector<T> scratch(x.size()), found(x.size(), T(NAN));
-  cpu::propagate<T>(graph, x.data(), dim, layers, scratch.data(), found.data());
-  const auto wanted = naive_propagation(p, std::vector<double>(x.begin(), x.end()), dim, layers);
-  CHECK_CLOSE(found, wanted, tolerance, tolerance, name + " dim " + std::to_string(dim));
+  std::vector<T> scratch(x.size()), actual(x.size(), T(NAN));
+  cpu::propagate<T>(graph, x.data(), dim, layers, scratch.data(), actual.data());
+  const auto expected = naive_propagation(p, std::vector<double>(x.begin(), x.end()), dim, layers);
+  CHECK_CLOSE(actual, expected, tolerance, tolerance, name + " dim " + std::to_string(dim));
 }
 
 TEST(propagation_is_the_mean_over_layers) {
@@ -158,13 +158,13 @@ TEST(margins_and_gradients_are_what_loops_give) {
       d_item[j] -= double(grad[b]) * users[u];
     }
   under_each_isa([&](const std::string& isa) {
-    std::vector<float> found(count), found_user(users.size()), found_item(items.size());
-    cpu::triplet_margin<float>(users.data(), items.data(), dim, t.data(), count, found.data());
+    std::vector<float> actual(count), actual_user(users.size()), actual_item(items.size());
+    cpu::triplet_margin<float>(users.data(), items.data(), dim, t.data(), count, actual.data());
     cpu::triplet_margin_backward<float>(grad.data(), users.data(), items.data(), 8, 9, dim,
-                                        t.data(), count, found_user.data(), found_item.data());
-    CHECK_CLOSE(found, margin, 0, 1e-5, isa);
-    CHECK_CLOSE(found_user, d_user, 0, 2e-5, isa);
-    CHECK_CLOSE(found_item, d_item, 0, 2e-5, isa);
+                                        t.data(), count, actual_user.data(), actual_item.data());
+    CHECK_CLOSE(actual, margin, 0, 1e-5, isa);
+    CHECK_CLOSE(actual_user, d_user, 0, 2e-5, isa);
+    CHECK_CLOSE(actual_item, d_item, 0, 2e-5, isa);
   });
 }
 

@@ -1,4 +1,4 @@
-"""Compiles the C++ test programs for pytest: objects are kept, and made anew when inputs change.
+"""Compiles the C++ test programs for pytest: objects are kept until an input changes.
 
 CMake builds the same programs (tests/CMakeLists.txt); this is for a machine that has only a
 compiler.
@@ -35,10 +35,10 @@ class Unit:
 
 
 def compiler() -> str:
-    found = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")
-    if found is None:
+    path = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")
+    if path is None:
         pytest.skip("no C++ compiler on this machine")
-    return found
+    return path
 
 
 def cpu_core() -> list[Unit]:
@@ -61,7 +61,7 @@ def emulator(test: str) -> list[Unit]:
 
 
 def link(units: Sequence[Unit], flags: Sequence[str] = SANITIZE) -> Path:
-    """The program made of the units. Fails the test with the compiler's words if it cannot be."""
+    """The program made of the units; the test fails with the compiler's message."""
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         objects = list(pool.map(compile_unit, units))
     program = FOLDER / digest([str(path) for path in objects], [*flags])
@@ -83,7 +83,7 @@ def run(program: Path, *arguments: str, seed: int = 0) -> subprocess.CompletedPr
 
 
 def compile_unit(unit: Unit) -> Path:
-    """The object of a unit, made if it is not there."""
+    """The object of a unit, compiled unless it is there already."""
     headers = sorted(
         path
         for folder in unit.include
@@ -101,7 +101,7 @@ def compile_unit(unit: Unit) -> Path:
 
 
 def _run(command: list[str], target: Path) -> None:
-    """Run a compiler, and let the target appear only when it is whole."""
+    """Run a compiler; the target appears only when it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.{os.getpid()}")
     done = subprocess.run([*command, str(partial)], capture_output=True, text=True, check=False)

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from advrec.data.dataset import Dataset, Pairs
 from advrec.errors import DataError, UsageError
 
 USER_HEAD, USER_EXPONENT = 20, 0.6  # the user of rank r has pairs in proportion to (r+20)^-0.6
@@ -74,36 +73,6 @@ def write_synthetic(
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise DataError(f"cannot be written ({error.strerror or error})", path=target) from None
-
-
-def synthesize(
-    users: int, items: int, pairs: int, *, seed: int = 0, test_ratio: float = 0.2
-) -> Dataset:
-    """The same pairs as `write_synthetic` puts into a folder, in memory, without validation part.
-
-    Raises UsageError for numbers that cannot be met.
-    """
-    _check(users, items, pairs, seed, test_ratio)
-    blocks = list(_blocks(users, items, pairs, seed, test_ratio))
-
-    def joined(which: int) -> Pairs:
-        degrees = np.concatenate([parts[which][0] for _, parts in blocks])
-        drawn = np.concatenate([parts[which][1] for _, parts in blocks])
-        indptr = np.concatenate(([0], np.cumsum(degrees)))
-        return Pairs(indptr, drawn.astype(np.int32), items)
-
-    return Dataset(
-        name="synthetic",
-        source="memory",
-        n_users=users,
-        n_items=items,
-        train=joined(0),
-        valid=Pairs.empty(users, items),
-        test=joined(1),
-        user_ids=[str(user) for user in range(users)],
-        item_ids=[str(item) for item in range(items)],
-        notes=(f"made up: {pairs:,} pairs with popularity like that of real data, seed {seed}",),
-    )
 
 
 def user_degrees(

@@ -3,7 +3,7 @@
 Same names and signatures as `advrec.ops`. Wrong arguments raise ValueError, as they do there.
 """
 
-from advrec.ops.reference.optim import KINDS, optimizer_step_
+from advrec.ops.reference.optim import optimizer_step_
 from advrec.ops.reference.philox import philox4x32
 from advrec.ops.reference.propagate import propagate
 from advrec.ops.reference.rank import Ranking, rank_scores, rank_topk
@@ -11,7 +11,6 @@ from advrec.ops.reference.sample import sample_triplets
 from advrec.ops.reference.triplet import normalize_rows, triplet_margin, triplet_margin_backward
 
 __all__ = [
-    "KINDS",
     "Ranking",
     "normalize_rows",
     "optimizer_step_",

@@ -33,28 +33,28 @@ def sample_triplets(
     first: int,
     count: int,
     negatives: int = 1,
-    mode: str = "pairs",
+    sampling: str = "pairs",
 ) -> Tensor:  # [3, count] int32: u, i, j
     """Triplets first … first + count − 1 of an epoch of P'·negatives.
 
-    mode "pairs": every pair once for each negative, in an order of the epoch's own.
-    mode "users": a user uniformly, then one of their items (LightGCN's code).
+    sampling "pairs": every pair once for each negative, in an order of the epoch's own.
+    sampling "users": a user uniformly, then one of their items (LightGCN's code).
     j is uniform over the items that u has not seen. `seed` has 64 bits, `epoch` 32.
-    Raises ValueError for another mode or a range that leaves the epoch.
+    Raises ValueError for another sampling or a range that leaves the epoch.
     """
     total = len(pos) * negatives
-    if mode not in ("pairs", "users"):
-        raise ValueError(f"mode is {mode!r}, wanted 'pairs' or 'users'")
+    if sampling not in ("pairs", "users"):
+        raise ValueError(f"unknown sampling {sampling!r}: choose pairs, users")
     if negatives < 1 or first < 0 or count < 0 or first + count > total:
         raise ValueError(
-            f"triplets {first}..{first + count} wanted of an epoch of {len(pos)} pairs "
-            f"and {negatives} negatives each"
+            f"triplets {first}..{first + count} are not all in an epoch of {len(pos)} pairs "
+            f"with {negatives} negatives each"
         )
     draw = _Draw(seed, epoch)
     indptr, row_items = pos.indptr.cpu().numpy(), pos.items.cpu().numpy()
     t = np.arange(first, first + count, dtype=np.uint64)
     p = t // np.uint64(negatives)
-    if mode == "pairs":
+    if sampling == "pairs":
         index = _permute(p, len(pos), draw)
         users = pos.pair_users.cpu().numpy()[index].astype(np.int64)
         items = pos.pair_items.cpu().numpy()[index].astype(np.int64)

@@ -1,4 +1,5 @@
-// Scores and gradients of a mini-batch's triplets; the twin of cpu/triplet.inl.
+// The BPR loss of a batch's triplets, and what each of them adds to the gradients of its rows; the
+// twin of cpu/bpr.inl.
 #pragma once
 
 #include "batch.cuh"
@@ -6,8 +7,8 @@
 
 namespace advrec::cuda {
 
-// Where the vectors of a triplet are read: two tables, and ids [3, capacity] into them. Slots are
-// numbered through a window, so `first`, if given, is taken off them.
+// Where a triplet's vectors are read from: two tables, and ids [3, capacity] into them. Slots are
+// numbered through a window, so `first`, if given, is subtracted.
 struct Vectors {
   const float* users;
   const float* items;
@@ -19,7 +20,7 @@ struct Vectors {
   }
 };
 
-// The embedding of a batch's triplets, and a matrix of one row a slot.
+// The embedding of a batch's triplets, and a matrix of one row per slot.
 inline Vectors table_vectors(const Batch& batch, const float* embedding, int64_t n_users,
                              int64_t dim) {
   return {embedding, embedding + n_users * dim, batch.triplets};
@@ -83,42 +84,5 @@ struct BatchTerms {
   __device__ const float* singles() const { return x.users; }
   __device__ const float* pairs() const { return x.items; }
 };
-
-// Makes a row eps long: returns what to multiply it by, after dividing it by *divisor. The square
-// of a tiny gradient underflows, the gradient does not: such a row is measured scaled.
-template <class Row>
-__device__ inline float unit_scale(const Row& row, float squares, float eps, const Lanes& lanes,
-                                   int dim, float* divisor) {
-  *divisor = 1;
-  if (!(squares > 1e-30f)) {  // the same for the whole warp
-    float largest = 0;
-    Row::each(lanes, dim, [&](int b, int) {
-      for (int i = 0; i < Row::kVec; ++i) largest = fmaxf(largest, fabsf(row.block[b].v[i]));
-    });
-    largest = group_max(largest, lanes.width);
-    *divisor = largest > 0 ? largest : 1.0f;
-    Row scaled = row;
-    Row::each(lanes, dim, [&](int b, int) {
-      for (int i = 0; i < Row::kVec; ++i) scaled.block[b].v[i] /= *divisor;
-    });
-    squares = scaled.squares(lanes, dim);
-  }
-  return squares > 0 ? eps / sqrtf(squares) : 0.0f;
-}
-
-// out = base + eps * row / |row|
-template <class Row>
-__device__ inline void write_moved(const Row& row, float squares, float eps, const float* base,
-                                   float* out, const Lanes& lanes, int dim) {
-  float divisor;
-  const float scale = unit_scale(row, squares, eps, lanes, dim, &divisor);
-  if (lanes.group != 0) return;
-  Row::each(lanes, dim, [&](int b, int column) {
-    Pack<Row::kVec> v = load<Row::kVec>(base + column);
-#pragma unroll
-    for (int i = 0; i < Row::kVec; ++i) v.v[i] = fmaf(scale, row.block[b].v[i] / divisor, v.v[i]);
-    store<Row::kVec>(out + column, v);
-  });
-}
 
 }  // namespace advrec::cuda

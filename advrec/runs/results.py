@@ -1,0 +1,89 @@
+"""What an attack and an evaluation leave in a run folder: attack.json and eval.json.
+
+The command line prints the same documents with `--json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from advrec.errors import RunError, UsageError
+from advrec.evaluation.evaluate import Evaluation
+from advrec.robustness.attack import AttackResult
+from advrec.runs.commits import damaged
+from advrec.runs.run import Run
+from advrec.system import files
+
+ATTACK, EVAL = "attack.json", "eval.json"
+
+T = TypeVar("T")
+
+
+def attack_document(attacks: Sequence[tuple[Run, Sequence[AttackResult]]]) -> dict[str, Any]:
+    """Every result in full: the plan, the budget as measured, losses and metrics."""
+    return {
+        "runs": [
+            {
+                "run": run.name,
+                "path": str(run.path),
+                "model": run.config.model,
+                "phase": run.config.phase,
+                "data_digest": run.origin.data_digest,
+                "epoch": run.progress.best_epoch,
+                "results": [result.to_dict() for result in results],
+            }
+            for run, results in attacks
+        ]
+    }
+
+
+def evaluation_document(evaluations: Sequence[tuple[Run, Evaluation]]) -> dict[str, Any]:
+    """The evaluations of several runs; each is what its eval.json holds."""
+    return {"runs": [{"run": run.name, **evaluation.to_dict()} for run, evaluation in evaluations]}
+
+
+def write_attack(run: Run, results: Sequence[AttackResult]) -> Path:
+    """Put the results into the run folder, over earlier ones; RunError if that fails."""
+    return _write(run.path / ATTACK, attack_document([(run, results)]))
+
+
+def write_evaluation(run: Run, evaluation: Evaluation) -> Path:
+    """Put the evaluation into the run folder, over an earlier one; RunError if that fails."""
+    return _write(run.path / EVAL, evaluation_document([(run, evaluation)])["runs"][0])
+
+
+def read_attack(run: Run) -> list[AttackResult]:
+    """The results in the run folder, without the users' own values.
+
+    Raises RunError if there are none, or the file is not what `write_attack` writes.
+    """
+
+    def results(document: Mapping[str, Any]) -> list[AttackResult]:
+        (entry,) = document["runs"]
+        return [AttackResult.from_dict(content) for content in entry["results"]]
+
+    return _read(run.path / ATTACK, results, f"advrec attack {run.path}")
+
+
+def read_evaluation(run: Run) -> Evaluation:
+    """The evaluation in the run folder, without the users' own values. Raises as `read_attack`."""
+    return _read(run.path / EVAL, Evaluation.from_dict, f"advrec eval {run.path}")
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> Path:
+    files.write(path, json.dumps(document, indent=2) + "\n")
+    return path
+
+
+def _read(path: Path, parse: Callable[[Mapping[str, Any]], T], command: str) -> T:
+    try:
+        return parse(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise RunError(f"{path} does not exist", hint=f"{command} writes it") from error
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, UsageError) as error:
+        raise damaged(path, "it is not what advrec writes") from error
