@@ -56,16 +56,16 @@ def config_error(error: ValidationError, kind: type[BaseModel], where: str) -> C
             known = ", ".join(kind.model_fields)
             hints.append(did_you_mean(name, kind.model_fields) or f"the options are {known}")
             continue
-        expected = _expected(entry["type"], context, entry)
-        clauses.append(f"{name} in {where} must be {expected}, got {found!r}")
+        clauses.append(f"{name} in {where} must be {expected(entry)}, got {found!r}")
         if entry["type"] == "literal_error" and isinstance(found, str):
             hints.append(did_you_mean(found, re.findall("'([^']+)'", str(context["expected"]))))
     hint = "; ".join(dict.fromkeys(text for text in hints if text)) or None
     return ConfigError("; ".join(dict.fromkeys(clauses)), hint=hint)
 
 
-def _expected(kind: str, context: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
-    """What pydantic's error of this type asks for, in a phrase that follows "must be"."""
+def expected(entry: Mapping[str, Any]) -> str:
+    """What an entry of pydantic's errors asks for, in a phrase that follows "must be"."""
+    kind, context = entry["type"], entry.get("ctx", {})
     for bound, phrase in BOUNDS.items():
         if bound in context:
             limit = context[bound]

@@ -13,7 +13,7 @@ from advrec_cli.options import BadValue, Given
 if TYPE_CHECKING:
     from advrec.config.file import ConfigFile
     from advrec.config.train import TrainConfig
-    from advrec.data import Dataset
+    from advrec.data import DataConfig, Dataset
     from advrec.models import Recommender
     from advrec.runs.run import Run
 
@@ -47,7 +47,23 @@ def train_config(file: ConfigFile, given: Given) -> TrainConfig:
     from advrec.validation import parse
 
     options = {name: value for name, value in file.under(given.train).items() if name != "phase"}
-    return parse(TrainConfig, options, "the options")
+    return parse(TrainConfig, options, source_of(file))
+
+
+def data_config(file: ConfigFile, given: Given, source: str | None = None) -> DataConfig:
+    """The data options of the file with the flags above them, and above both an argument."""
+    from advrec.data import DataConfig
+    from advrec.validation import parse
+
+    options = {**file.data, **given.data}
+    if source is not None:
+        options["data"] = source
+    return parse(DataConfig, options, source_of(file))
+
+
+def source_of(file: ConfigFile) -> str:
+    """Where options come from, for error messages."""
+    return "the options" if file.where is None else f"{file.where} and the flags"
 
 
 def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:
@@ -125,7 +141,7 @@ def computing(given: Given, file: ConfigFile) -> Iterator[str]:
         for name, value in file.under(given.train).items()
         if name in ("device", "threads", "kernels")
     }
-    config = parse(TrainConfig, options, "the options")
+    config = parse(TrainConfig, options, source_of(file))
     if config.kernels != "auto":
         native.use(config.kernels)
     if config.threads > 0:

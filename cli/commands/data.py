@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from advrec.choices import TARGETS
 from advrec_cli.console import count, emit_json, facts, note, show, table
 from advrec_cli.help import Command, Group, examples
+from advrec_cli.inputs import config_file, data_config
 from advrec_cli.options import ConfigFile, Given, Json, Quiet, one_of, takes, with_default
 from advrec_cli.progress import CountProgress
 from advrec_cli.settings import settings
@@ -51,14 +52,6 @@ WITHOUT_DATA = tuple(setting for setting in settings("data") if setting.field !=
 def _data(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), nl=False)
-
-
-def _options(given: Given, config: Path | None, source: str | None) -> dict[str, Any]:
-    """The data options of a file, the flags over them, the argument over both."""
-    from advrec_cli.inputs import config_file
-
-    options = {**config_file(config).data, **given.data}
-    return options if source is None else {**options, "data": source}
 
 
 @app.command(
@@ -118,10 +111,9 @@ def inspect(
     """Show how a file or folder is read: its format, counts, ratings and times, and how it would be
     split. Training reads it in the same way. Nothing is written.
     """
-    from advrec.data import DataConfig
     from advrec.data.inspection import inspect as look
 
-    inspection = look(DataConfig.of(**_options(given, config, data)))
+    inspection = look(data_config(config_file(config), given, data))
     if json:
         emit_json(inspection.to_dict())
         return
@@ -205,10 +197,9 @@ def convert(
     Reading that folder gives the same three parts again. LightGCN text holds numbers only: if the
     ids are not numbers, users.tsv and items.tsv map each number to its id.
     """
-    from advrec.data import DataConfig
     from advrec.data.convert import convert as write
 
-    files = write(DataConfig.of(**_options(given, config, data)), out, to=to)
+    files = write(data_config(config_file(config), given, data), out, to=to)
     _show_files(files, json=json)
 
 

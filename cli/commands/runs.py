@@ -31,15 +31,15 @@ def runs(
     *,
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="A run, by name or path; without it, all are listed."),
+        typer.Argument(metavar="[RUN]", help="A run, by name or path; by default all are listed."),
     ] = None,
     runs_dir: RunsDir = Path("runs"),
     json: Json = False,
 ) -> None:
-    """List the runs, or show one: its resolved options, where it is, what it reached.
+    """List the runs, or show one: its resolved options, its folder, its result.
 
-    The figure is the best one on the validation part; it chose the epoch whose weights the run
-    keeps. A run that is unfinished goes on with --resume RUN, to the same bits.
+    The metric shown is the best on the validation part; the run keeps the weights of that epoch.
+    An unfinished run is resumed with --resume RUN, with the same bits as if it had not stopped.
     """
     from advrec.runs import find
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from advrec.study import StudyResult
 
 EPILOG = examples(
-    "advrec study bench/studies/debian-mf.toml  # again after Ctrl-C: it goes on",
+    "advrec study bench/studies/debian-mf.toml  # the same command resumes it after Ctrl-C",
     "advrec study s.toml --jobs 2 --threads 1  # two cells side by side",
     "advrec study s.toml --only model=MF --only seed=0,1",
     "advrec study s.toml --data ml-1m=~/ml-1m-loo --out results/ml-1m",
