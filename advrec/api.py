@@ -1,7 +1,8 @@
 """What `import advrec` offers: train, attack, evaluate, recommend, export, on runs and data sets.
 
-A data set is a `Dataset`, a `DataConfig`, or a name or path. Unless it is a `Dataset`, how it was
-made is saved with the run, and later calls on that run need no data set.
+A data set is a `Dataset`, a `DataConfig`, a name or path, or what `load_dataset` takes from memory:
+a frame, an Arrow table, a sparse matrix. Of a `DataConfig`, a name or a path it is saved with the
+run how the data was made, and later calls on that run need no data set at all.
 A run is a `Run`, the path of its folder, or its name below `runs`.
 """
 
@@ -35,7 +36,8 @@ from advrec.training.launch import TrainResult
 from advrec.training.loop import Event, OnEvent
 from advrec.validation import parse
 
-Data: TypeAlias = Dataset | DataConfig | str | Path
+Data: TypeAlias = Any
+"""A `Dataset`, a `DataConfig`, a name or path; or a frame, an Arrow table or a sparse matrix."""
 AnyRun: TypeAlias = Run | str | Path
 
 
@@ -275,6 +277,8 @@ def _loaded(
     dataset: Data, data: DataConfig | None, model: str | None, on_event: OnEvent = _silent
 ) -> tuple[Dataset, dict[str, Any] | None]:
     """The data set, and the [data] section that makes it again; `model` may need item features."""
+    if not isinstance(dataset, Dataset | DataConfig | str | Path):
+        dataset = load_dataset(dataset)
     if isinstance(dataset, Dataset):
         return dataset, None if data is None else _section(data)
     if data is not None:

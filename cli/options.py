@@ -149,7 +149,7 @@ def numbers_and_names(values: Sequence[str], setting: Setting) -> Numbers:
 
 # --- from settings to flags ----------------------------------------------------------------------
 
-METAVARS = {int: "N", float: "X", str: "TEXT"}
+METAVARS = {int: "N", float: "X", str: "TEXT", bool: ""}
 
 
 def _completions(choices: Sequence[str]) -> Callable[[str], list[str]]:

@@ -19,7 +19,7 @@ from advrec.options import flag_of
 RUNS = "Runs"
 """The help panel of what is about run folders."""
 
-KINDS = {"string": str, "integer": int, "number": float}
+KINDS = {"string": str, "integer": int, "number": float, "boolean": bool}
 BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The four steps on the data set that comes with advrec, for two models, and one table of it all.
-# Wants `advrec` and `python` on the PATH; `make demo` sees to that. Run again, it starts afresh.
+# Needs `advrec` and `python` on the PATH, as `make demo` provides. Each run starts from scratch.
 set -eu
 
 runs=${ADVREC_RUNS:-runs}
@@ -20,11 +20,11 @@ step() {
   advrec "$@"
 }
 
-# 1. Train with BPR: to score the items that a user has above the others.
+# 1. Train with BPR: score the items that a user has above the others.
 step pretrain --model mf --epochs 60 --eval-every 20 --name demo-mf
 step pretrain --model lightgcn --lr 0.005 --epochs 20 --eval-every 10 --name demo-lightgcn
 
-# 2. Train on against the worst noise of norm 0.5.
+# 2. Keep training, now against the worst perturbation of norm 0.5.
 step adv-train --from demo-mf --eps 0.5 --epochs 60 --name demo-mf-apr
 step adv-train --from demo-lightgcn --eps 0.5 --adv-weight 1 --site final --epochs 10 \
   --name demo-lightgcn-apr

@@ -72,7 +72,7 @@ def test_convert_writes_a_split_that_reads_the_same(tmp_path):
     assert (len(before.train), len(before.test)) == (len(after.train), len(after.test))
     again = advrec("data", "convert", "ratings.csv", "out")
     assert again.code == 2
-    assert "already there" in again.err
+    assert "already exists" in again.err
 
 
 def test_convert_to_one_file_keeps_every_row(tmp_path):

@@ -11,6 +11,7 @@ from advrec.data import DataConfig, Dataset, load_dataset
 from advrec.data.convert import convert
 from advrec.data.interactions import Interactions
 from advrec.data.load import read_interactions
+from advrec.data.readers.text_twin import MISSING
 from advrec.errors import DataError, UsageError
 
 TARGETS = ("lightgcn", "csv", "recbole")
@@ -19,7 +20,7 @@ texts = st.text(
     st.characters(blacklist_characters="\r\n\0", blacklist_categories=("Cs",)),
     min_size=1,
     max_size=6,
-)
+).filter(lambda text: text.encode() not in MISSING)
 number = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -126,18 +127,17 @@ def test_the_embedded_set_becomes_lightgcn_text(tmp_path):
 def test_what_a_format_cannot_hold_is_refused_and_nothing_is_written(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text('user,item\n1,"a\tb"\n1,c\n')
-    wanted = r"the id 'a\\tb' contains '\\t', which the format cannot hold"
+    wanted = r"id 'a\\tb' contains '\\t', which the format cannot hold"
     with pytest.raises(DataError, match=wanted):
         convert(path, tmp_path / "out.inter", to="recbole")
     path.write_text('user,item\n1," a"\n1,c\n')
-    with pytest.raises(DataError, match="the id ' a' has blanks at its ends, which would be lost"):
+    with pytest.raises(DataError, match="id ' a' has blanks at its ends, which would be lost"):
         convert(path, tmp_path / "out", to="recbole")
     assert [each.name for each in tmp_path.iterdir()] == ["t.csv"]
 
 
 def test_nothing_is_overwritten_and_unknown_formats_are_named(tmp_path, source):
-    with pytest.raises(UsageError, match=r"source\.tsv is already there"):
+    with pytest.raises(UsageError, match=r"source\.tsv already exists"):
         convert("debian", source, to="csv")
-    with pytest.raises(UsageError, match="cannot write 'arff'") as caught:
+    with pytest.raises(UsageError, match="unknown format 'arff': choose lightgcn, csv, recbole"):
         convert(source, tmp_path / "x", to="arff")
-    assert caught.value.hint == "the formats are lightgcn, csv, recbole"

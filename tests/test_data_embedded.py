@@ -86,7 +86,7 @@ def test_a_folder_of_its_name_is_told_apart(tmp_path, monkeypatch):
 
 
 def test_a_damaged_installation_is_said():
-    with pytest.raises(DataError, match="the embedded data set 'fedora' is not there"):
+    with pytest.raises(DataError, match="embedded data set 'fedora' is missing"):
         embedded.read("fedora")
 
 

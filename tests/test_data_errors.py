@@ -29,7 +29,7 @@ def message(path: Path, error: type[Exception] = DataError, **options: object) -
     return str(caught.value).replace(str(path), "FILE") + hint
 
 
-LIGHTGCN = "LightGCN text is one line a user: user item item …; a table is format csv"
+LIGHTGCN = "LightGCN text is one line per user: user item item …; a table is format csv"
 QUOTE = 'a quote inside a quoted field is written twice: "a ""b"" c"'
 
 FILES = {
@@ -37,19 +37,19 @@ FILES = {
     "negative id": (
         "a.txt",
         "0 1 2\n1 -3\n",
-        "FILE:2: the id -3 is negative, wanted ids that are whole numbers from 0, separated by "
+        "FILE:2: the id -3 is negative, expected ids that are whole numbers from 0, separated by "
         f"blanks | {LIGHTGCN}",
     ),
     "comma in a list": (
         "a.txt",
         "0 1 2\n1 2\n2 2,3\n",
-        "FILE:3: '2,3' mixes another separator in, wanted ids that are whole numbers from 0, "
+        "FILE:3: '2,3' mixes another separator in, expected ids that are whole numbers from 0, "
         f"separated by blanks | {LIGHTGCN}",
     ),
     "name in a list": (
         "a.txt",
-        "0 1 2\n\n1 2 x3\n",
-        "FILE:3: 'x3' is not an id, wanted ids that are whole numbers from 0, separated by blanks "
+        "0 1 2 3\n\n1 2 x3\n",
+        "FILE:3: 'x3' is not an id, expected ids that are whole numbers from 0, separated by blanks "
         "| LightGCN text has no names as ids; csv and .inter do",
     ),
     "users without items": (
@@ -68,13 +68,13 @@ FILES = {
     "utf-16": (
         "a.csv",
         "user,item\n1,2\n".encode("utf-16"),
-        "FILE: the text is UTF-16, wanted UTF-8 | save it as UTF-8",
+        "FILE: the text is UTF-16, expected UTF-8 | save it as UTF-8",
     ),
-    "binary": ("a.csv", b"user,item\n1,\0\n", "FILE:2: binary data (a NUL byte), wanted text"),
+    "binary": ("a.csv", b"user,item\n1,\0\n", "FILE:2: binary data (a NUL byte), expected text"),
     "old line ends": (
         "a.csv",
         "user,item\r\n1,2\r3,4\r",
-        "FILE:2: a carriage return inside a line, wanted line ends \\n or \\r\\n",
+        "FILE:2: a carriage return inside a line, expected line ends \\n or \\r\\n",
     ),
     "truncated gzip": (
         "a.txt.gz",
@@ -86,12 +86,12 @@ FILES = {
     "truncated line": (
         "a.csv",
         "user,item,rating,timestamp\n1,2,3,4\n1,2,3\n",
-        "FILE:3: 3 columns, wanted 4 (user, item, rating, timestamp) | the line looks truncated",
+        "FILE:3: 3 columns, expected 4 (user, item, rating, timestamp) | the line looks truncated",
     ),
     "too many columns": (
         "a.csv",
         "userId,movieId\n1,2\n1,Paris, Texas\n",
-        "FILE:3: 3 columns, wanted 2 (userId, movieId) | put quotes around a field with ',' in it",
+        "FILE:3: 3 columns, expected 2 (userId, movieId) | put quotes around a field with ',' in it",
     ),
     "tabs among commas": (
         "a.csv",
@@ -106,59 +106,60 @@ FILES = {
     "one column": (
         "a.csv",
         "user\n1\n",
-        "FILE:1: 'user' is a single column, wanted user and item | give the separator",
+        "FILE:1: 'user' is a single column, expected user and item | give the separator",
     ),
     "no row": ("a.csv", "user,item\n", "FILE: no row below the header"),
     "empty user": (
         "a.csv",
         "user,item\n1,2\n,4\n",
-        "FILE:3: user is empty | fill it in or leave the line out",
+        "FILE:3: user is empty | fill it in, or drop such rows with --drop-incomplete",
     ),
     "empty item": (
         "a.csv",
         'userId,movieId\n1,2\n3,""\n',
-        "FILE:3: item (column 'movieId') is empty | fill it in or leave the line out",
+        "FILE:3: item (column 'movieId') is empty | fill it in, or drop such rows with --drop-incomplete",
     ),
     "empty rating": (
         "a.csv",
         "user,item,rating\n1,2,\n",
-        "FILE:2: rating is empty | fill it in or leave the line out",
+        "FILE:2: rating is empty | fill it in, or drop such rows with --drop-incomplete",
     ),
     "rating no number": (
         "a.csv",
         "user,item,stars\n1,2,good\n",
-        "FILE:2: rating (column 'stars') is 'good', wanted a number",
+        "FILE:2: rating (column 'stars') is 'good', expected a number | without ratings: --rating-col none",
     ),
     "rating nan": (
         "a.csv",
         "user,item,rating\n1,2,3\n1,3,nan\n",
-        "FILE:3: rating is 'nan', wanted a number",
+        "FILE:3: rating is 'nan', expected a number | drop such rows with --drop-incomplete, or take "
+        "--rating-col none",
     ),
     "rating too large": (
         "a.csv",
         "user,item,rating\n1,2,1e999\n",
-        "FILE:2: rating is '1e999', wanted a number",
+        "FILE:2: rating is '1e999', expected a number | without ratings: --rating-col none",
     ),
-    "rating with a comma": (
+    "rating with a comma and one with a point": (
         "a.tsv",
-        "user\titem\trating\n1\t2\t3,5\n",
-        "FILE:2: rating is '3,5', wanted a number",
+        "user\titem\trating\n1\t2\t3,5\n1\t3\t3.5\n",
+        "FILE:3: a decimal point in '3.5', and a decimal comma in '3,5'",
     ),
     "rating no number, no header": (
         "a.csv",
-        "1,2,3\n1,3,3\n1,4,x\n",
-        "FILE:3: rating is 'x', wanted a number",
+        "11,12,3\n11,13,3\n11,14,x\n",
+        "FILE:3: rating is 'x', expected a number | without ratings: --rating-col none",
     ),
     "long field": (
         "a.csv",
         f"user,item,rating\n1,2,{'x' * 100}\n",
-        f"FILE:2: rating is '{'x' * 39}…', wanted a number",
+        f"FILE:2: rating is '{'x' * 39}…', expected a number | without ratings: --rating-col none",
     ),
     "timestamp no date": (
         "a.csv",
         "user,item,timestamp\n1,2,2023-02-29\n",
-        "FILE:2: timestamp is '2023-02-29', wanted a number or an ISO date | for example 1717156800 "
-        "or 2024-05-31T12:00:00Z",
+        "FILE:2: timestamp is '2023-02-29', expected a number or a date | for example 1717156800 or "
+        "2024-05-31T12:00:00Z; other forms by --time-format; without times: --timestamp-col none",
     ),
     "open quote": (
         "a.csv",
@@ -168,7 +169,7 @@ FILES = {
     "text after a quote": (
         "a.csv",
         'user,item\n1,"2"x\n',
-        f"FILE:2: 'x' after the closing quote of item, wanted a separator | {QUOTE}",
+        f"FILE:2: 'x' after the closing quote of item, expected a separator | {QUOTE}",
     ),
     "open quote in a column not read": (
         "a.csv",
@@ -177,42 +178,44 @@ FILES = {
     ),
     "unknown columns": (
         "a.csv",
-        "visitor,thing,n\n1,2,3\n1,3,4\n",
-        "FILE:1: cannot tell which column is the user: 'visitor', 'thing', 'n' | name it with user_col",
+        "who,thing,n\n1,2,3\n1,3,4\n",
+        "FILE:1: cannot tell which column is the user: 'who', 'thing', 'n' | name it with user_col; if line 1 is a row and not a header: "
+        "--header no",
     ),
     "many columns, no header": (
         "a.csv",
         "1,2,3,4,5\n1,3,3,4,5\n",
         "FILE:1: 5 columns and no header that says which is the user and which the item | name them "
-        "by number from 1: user_col and item_col",
+        "by number from 1, for example --user-col 1 --item-col 2; lines of LightGCN text are "
+        "--format lightgcn",
     ),
     # MovieLens and RecBole
     "movielens truncated": (
         "ratings.dat",
         "1::2::3::4\n1::3::3\n",
-        "FILE:2: 3 columns, wanted 4 (user, item, rating, timestamp) | the line looks truncated",
+        "FILE:2: 3 columns, expected 4 (user, item, rating, timestamp) | the line looks truncated",
     ),
     "no movielens": (
         "ratings.dat",
         "hello\n",
-        "FILE:1: not a MovieLens rating file: wanted user, item, rating and timestamp separated by "
+        "FILE:1: not a MovieLens rating file: expected user, item, rating and timestamp separated by "
         "tabs, double colons or commas | try format csv",
     ),
     "recbole without types": (
         "a.inter",
         "user_id\titem_id\n1\t2\n",
-        "FILE:1: the header field 'user_id' has no type, wanted name:type | the types are token, "
+        "FILE:1: the header field 'user_id' has no type, expected name:type | the types are token, "
         "token_seq, float, float_seq; a csv without types is format csv",
     ),
     "recbole of wrong type": (
         "a.inter",
         "user_id:token\titem_id:float\n1\t2\n",
-        "FILE:1: the item column 'item_id' is a float, wanted a token",
+        "FILE:1: the item column 'item_id' is a float, expected a token",
     ),
     "recbole without item": (
         "a.inter",
-        "user_id:token\tx:token\n1\t2\n",
-        "FILE:1: cannot tell which column is the item: 'user_id', 'x' | name it with item_col",
+        "user_id:token\tx:token\ty:token\n1\t2\t3\n",
+        "FILE:1: cannot tell which column is the item: 'user_id', 'x', 'y' | name it with item_col",
     ),
 }
 
@@ -304,7 +307,7 @@ CONFIG = [
 @pytest.mark.parametrize(("name", "options", "wanted"), CONFIG)
 def test_an_option_that_makes_no_sense(tmp_path, name, options, wanted):
     path = tmp_path / name
-    path.write_text(TABLE if name == "a.csv" else "0 1 2\n1 2 3\n")
+    path.write_text(TABLE if name == "a.csv" else "0 1 2 3\n1 2\n")
     assert message(path, ConfigError, **options) == wanted
 
 
@@ -371,36 +374,3 @@ def test_what_cannot_be_read_is_said(tmp_path, monkeypatch):
     path.write_text(TABLE)
     monkeypatch.setattr(Path, "read_bytes", refuse)
     assert message(path) == "FILE: cannot be read (Permission denied)"
-
-
-def test_parquet_says_the_row(tmp_path):
-    arrow = pytest.importorskip("pyarrow", reason="the extra parquet is not installed")
-    from pyarrow import parquet
-
-    path = tmp_path / "a.parquet"
-    good = {"user": ["1", "2"], "item": ["1", "2"], "rating": [1.0, 2.0]}
-    for bad, wanted in [
-        ({"user": ["1", None]}, "FILE: user is missing in row 2"),
-        ({"item": ["1", ""]}, "FILE: item is empty in row 2"),
-        (
-            {"item": [1.5, 2.5]},
-            "FILE: the item column is of type double, wanted integers or strings",
-        ),
-        ({"rating": [1.0, float("nan")]}, "FILE: rating is nan in row 2, wanted a number"),
-        ({"rating": ["a", "b"]}, "FILE: the rating column is of type string, wanted numbers"),
-    ]:
-        parquet.write_table(arrow.table(good | bad), path)
-        assert message(path) == wanted
-    parquet.write_table(arrow.table({k: v[:0] for k, v in good.items()}), path)
-    assert message(path) == "FILE: the table has no row"
-    path.write_bytes(b"PAR1 is not enough")
-    assert message(path).startswith("FILE: not a parquet file that can be read (")
-
-
-def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
-    path = tmp_path / "a.parquet"
-    path.write_bytes(b"PAR1")
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    assert (
-        message(path) == "FILE: parquet needs the package pyarrow | pip install 'advrec[parquet]'"
-    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.fuzzed_forms import mutated
 
 from advrec.data import load_dataset
 from advrec.data.item_features import load_features, load_names
@@ -62,32 +63,32 @@ NPZ = "an .npz with the arrays ids [n] and features [n, F]"
 NPY = f"give {NPZ}, or a table keyed by item id"
 nan, big = np.array([[1.0], [2.0], [np.nan]]), np.array([[1.0], [1e300], [2.0]])
 WRONG = [
-    ("f.npy", nan, "FILE: the feature in row 2, column 0 (from 0) is nan, wanted a number that float32 can hold"),
-    ("f.npy", -nan * np.inf, "FILE: the feature in row 0, column 0 (from 0) is -inf, wanted a number that float32 can hold"),
-    ("f.npy", big, "FILE: the feature in row 1, column 0 (from 0) is 1e+300, wanted a number that float32 can hold"),
-    ("f.npy", ROWS[0], "FILE: features are float64 of shape (2,), wanted numbers [items, F]"),
-    ("f.npy", np.array([["a"]]), "FILE: features are <U1 of shape (1, 1), wanted numbers [items, F]"),
+    ("f.npy", nan, "FILE: the feature in row 2, column 0 (from 0) is nan, expected a number that float32 can hold"),
+    ("f.npy", -nan * np.inf, "FILE: the feature in row 0, column 0 (from 0) is -inf, expected a number that float32 can hold"),
+    ("f.npy", big, "FILE: the feature in row 1, column 0 (from 0) is 1e+300, expected a number that float32 can hold"),
+    ("f.npy", ROWS[0], "FILE: features are float64 of shape (2,), expected numbers [items, F]"),
+    ("f.npy", np.array([["a"]]), "FILE: features are <U1 of shape (1, 1), expected numbers [items, F]"),
     ("f.npy", ROWS[:2], f"FILE: item '2' has no row: a .npy of 2 rows belongs to item ids 0 to 1 | {NPY}"),
-    ("f.npz", {"x": ROWS}, f"FILE: the arrays are x, wanted {NPZ}"),
-    ("f.npz", {"ids": np.arange(2), "features": ROWS}, "FILE: ids is int64 of shape (2,), wanted 3 integers or strings"),
+    ("f.npz", {"x": ROWS}, f"FILE: the arrays are x, expected {NPZ}"),
+    ("f.npz", {"ids": np.arange(2), "features": ROWS}, "FILE: ids is int64 of shape (2,), expected 3 integers or strings"),
     ("f.npz", {"ids": np.array([1, 1, 2]), "features": ROWS}, "FILE: item '1' has more than one row"),
     ("f.npz", {"ids": np.array([7, 8, 9]), "features": ROWS}, "FILE: no item of the data has a row here; its ids are like '2'"),
-    ("f.csv", "item,a\n1,5\n2,nan\n", "FILE:3: the feature 'a' is 'nan', wanted a number"),
-    ("f.csv", "item,a\n1,5\n2,1e99\n", "FILE:3: the feature 'a' is '1e99', wanted a number"),
-    ("f.csv", "item,a\n1,5\n\n2\n", "FILE:4: 1 column, wanted 2"),
+    ("f.csv", "item,a\n1,5\n2,nan\n", "FILE:3: the feature 'a' is 'nan', expected a number"),
+    ("f.csv", "item,a\n1,5\n2,1e99\n", "FILE:3: the feature 'a' is '1e99', expected a number"),
+    ("f.csv", "item,a\n1,5\n\n2\n", "FILE:4: 1 column, expected 2"),
     ("f.csv", "item,a\n", "FILE: no row below the header"),
     ("f.csv", 'item,a\n1,"5\n', "FILE:2: a quote is not closed, or something follows it"),
     ("f.csv", "item,a\n1,5\n1,6\n", "FILE: item '1' has more than one row"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "content", "wanted"), WRONG)
-def test_features_that_cannot_be_used(tmp_path, name, content, wanted):
+@pytest.mark.parametrize(("name", "content", "expected"), WRONG)
+def test_features_that_cannot_be_used(tmp_path, name, content, expected):
     path = save(tmp_path, name, content)
     with pytest.raises(DataError) as caught:
         load_features(path, IDS)
     hint = f" | {caught.value.hint}" if caught.value.hint else ""
-    assert str(caught.value).replace(str(path), "FILE") + hint == wanted
+    assert str(caught.value).replace(str(path), "FILE") + hint == expected
 
 
 def test_no_pickle_is_ever_loaded(tmp_path):
@@ -128,3 +129,26 @@ def test_a_data_set_carries_features_and_names(tmp_path):
         f"item names from {names}; none for 1 of 3 items",
         "item features: 2 columns from f.npy",
     )
+
+
+@pytest.mark.parametrize("name", ["f.npy", "f.npz", "f.csv"])
+@pytest.mark.filterwarnings("ignore:Reading")
+def test_changed_files_of_features_end_in_no_traceback(tmp_path, name):
+    path = tmp_path / name
+    if name == "f.npy":
+        np.save(path, np.ones((5, 3)))
+    elif name == "f.npz":
+        np.savez_compressed(path, ids=np.arange(5), features=np.ones((5, 3)))
+    else:
+        path.write_text("item,a\n" + "".join(f"{n},1.5\n" for n in range(5)))
+    sound, random, refused = path.read_bytes(), np.random.default_rng(1), 0
+    for _ in range(500):
+        path.unlink()
+        path.write_bytes(mutated(sound, random))
+        try:
+            features, _ = load_features(path, ["0", "1", "2", "3", "4"])
+        except DataError:
+            refused += 1
+        else:
+            assert np.isfinite(features).all()
+    assert refused > 100

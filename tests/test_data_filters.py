@@ -77,7 +77,7 @@ def test_ratings_under_the_threshold_are_dropped_with_whom_they_leave_without_pa
     data = load_dataset(path, min_rating=3)
     assert (data.user_ids, data.item_ids) == (["a", "b"], ["x", "y"])
     assert data.notes[2:6] == (
-        "4 of 8 interactions are rated under 3: dropped",
+        "4 of 8 interactions are rated below 3: dropped",
         "1 repeated pair was merged",
         "1 of 3 users have no pair left: dropped",
         "1 of 3 items have no pair left: dropped",

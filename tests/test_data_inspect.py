@@ -61,7 +61,7 @@ def test_features_and_names_are_opened_and_matched(ratings):
     [
         ({"features": "none.npy"}, "no such file of item features"),
         ({"features": "short.npy"}, "item '2' has no row"),
-        ({"features": "nan.npy"}, "is nan, wanted a number"),
+        ({"features": "nan.npy"}, "is nan, expected a number"),
         ({"item_names": "none.tsv"}, "none.tsv"),
         ({"item_names": "others.tsv"}, "no item of the data has a name here; its ids are like '0'"),
     ],
@@ -125,5 +125,5 @@ def test_it_works_on_the_embedded_set_and_as_json():
 
 def test_it_raises_what_loading_raises(tmp_path):
     (tmp_path / "t.csv").write_text("user,item\n1\n")
-    with pytest.raises(DataError, match="1 column, wanted 2"):
+    with pytest.raises(DataError, match="1 column, expected 2"):
         inspect(tmp_path / "t.csv")

@@ -43,7 +43,7 @@ def test_pairs_answer_as_a_set_does(pairs):
 
 @pytest.mark.parametrize(("users", "items"), [([0, 6], [0, 0]), ([0], [5]), ([-1], [0]), ([0], [])])
 def test_ids_out_of_range_are_refused(users, items):
-    with pytest.raises(ValueError, match=r"ids are|differ in shape"):
+    with pytest.raises(ValueError, match=r"ids must be|differ in shape"):
         Pairs.from_coo(users, items, N_USERS, N_ITEMS)
 
 

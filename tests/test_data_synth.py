@@ -100,7 +100,7 @@ def test_numbers_that_cannot_be_met_are_refused(tmp_path, numbers, word):
 
 def test_what_is_there_is_not_overwritten(tmp_path):
     (tmp_path / "made").mkdir()
-    with pytest.raises(UsageError, match="already there"):
+    with pytest.raises(UsageError, match="already exists"):
         write_synthetic(tmp_path / "made", users=10, items=8, pairs=15)
     with pytest.raises(UsageError, match=r"\.csv"):
         write_synthetic(tmp_path / "made.csv", users=10, items=8, pairs=15)

@@ -76,6 +76,9 @@ options = st.fixed_dictionaries(
         "item": st.integers(0, 3),
         "rating": st.integers(-1, 3),
         "timestamp": st.integers(-1, 3),
+        "rating_text": st.booleans(),
+        "timestamp_text": st.booleans(),
+        "drop": st.booleans(),
     }
 )
 fields = st.one_of(
@@ -84,6 +87,9 @@ fields = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
     st.sampled_from(
         ['"a,b"', '"say ""x"""', '""', "1e999", "1e-999", "4e-320", ".", "-", "1.", ".5"]
+    ),
+    st.sampled_from(
+        ["None", "nan", "<NA>", '"two\nlines"', '"a\r\n\n""b"', '"'],
     ),
     st.sampled_from(
         ["+1", "1_0", "0x1", "inf", "nan", "1e", "1e+", "２", "2024-02-29", "2023-02-29"]
@@ -97,6 +103,67 @@ def test_tables_are_read_alike(layout, rows, windows):
     end = "\r\n" if windows else "\n"
     content = end.join(layout["separator"].decode().join(row) for row in rows)
     same_table(content.encode(), **layout)
+
+
+def same_scan(data: bytes, skip: int) -> None:
+    assert outcome(host.scan, data, skip) == outcome(text_twin.scan, data, skip)
+
+
+@given(
+    st.lists(st.lists(fields, max_size=5), max_size=6),
+    st.sampled_from([",", "\t", ";", "|", "::", " ", ":"]),
+    st.integers(0, 2),
+)
+@thorough
+def test_tables_are_scanned_alike(rows, separator, skip):
+    same_scan("\n".join(separator.join(row) for row in rows).encode(), skip)
+
+
+@given(st.text(st.sampled_from('a1 \t\n"|;:,\v\fé'), max_size=80), st.integers(0, 3))
+@thorough
+@example("1" * 300 + " " * 300 + ",:" * 300, 0)
+def test_any_text_is_scanned_alike(content, skip):
+    same_scan(content.encode(), skip)
+
+
+SPANNING = {
+    "separator": b",",
+    "quotes": True,
+    "skip": 0,
+    "columns": 4,
+    "user": 0,
+    "item": 1,
+    "rating": 3,
+    "timestamp": -1,
+}
+SPANS = {
+    "a line end in a column that is not read": (b'a,x,"one\n\ntwo",3\nb,y,z,4\n', 1),
+    "in the first field of a line that is not read": (b'a,x,"one\r\n""two""",3\r\n', 1),
+    "in an id": (b'a,"x\ny",z,3\n', ("unclosed", 1, 1, "")),
+    "a stray quote that swallows a row": (
+        b'a,x,"one,3\nb,y,two,4\nc,z,three",5\n',
+        ("swallowed", 1, 2, ""),
+    ),
+    "a quote that is never closed": (b'a,x,y,1\nb,y,"two,4\n', ("unclosed", 2, 2, "")),
+}
+
+
+@pytest.mark.parametrize("case", SPANS)
+def test_a_quoted_field_may_run_over_lines_but_swallows_no_row(case):
+    content, wanted = SPANS[case]
+    for reader in (host, text_twin):
+        got = outcome(reader.read_table, content, **SPANNING)
+        assert (got if isinstance(wanted, tuple) else got[9]) == wanted
+
+
+def test_rows_without_a_value_are_dropped_and_counted():
+    content = b"a,x,z,3\n,x,z,3\nb,None,z,4\nb,y,,nan\nb,y,,4\n"
+    for reader in (host, text_twin):
+        table = reader.read_table(content, **SPANNING, drop=True)
+        assert (table[2], table[3], table[8]) == (["a", "b"], ["x", "y"], 3)
+        assert outcome(reader.read_table, content, **SPANNING) == ("empty", 2, 0, "")
+        missing = outcome(reader.read_table, content[15:], **SPANNING)
+        assert missing == ("missing", 1, 1, "None")
 
 
 @given(options, st.text(st.sampled_from('a1., \t\n"|;:~-e+é'), max_size=60))

@@ -276,10 +276,10 @@ def test_vectors_of_any_number_type_are_ranked(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"part": "train"}, "no part 'train'"),
-        ({"sampled": 0}, "at least 1"),
+        ({"part": "train"}, "unknown part 'train': choose test or valid"),
+        ({"sampled": 0}, "sampled must be at least 1, got 0"),
         ({"sampled": 5, "sampled_seed": -1}, "seed"),
-        ({"batch_users": 0}, "at least 1"),
+        ({"batch_users": 0}, "batch_users must be at least 1, got 0"),
         ({"metrics": ["NDGC"]}, "unknown metric"),
     ],
 )

@@ -68,14 +68,16 @@ def test_dot_products_of_exported_vectors_are_the_scores(tmp_path, model, ending
 
 
 def test_another_ending_is_refused(tmp_path, model):
-    with pytest.raises(UsageError, match=r"ends in '\.bin'; wanted \.npz or") as error:
+    with pytest.raises(
+        UsageError, match=r"x\.bin must end in \.npz, \.safetensors or \.csv"
+    ) as error:
         export_vectors(model, USERS, DATASET.item_ids, tmp_path / "x.bin")
     assert "x.npz" in str(error.value.hint)
 
 
 def test_a_model_without_vectors_is_refused(tmp_path, model, monkeypatch):
     monkeypatch.setattr(model, "vectors", lambda noise=None: None)
-    with pytest.raises(UsageError, match="no dot products"):
+    with pytest.raises(UsageError, match="does not score by dot products"):
         export_vectors(model, USERS, DATASET.item_ids, tmp_path / "x.npz")
 
 

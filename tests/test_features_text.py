@@ -90,7 +90,7 @@ def test_texts_without_a_shared_word_have_zeros_and_are_counted():
     assert "2 of 7 items have no such word: zeros" in made.sentence
     with pytest.raises(DataError, match="no word stands in two of the 2 item texts"):
         text_features(["one", "two"])
-    with pytest.raises(UsageError, match="dim is 0"):
+    with pytest.raises(UsageError, match="dim must be at least 1, got 0"):
         text_features(TEXTS, dim=0)
 
 
@@ -148,7 +148,7 @@ def test_without_a_header_the_first_column_is_the_id(tmp_path):
         (["item\ttitle", "a\tx", "b"], [], r"items\.tsv:3: 1 columns?, wanted 2"),
         (["item\ttitle", "a\tx", "a\ty"], [], r"items\.tsv:3: item 'a' has a second row"),
         (["item\ttitle", "a\tx"], ["name"], "no column 'name'"),
-        (["item\ttitle"], [], "wanted rows"),
+        (["item\ttitle"], [], "no rows of an item id"),
     ],
 )
 def test_a_wrong_table_is_refused_with_its_line(tmp_path, lines, columns, wanted):
@@ -173,7 +173,7 @@ def test_saved_features_are_read_by_item_id(tmp_path):
     with pytest.raises(DataError, match="'a' in column 1 is nan"):
         save_features(tmp_path / "f.npz", ["a"], np.array([[0, np.nan]], np.float32))
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot be made"):
+    with pytest.raises(RunError, match="cannot be created"):
         save_features(tmp_path / "file" / "f.npz", ["a"], values[:1])
 
 

@@ -79,8 +79,8 @@ def test_said_before_training_starts(tmp_path: Path) -> None:
         runs=tmp_path,
         on_event=lambda event: notes.append(event.message) if event.kind == "note" else None,
     )
-    assert notes[0].startswith("memory: about ")
-    assert "at the peak" in notes[0]
+    (memory,) = (note for note in notes if note.startswith("memory: about "))
+    assert "at the peak" in memory
 
 
 def test_refused_before_anything_is_written(

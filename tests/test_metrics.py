@@ -145,7 +145,7 @@ def test_a_block_of_no_users_has_no_values() -> None:
 )
 def test_hits_that_cannot_be_are_refused(hits: np.ndarray, n_relevant: list[int]) -> None:
     with pytest.raises(ValueError, match="hits"):
-        m.FoundItems.from_hits(hits, np.array(n_relevant))
+        m.RankedHits.from_hits(hits, np.array(n_relevant))
 
 
 @UNHURRIED

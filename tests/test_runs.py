@@ -105,7 +105,7 @@ def test_the_same_tensors_give_the_same_bytes(tmp_path):
 
 
 def test_a_folder_that_is_there_is_refused(run, tmp_path):
-    with pytest.raises(RunError, match="already something") as error:
+    with pytest.raises(RunError, match="already exists") as error:
         make(run.path)
     assert "--resume" in str(error.value.hint)
     assert "--name" in str(error.value.hint)

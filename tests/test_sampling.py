@@ -191,7 +191,7 @@ def test_users_without_items_or_without_negatives_are_never_drawn() -> None:
 
 def test_nothing_to_draw_is_an_error() -> None:
     for pairs in (Pairs.empty(3, 4), Pairs.from_coo([0, 0], [0, 1], 1, 2)):
-        with pytest.raises(DataError, match="No triplet can be drawn"):
+        with pytest.raises(DataError, match="no triplet can be drawn"):
             Positives.from_pairs(pairs)
 
 

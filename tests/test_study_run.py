@@ -47,7 +47,7 @@ def planned(folder: Path) -> list[Cell]:
 
 
 def silent(news) -> None:
-    """Nobody listens."""
+    """Progress that is ignored."""
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,7 @@ def test_results_are_kept_as_markdown_json_and_figures(tiny, inline):
     assert text.startswith("# Tiny\n\n    advrec study 'a b.toml'\n\nadvrec ")
     # the cells run in this process here, with the threads that it has
     threads = native.set_threads(None)
-    assert f"; {threads} thread{'' if threads == 1 else 's'} a cell (8 cells)." in text
+    assert f"; {threads} thread{'' if threads == 1 else 's'} per cell (8 cells)." in text
     for figure in ("robustness-tiny-MF.png", "training-tiny-MF.png"):
         assert figure in text
         assert (tiny / "kept" / figure).read_bytes().startswith(b"\x89PNG")
@@ -256,7 +256,7 @@ def test_a_chosen_part_is_made_and_the_rest_is_said_to_be_missing(tiny, inline):
     assert inline.order == [f"tiny / MF / {name} / seed 0" for name in ("pretrained", "APR")]
     assert len(result.missing) == 6
     text = (tiny / "part/results.md").read_text()
-    assert "Not complete: 6 of 8 cells are not made yet" in text
+    assert "Incomplete: 6 of 8 cells are missing" in text
     assert "One seed: no interval." in text
     assert "one seed alone tests nothing" in text
 
@@ -271,7 +271,7 @@ def test_a_cell_that_fails_takes_only_its_own_children_with_it(tiny, inline):
     result = study(tiny, "failing")
     told = {failure.cell.label: failure.message for failure in result.failures}
     assert told.pop("tiny / MF / pretrained / seed 0") == "The loss is nan."
-    assert set(told.values()) == {"The pretraining that it starts from failed."}
+    assert set(told.values()) == {"the pretraining that it starts from failed"}
     assert len(told) == 3
     assert all(line.seeds == [1] for line in result.lines)
     assert (
@@ -319,7 +319,7 @@ def test_a_process_that_dies_is_reported_with_its_last_words(monkeypatch, tmp_pa
     lane = Schedule(plan()[:1], tmp_path, jobs=1, threads=1, on_event=silent)
     lane.run()
     (failure,) = lane.failures
-    assert failure.message == "Its process ended with 1. MemoryError: no room"
+    assert failure.message == "its process ended with exit code 1: MemoryError: no room"
     assert "Traceback" in Path(failure.hint.removeprefix("see ")).read_text()
 
 
@@ -350,10 +350,10 @@ def test_the_command_shows_tables_and_says_where_everything_is(tiny, inline):
     [
         (["--only", "modell=MF"], 2, "did you mean 'model'?"),
         (["--only", "MF"], 2, "'MF' is not NAME=VALUE"),
-        (["--only", "model=LF"], 2, "The study has no model 'LF'."),
+        (["--only", "model=LF"], 2, "the study has no model 'LF'"),
         (["--data", "huge=x"], 2, "has no data 'huge'"),
         (["--data", "tiny=nowhere"], 3, "no such file"),
-        (["--jobs", "0"], 2, "wanted at least 1"),
+        (["--jobs", "0"], 2, "jobs must be at least 1, got 0"),
     ],
 )
 def test_what_is_typed_wrong_is_said(tiny, args, code, sentence):
@@ -397,8 +397,8 @@ def test_ctrl_c_saves_the_cells_that_run(tiny, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
-    assert "Stopped by SIGINT with 0 of 4 cells made" in err
-    assert "the same command goes on" in err
+    assert "stopped by SIGINT with 0 of 4 cells made" in err
+    assert "the same command resumes" in err
     (run,) = (tmp_path / "out/runs").iterdir()
     assert free(run)
     assert not Run.open(run).progress.finished

@@ -1,9 +1,8 @@
-"""Data sets as they were read and split, kept: large text is parsed once.
+"""A cache of data sets that are read and split, so that large text is parsed once.
 
 An entry is found by everything that decides its content: the data options, the files with their
-sizes and times, and the reading code itself. It is checked by the digest of the data set that it
-gives back; one that is damaged is as good as none. Item names that stand in a file of their own
-and features are added later, by whoever loads.
+sizes and times, and the reading code itself. It is checked by the digest of its data set; a damaged
+entry counts as absent. Features, and item names from a file of their own, are added after loading.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from numpy.typing import NDArray
 
 from advrec.data.config import DataConfig
 from advrec.data.dataset import Dataset, Pairs
+from advrec.data.readers.arrow import parts_of
 from advrec.data.readers.movielens import TITLE_FILES
 from advrec.data.sources import embedded
 from advrec.errors import AdvrecError
 from advrec.system import files
 from advrec.system.folders import cache_home
 
-WORTHWHILE = 1 << 20  # bytes; smaller files are read as soon as an entry is
+WORTHWHILE = 1 << 20  # bytes; reading smaller files takes no longer than reading an entry
 LIMIT = 4 << 30  # bytes of all entries together
 SETTLED = 2.0  # seconds; a file changed more recently may change again without a new time
 LATER = ("data", "features", "item_names")  # options that an entry does not depend on
@@ -37,19 +37,19 @@ SEPARATOR = "\0"  # between ids: no text file holds it
 
 
 def folder() -> Path | None:
-    """Where entries are kept; None with ADVREC_DATA_CACHE=off."""
+    """The folder of the entries; None with ADVREC_DATA_CACHE=off."""
     return None if os.environ.get("ADVREC_DATA_CACHE") == "off" else cache_home() / "datasets"
 
 
 class CacheEntry(NamedTuple):
-    """The place of one data set in the cache, whether something is there or not."""
+    """The place of one data set in the cache, whether or not it holds anything."""
 
     path: Path
     source: str  # as the user spells it today
 
     @classmethod
     def of(cls, config: DataConfig, source: Path | None) -> CacheEntry | None:
-        """That of these options and this path; None where keeping it would be of no use."""
+        """The entry of these options and this path; None where caching would not help."""
         home = folder()
         if home is None or source is None or config.data in embedded.EMBEDDED:
             return None
@@ -66,7 +66,7 @@ class CacheEntry(NamedTuple):
         return cls(home / f"{name}.safetensors", config.data)
 
     def read(self) -> Dataset | None:
-        """What is kept here; None if nothing is, or nothing that can be trusted."""
+        """The cached data set; None if there is none, or one that cannot be trusted."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -81,11 +81,11 @@ class CacheEntry(NamedTuple):
         if dataset.digest != about["digest"]:
             return None
         with contextlib.suppress(OSError):
-            os.utime(self.path)  # the entries that nobody reads are dropped first
+            os.utime(self.path)  # the least recently read entries are dropped first
         return dataset
 
     def write(self, dataset: Dataset) -> None:
-        """Keep a data set. A cache that cannot be written is no error: the next time is slower."""
+        """Keep a data set. Failing to write is not an error: the next load is only slower."""
         from safetensors.numpy import save
 
         packed = _packed(dataset)
@@ -99,7 +99,7 @@ class CacheEntry(NamedTuple):
 
 
 def _packed(dataset: Dataset) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
-    """None for ids or names that cannot be told apart once they are joined."""
+    """None for ids or names that cannot be separated once they are joined."""
     about = {
         "name": dataset.name,
         "split": dataset.split,
@@ -150,15 +150,17 @@ def _unpacked(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Dataset
 def _files(source: Path) -> list[Path]:
     """Every file that a reader may look at: those of the folder, or the one and its titles."""
     if source.is_dir():
-        return sorted(path for path in source.iterdir() if path.is_file())
-    beside = (source.parent / name for name in TITLE_FILES)
-    return [source, *(path for path in beside if path.is_file())]
+        inside = sorted(source.iterdir())
+        parts = (part for path in inside if path.is_dir() for part in parts_of(path))
+        return [*(path for path in inside if path.is_file()), *parts]
+    titles = (source.parent / name for name in TITLE_FILES)
+    return [source, *(path for path in titles if path.is_file())]
 
 
 def _look(path: Path) -> tuple[int, int]:
     """Size in bytes, and the time of the last change in nanoseconds."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _code() -> list[tuple[str, int, int]]:
@@ -169,7 +171,7 @@ def _code() -> list[tuple[str, int, int]]:
 
 
 def _drop_oldest(home: Path, limit: int) -> None:
-    """Remove entries, those that were used longest ago first, until the rest fits."""
+    """Remove entries, the least recently used first, until the rest fits."""
     entries = sorted(home.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
     total = sum(path.stat().st_size for path in entries)
     for path in entries[:-1]:  # the newest stays, however large

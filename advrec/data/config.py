@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from advrec.choices import Format, Split, Validation
+from advrec.choices import Format, Header, Split, Validation
 from advrec.options import DATA, option
 from advrec.validation import parse
+
+TABLE_OPTIONS = (  # those that say how a table is to be read
+    "user_col",
+    "item_col",
+    "rating_col",
+    "timestamp_col",
+    "separator",
+    "header",
+    "time_format",
+    "drop_incomplete",
+)
 
 
 class DataConfig(BaseModel):
@@ -69,10 +80,18 @@ class DataConfig(BaseModel):
         None, "Item column, likewise.", DATA, shown="detected", metavar="COLUMN"
     )
     rating_col: str | None = option(
-        None, "Rating column, likewise.", DATA, shown="detected", metavar="COLUMN"
+        None,
+        "Rating column, likewise; none: leave it out.",
+        DATA,
+        shown="detected",
+        metavar="COLUMN",
     )
     timestamp_col: str | None = option(
-        None, "Timestamp column, likewise.", DATA, shown="detected", metavar="COLUMN"
+        None,
+        "Timestamp column, likewise; none: leave it out.",
+        DATA,
+        shown="detected",
+        metavar="COLUMN",
     )
     separator: str | None = option(
         None,
@@ -96,6 +115,25 @@ class DataConfig(BaseModel):
         DATA,
         shown="the data set's own",
         metavar="PATH",
+    )
+    header: Header | None = option(
+        None,
+        "Whether the first line of a table names its columns.",
+        DATA,
+        shown="detected",
+    )
+    time_format: str | None = option(
+        None,
+        "Form of the dates, as strptime has it, such as '%d/%m/%Y'.",
+        DATA,
+        shown="detected",
+        metavar="TEXT",
+        min_length=1,
+    )
+    drop_incomplete: bool = option(
+        False,
+        "Drop rows without a user, item, rating or timestamp, and count them.",
+        DATA,
     )
 
     @classmethod

@@ -37,15 +37,15 @@ def convert(
     `out` with an ending (such as `ratings.csv`) is one file: every row as it was read, with ratings
     and timestamps where the format has a place for them. `out` without an ending is a folder:
     filtered and split as the options say, train, valid and test in a file each; reading it gives
-    the same three sets. LightGCN text knows only numbers: where ids are none, `users.tsv` and
-    `items.tsv` say which id each number stands for. Raises UsageError for an unknown format or an
-    `out` that is there, DataError as reading does, or for an id that the format cannot hold.
+    the same three sets. LightGCN text has only numbers: where ids are not numbers, `users.tsv`
+    and `items.tsv` say which id each number stands for. Raises UsageError for an unknown format or
+    an `out` that exists, DataError as reading does, or for an id that the format cannot hold.
     """
     if to not in ENDINGS:
-        raise UsageError(f"cannot write {to!r}", hint=f"the formats are {', '.join(ENDINGS)}")
+        raise UsageError(f"unknown format {to!r}: choose {', '.join(ENDINGS)}")
     target = Path(out)
     if target.exists():
-        raise UsageError(f"{target} is already there", hint="take another name or delete it")
+        raise UsageError(f"{target} already exists", hint="take another name or delete it")
     config = data if isinstance(data, DataConfig) else DataConfig.of(str(data), **options)
     rows = read_interactions(config)
     if target.suffix:
@@ -91,7 +91,7 @@ def _one_file(rows: Interactions, name: str, to: str) -> dict[str, Iterable[str]
 def _numbered(
     user_ids: Sequence[str], item_ids: Sequence[str], prefix: str, names: Sequence[str] | None
 ) -> tuple[tuple[Sequence[str], Sequence[str]], dict[str, Iterable[str]]]:
-    """Ids that LightGCN text can hold, and the tables that translate those that it cannot."""
+    """Ids that LightGCN text can hold, and the tables that translate the others."""
     numbered = []
     maps: dict[str, Iterable[str]] = {}
     for what, ids in (("user", user_ids), ("item", item_ids)):
@@ -113,7 +113,7 @@ def _numbered(
 def _lists(
     pairs: Pairs, user_ids: Sequence[str], item_ids: Sequence[str], *, every_user: bool
 ) -> Iterator[str]:
-    """`user item item …`; with `every_user` those without an item too, so that they stay known."""
+    """`user item item …`; with `every_user` also those without an item, so that they stay known."""
     for user in range(pairs.n_users):
         row = pairs.of(user).tolist()
         if row or every_user:
@@ -126,7 +126,7 @@ def _table(
     codes: tuple[NDArray[np.int32], NDArray[np.int32]],  # [n] and [n]
     numbers: dict[str, NDArray[np.float64]],  # role -> [n]
 ) -> Iterator[str]:
-    """A header and a line for each pair; the fields are made once an id, not once a line."""
+    """A header and a line for each pair; fields are formatted once per id, not once per line."""
     field = _quoted if to == "csv" else _plain
     separator = "," if to == "csv" else "\t"
     roles = ("user", "item", *numbers)
@@ -151,10 +151,10 @@ def _quoted(text: str, separator: str) -> str:
 
 
 def _plain(text: str, separator: str) -> str:
-    """A field of a file that knows no quotes."""
+    """A field of a format without quotes."""
     _refuse(text, "\r\n\0" + separator)
     if text != text.strip(" \t"):
-        raise DataError(f"the id {shown(text)} has blanks at its ends, which would be lost")
+        raise DataError(f"id {shown(text)} has blanks at its ends, which would be lost")
     return text
 
 
@@ -162,13 +162,13 @@ def _refuse(text: str, forbidden: str) -> None:
     for mark in forbidden:
         if mark in text:
             raise DataError(
-                f"the id {shown(text)} contains {mark!r}, which the format cannot hold",
+                f"id {shown(text)} contains {mark!r}, which the format cannot hold",
                 hint="csv can hold anything but line ends",
             )
 
 
 def _put(folder: Path, files: dict[str, Iterable[str]]) -> list[Path]:
-    """Write all files beside their place, then move them there. Raises DataError, UsageError."""
+    """Write all files in a scratch folder, then move them. Raises DataError, UsageError."""
     written = []
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def _put(folder: Path, files: dict[str, Iterable[str]]) -> list[Path]:
             folder.mkdir(exist_ok=True)
             for name in files:
                 if (folder / name).exists():
-                    raise UsageError(f"{folder / name} is already there", hint="delete it first")
+                    raise UsageError(f"{folder / name} already exists", hint="delete it first")
                 written.append((scratch / name).replace(folder / name))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

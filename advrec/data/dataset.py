@@ -1,4 +1,4 @@
-"""What every other part of advrec works on: pairs of users and items, and three sets of them."""
+"""Pairs of users and items, and a `Dataset`: three sets of them, which all of advrec works on."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ class Pairs:
             raise ValueError(f"users and items differ in shape: {user.shape} and {item.shape}")
         for name, ids, limit in (("user", user, n_users), ("item", item, n_items)):
             if ids.size and (ids.min() < 0 or ids.max() >= limit):
-                found = f"{ids.min()}..{ids.max()}"
-                raise ValueError(f"{name} ids are {found}, wanted 0..{limit - 1}")
+                raise ValueError(
+                    f"{name} ids must be in 0..{limit - 1}, got {ids.min()}..{ids.max()}"
+                )
         keys = np.sort(user * n_items + item)
         keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))] if len(keys) else keys
         width = max(n_items, 1)
@@ -49,7 +50,7 @@ class Pairs:
 
     @classmethod
     def empty(cls, n_users: int, n_items: int) -> Pairs:
-        """No pair at all."""
+        """A set without pairs."""
         return cls(np.zeros(n_users + 1, dtype=np.int64), np.zeros(0, dtype=np.int32), n_items)
 
     @property
@@ -62,7 +63,7 @@ class Pairs:
         return len(self.items)
 
     def users(self) -> NDArray[np.int32]:  # [P]
-        """The user of each pair, beside `items`."""
+        """The user of each pair, in the order of `items`."""
         return np.repeat(np.arange(self.n_users, dtype=np.int32), np.diff(self.indptr))
 
     def of(self, user: int) -> NDArray[np.int32]:
@@ -86,8 +87,8 @@ class Pairs:
 class Dataset:
     """Train, validation and test pairs over the same users and items.
 
-    The three sets are disjoint: what is validated or tested on is never in `train`. Inside, ids are
-    dense ints; `user_ids` and `item_ids` give back the strings that stood in the file.
+    The three sets are disjoint: validation and test pairs are never in `train`. Ids are dense ints;
+    `user_ids` and `item_ids` map them to the strings of the file.
     """
 
     name: str
@@ -102,13 +103,15 @@ class Dataset:
     item_names: Sequence[str] | None = None  # [I], for people to read
     item_features: NDArray[np.float32] | None = None  # [I, F]
     split: str | None = None  # the rule that made the three sets; None: they came as they are
-    notes: tuple[str, ...] = ()  # what was understood, merged and dropped; one sentence each
+    notes: tuple[
+        str, ...
+    ] = ()  # how the files were understood, what was merged, dropped, warned of
 
     @cached_property
     def digest(self) -> str:
         """sha256 (hex) over the counts, the ids and the three sets: the same on every platform.
 
-        Names, features and notes are left out, they do not change what is trained on or tested.
+        Names, features and notes are left out: they do not change the pairs.
         """
         state = hashlib.sha256(b"advrec dataset 1\n")
         state.update(f"{self.n_users} {self.n_items}\n".encode())

@@ -1,4 +1,4 @@
-"""From rows as read to unique pairs: rating threshold, repeated pairs, k-core, fresh dense ids."""
+"""From rows as read to unique pairs: rating threshold, repeated pairs, k-core, new dense ids."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from advrec.errors import ConfigError, DataError
 
 @dataclass(frozen=True, eq=False)
 class UniquePairs:
-    """Pairs by user, then item, each once, with what a split needs to know of them."""
+    """Pairs sorted by user and item, each once, with what a split needs to know of them."""
 
     users: NDArray[np.int32]  # [P]
     items: NDArray[np.int32]  # [P]
-    order: NDArray[np.int64]  # [P] row of the file that stands for the pair
+    order: NDArray[np.int64]  # [P] row of the file that represents the pair
     timestamps: NDArray[np.float64] | None  # [P]
     parts: NDArray[np.int8] | None  # [P]
     user_ids: Sequence[str]
@@ -29,7 +29,8 @@ class UniquePairs:
 def unique_pairs(rows: Interactions, *, min_rating: float | None, k_core: int) -> UniquePairs:
     """Apply `min_rating`, merge repeated pairs, keep the k-core; in this order.
 
-    A repeated pair keeps its earliest row (in time, then in the file). A pair that stands in more
+    Without `min_rating`, ratings that are labels (0 and 1) drop the rows that are not positive.
+    A repeated pair keeps its earliest row (in time, then in the file). A pair that is in more
     than one part of a given split stays in the first of train, valid, test. Users and items are
     dropped only by a filter; without one, every id that the files name is kept.
 
@@ -39,6 +40,9 @@ def unique_pairs(rows: Interactions, *, min_rating: float | None, k_core: int) -
     keep = np.arange(len(rows), dtype=np.int64)
     if min_rating is not None:
         keep = _well_rated(rows, keep, min_rating, notes)
+    else:
+        keep = _positive(rows, keep, notes)
+    filtered = min_rating is not None or k_core > 0 or len(keep) < len(rows)
     keep = _first_rows(rows, keep, notes)
     users, items = rows.users[keep], rows.items[keep]
     if k_core > 0:
@@ -52,7 +56,7 @@ def unique_pairs(rows: Interactions, *, min_rating: float | None, k_core: int) -
         keep, users, items = keep[inside], users[inside], items[inside]
         notes.append(f"{k_core}-core: {int(inside.sum()):,} of {len(inside):,} pairs kept")
     user_ids, item_ids = rows.user_ids, rows.item_ids
-    if min_rating is not None or k_core > 0:
+    if filtered:
         users, user_ids = _compact(users, user_ids, "users", notes)
         items, item_ids = _compact(items, item_ids, "items", notes)
     return UniquePairs(
@@ -101,7 +105,27 @@ def _well_rated(
             hint="lower min_rating",
         )
     dropped = len(keep) - len(kept)
-    notes.append(f"{dropped:,} of {len(keep):,} interactions are rated under {least:g}: dropped")
+    notes.append(f"{dropped:,} of {len(keep):,} interactions are rated below {least:g}: dropped")
+    return kept
+
+
+def _positive(rows: Interactions, keep: NDArray[np.int64], notes: list[str]) -> NDArray[np.int64]:
+    """Without the negatives, where the ratings are labels: 0 and 1, or -1 and 1."""
+    if rows.ratings is None or not np.isin(rows.ratings, (-1.0, 0.0, 1.0)).all():
+        return keep
+    kept = keep[rows.ratings > 0]
+    dropped = len(keep) - len(kept)
+    if not len(kept):
+        raise DataError(
+            "the ratings are labels, and none of them is 1",
+            path=rows.source,
+            hint="to take every row for an interaction: --rating-col none",
+        )
+    if dropped:
+        notes.append(
+            f"the ratings are labels: {dropped:,} of {len(keep):,} rows are labelled "
+            "0 or less and are not interactions: dropped (--rating-col none keeps them)"
+        )
     return kept
 
 
@@ -110,7 +134,7 @@ def _keys(rows: Interactions, keep: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _first_rows(rows: Interactions, keep: NDArray[np.int64], notes: list[str]) -> NDArray[np.int64]:
-    """One row a pair, ordered by user and item."""
+    """One row per pair, ordered by user and item."""
     keys = _keys(rows, keep)
     ranks: list[NDArray[np.generic]] = [keep]  # last resort: file order
     if rows.timestamps is not None:

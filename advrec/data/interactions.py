@@ -1,4 +1,4 @@
-"""What a reader returns: the interactions as they stood in the files, before filters and splits."""
+"""What a reader returns: the interactions as the files have them, before filters and splits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Interactions:
     user_ids: Sequence[str]  # [U]
     item_ids: Sequence[str]  # [I]
     ratings: NDArray[np.float64] | None = None  # [n]
-    timestamps: NDArray[np.float64] | None = None  # [n], seconds, or whatever unit the file has
+    timestamps: NDArray[np.float64] | None = None  # [n], seconds, or another unit of the file
     parts: NDArray[np.int8] | None = None  # [n] TRAIN, VALID or TEST, where the files are a split
     names: Mapping[str, str] | None = None  # item id -> name
     notes: tuple[str, ...] = ()

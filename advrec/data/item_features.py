@@ -1,9 +1,12 @@
-"""What is known of items beside who took them: content features and names, aligned by item id."""
+"""What is known about items: content features and names, aligned by item id."""
 
 from __future__ import annotations
 
 import math
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,15 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.data.readers.columns import ALIASES
-from advrec.data.readers.delimited import Sample, find_separator
-from advrec.data.readers.text import QUOTED_SEPARATORS, read_bytes, shown
-from advrec.data.readers.text_twin import NUMBER, LineError, split_line
+from advrec.data.readers.rows import table_rows
+from advrec.data.readers.text import read_bytes, shown
+from advrec.data.readers.text_twin import NUMBER
 from advrec.data.wording import counted
 from advrec.errors import DataError
 
 NAME_COLUMNS = ("name", "title", "movietitle", "description", "label")
+LOAD_ERRORS = (  # what np.load raises for damaged files
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-NPZ_WANTED = "an .npz with the arrays ids [n] and features [n, F]"
+NPZ_EXPECTED = "an .npz with the arrays ids [n] and features [n, F]"
 
 
 def load_features(path: Path, item_ids: Sequence[str]) -> tuple[NDArray[np.float32], str]:
@@ -76,7 +92,7 @@ def load_names(path: Path) -> dict[str, str]:
     for row, line in zip(rows, lines, strict=True):
         if len(row) <= max(item_at, name_at):
             raise DataError(
-                f"{counted(len(row), 'column')}, wanted an item id and its name",
+                f"{counted(len(row), 'column')}, expected an item id and its name",
                 path=path,
                 line=line,
             )
@@ -87,24 +103,30 @@ def load_names(path: Path) -> dict[str, str]:
 def _load_array(path: Path) -> NDArray[np.generic]:
     try:
         array: NDArray[np.generic] = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"not an array that can be read ({error})", path=path) from None
+    except LOAD_ERRORS as error:
+        raise DataError(
+            f"not an array that can be read ({_first_line(error)})", path=path
+        ) from None
     return array
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__
 
 
 def _load_npz(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             if not {"ids", "features"} <= set(arrays.files):
-                found = ", ".join(arrays.files) or "nothing"
-                raise DataError(f"the arrays are {found}, wanted {NPZ_WANTED}", path=path)
+                names = ", ".join(arrays.files) or "nothing"
+                raise DataError(f"the arrays are {names}, expected {NPZ_EXPECTED}", path=path)
             ids, features = arrays["ids"], arrays["features"]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"not arrays that can be read ({error})", path=path) from None
+    except LOAD_ERRORS as error:
+        raise DataError(f"not arrays that can be read ({_first_line(error)})", path=path) from None
     matrix = _matrix(path, features)
     if ids.shape != (len(matrix),) or ids.dtype.kind not in "iuU":
         raise DataError(
-            f"ids is {ids.dtype} of shape {ids.shape}, wanted {len(matrix)} integers or strings",
+            f"ids is {ids.dtype} of shape {ids.shape}, expected {len(matrix)} integers or strings",
             path=path,
         )
     return [str(item) for item in ids.tolist()], matrix
@@ -113,7 +135,7 @@ def _load_npz(path: Path) -> tuple[list[str], NDArray[np.float32]]:
 def _matrix(path: Path, array: NDArray[np.generic]) -> NDArray[np.float32]:
     if array.ndim != 2 or array.dtype.kind not in "fiub" or 0 in array.shape:
         raise DataError(
-            f"features are {array.dtype} of shape {array.shape}, wanted numbers [items, F]",
+            f"features are {array.dtype} of shape {array.shape}, expected numbers [items, F]",
             path=path,
         )
     with np.errstate(over="ignore"):  # too large becomes infinite, which is refused below
@@ -123,7 +145,7 @@ def _matrix(path: Path, array: NDArray[np.generic]) -> NDArray[np.float32]:
         row, column = wrong[0].tolist()
         raise DataError(
             f"the feature in row {row}, column {column} (from 0) is {array[row, column]}, "
-            "wanted a number that float32 can hold",
+            "expected a number that float32 can hold",
             path=path,
         )
     return matrix
@@ -139,7 +161,7 @@ def _numbered_rows(path: Path, item_ids: Sequence[str], n_rows: int) -> NDArray[
                 f"item {shown(item)} has no row: a .npy of {n_rows:,} rows belongs to item ids "
                 f"0 to {n_rows - 1}",
                 path=path,
-                hint=f"give {NPZ_WANTED}, or a table keyed by item id",
+                hint=f"give {NPZ_EXPECTED}, or a table keyed by item id",
             )
     return np.array([int(item) for item in item_ids], dtype=np.int64)
 
@@ -160,37 +182,20 @@ def _load_table(path: Path) -> tuple[list[str], NDArray[np.float32]]:
     values = np.zeros((len(rows), width - 1), dtype=np.float32)
     for at, (row, line) in enumerate(zip(rows, lines, strict=True)):
         if len(row) != width:
-            found = counted(len(row), "column")
-            raise DataError(f"{found}, wanted {width}", path=path, line=line)
+            columns = counted(len(row), "column")
+            raise DataError(f"{columns}, expected {width}", path=path, line=line)
         ids.append(row[key])
         for column, field in enumerate(row[:key] + row[key + 1 :]):
             value = float(field) if NUMBER.fullmatch(field.encode()) else math.nan
             if not abs(value) <= FLOAT32_MAX:
                 name = (header[:key] + header[key + 1 :])[column]
                 raise DataError(
-                    f"the feature {name!r} is {shown(field)}, wanted a number", path=path, line=line
+                    f"the feature {name!r} is {shown(field)}, expected a number",
+                    path=path,
+                    line=line,
                 )
             values[at, column] = value
     return ids, values
-
-
-def table_rows(path: Path, data: bytes) -> tuple[list[list[str]], list[int]]:
-    """Every line as fields, and its number."""
-    separator = find_separator(path, Sample.of(data))
-    quotes = separator in QUOTED_SEPARATORS
-    rows, lines = [], []
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            fields = split_line(line, separator, quotes, number)
-        except LineError:
-            raise DataError(
-                "a quote is not closed, or something follows it", path=path, line=number
-            ) from None
-        rows.append([field.decode() for field in fields])
-        lines.append(number)
-    return rows, lines
 
 
 def _repeated(ids: Sequence[str]) -> str:

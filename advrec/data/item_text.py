@@ -1,4 +1,4 @@
-"""The text of items, from a table or from what a data set brings along, and features from it."""
+"""The text of items, from a table or from the data set itself, and features made from it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from advrec.data.item_features import table_rows
 from advrec.data.readers.columns import ALIASES
+from advrec.data.readers.rows import table_rows
 from advrec.data.readers.text import read_bytes, shown
 from advrec.data.sources import embedded
 from advrec.data.wording import counted
@@ -20,7 +20,7 @@ FROM_TEXT = "text"
 
 
 def read_texts(path: Path, columns: Sequence[str] = ()) -> dict[str, str]:
-    """Item id -> text from a table: all columns beside the id, or those named, joined by blanks.
+    """Item id -> text from a table: all columns but the id, or those named, joined by blanks.
 
     The id column is the one that a header calls item (or movie, product, …), else the first.
     Raises DataError, with the line, for rows of another width, repeated ids, unknown columns.
@@ -36,13 +36,15 @@ def read_texts(path: Path, columns: Sequence[str] = ()) -> dict[str, str]:
     for name in columns:
         if header is None or name not in header:
             raise DataError(
-                f"there is no column {shown(name)}", path=path,
+                f"no column {shown(name)}", path=path,
                 hint=f"its columns are {', '.join(header or ())}",
             )  # fmt: skip
-    wanted = [header.index(name) for name in columns] if header and columns else None
-    places = [at for at in range(width) if at != item_at] if wanted is None else wanted
+    if header and columns:
+        places = [header.index(name) for name in columns]
+    else:
+        places = [at for at in range(width) if at != item_at]
     if not rows or not places:
-        raise DataError("wanted rows of an item id and its text", path=path)
+        raise DataError("no rows of an item id and its text", path=path)
     texts: dict[str, str] = {}
     for row, line in zip(rows, lines, strict=True):
         if len(row) != width:
@@ -59,11 +61,11 @@ def texts_of(data: str, names: Mapping[str, str] | None) -> Mapping[str, str]:
     Raises ConfigError where there is neither.
     """
     if data in embedded.EMBEDDED:
-        found = embedded.load_item_text(data)
-        return {item: f"{text.section} {text.description}" for item, text in found.items()}
+        texts = embedded.load_item_text(data)
+        return {item: f"{text.section} {text.description}" for item, text in texts.items()}
     if names is None:
         raise ConfigError(
-            f"features 'text': the items of {data} have neither text nor names.",
+            f"features text: the items of {data} have neither text nor names",
             hint="--item-names FILE, or advrec features --text FILE and --features its result",
         )
     return names
@@ -72,12 +74,12 @@ def texts_of(data: str, names: Mapping[str, str] | None) -> Mapping[str, str]:
 def features_of_texts(
     texts: Mapping[str, str], item_ids: Sequence[str]
 ) -> tuple[NDArray[np.float32], str]:
-    """Features [I, F] of these items in 64 columns or fewer, and a sentence on what was made."""
+    """Features [I, F] of these items in 64 columns or fewer, and a sentence about them."""
     from advrec.features.text import text_features  # scipy's linear algebra: a quarter of a second
 
-    made = text_features([texts.get(item, "") for item in item_ids])
-    sentence = f"item features: {made.sentence}"
+    features = text_features([texts.get(item, "") for item in item_ids])
+    sentence = f"item features: {features.sentence}"
     missing = sum(item not in texts for item in item_ids)
     if missing:
         sentence += f"; {counted(missing, 'item')} without text among them"
-    return made.values, sentence
+    return features.values, sentence

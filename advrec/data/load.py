@@ -11,13 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.data.cache import CacheEntry
-from advrec.data.config import DataConfig
+from advrec.data.config import TABLE_OPTIONS, DataConfig
 from advrec.data.dataset import Dataset, Pairs
 from advrec.data.filters import UniquePairs, unique_pairs
 from advrec.data.interactions import TEST, TRAIN, VALID, Interactions
 from advrec.data.item_features import load_features, load_names
 from advrec.data.item_text import FROM_TEXT, features_of_texts, texts_of
-from advrec.data.readers import delimited, lightgcn, movielens, parquet, recbole, sniff
+from advrec.data.readers import (
+    arrow,
+    delimited,
+    frames,
+    json_lines,
+    lightgcn,
+    movielens,
+    recbole,
+    sniff,
+)
+from advrec.data.readers.compressed import plain_name
 from advrec.data.readers.text import shown
 from advrec.data.sources import embedded
 from advrec.data.sources.catalog import CATALOG, data_home
@@ -32,19 +42,27 @@ READERS: Mapping[str, Callable[..., Interactions]] = {
     "movielens": movielens.read,
     "recbole": recbole.read,
     "csv": delimited.read,
-    "parquet": parquet.read,
+    "json": json_lines.read,
+    "parquet": arrow.read,
+    "arrow": arrow.read,
 }
 
 
-def load_dataset(data: str | Path | DataConfig = "debian", **options: object) -> Dataset:
+def load_dataset(data: object = "debian", **options: object) -> Dataset:
     """Read, filter and split a data set.
 
-    `data` is an embedded or downloaded set, a path, or a whole DataConfig; the options are the
-    other fields of `DataConfig`. Raises ConfigError for an option that does not fit the data,
-    DataError for files that cannot be used; a malformed file is never read in part.
+    `data` is an embedded or downloaded set, a path, or a whole DataConfig; or it is in memory: a
+    pandas or Polars frame, an Arrow table, or a SciPy sparse matrix of users and items. The options
+    are the other fields of `DataConfig`.
+
+    Raises ConfigError for an option that cannot be met, DataError for data that cannot be used; a
+    malformed file never gives a part of its content.
     """
     if isinstance(data, DataConfig):
         config = DataConfig.of(**{**data.model_dump(), **options}) if options else data
+    elif not isinstance(data, str | Path):
+        config = DataConfig.of(frames.NAME, **options)
+        return build_dataset(frames.read(data, config), config)
     else:
         config = DataConfig.of(str(data), **options)
     entry = CacheEntry.of(config, resolve(config.data)[0])
@@ -67,7 +85,7 @@ def read_interactions(config: DataConfig) -> Interactions:
     reader = READERS[chosen.format]
     name = path.resolve().name
     if path.is_file():
-        name = name.removesuffix(".gz").rpartition(".")[0] or name
+        name = plain_name(name).rpartition(".")[0] or plain_name(name)
     rows = reader(chosen.files, config, name=name, source=config.data)
     return replace(rows, notes=(*notes, *chosen.why, *rows.notes))
 
@@ -209,8 +227,8 @@ def describe_items(
 
 
 def _refuse_table_options(config: DataConfig) -> None:
-    for option in ("user_col", "item_col", "rating_col", "timestamp_col", "separator"):
-        if getattr(config, option) is not None:
+    for option in TABLE_OPTIONS:
+        if getattr(config, option):
             raise ConfigError(f"{option} has no meaning for the embedded set {config.data}")
     if config.format != "auto":
         raise ConfigError(

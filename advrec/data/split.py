@@ -141,7 +141,7 @@ def _check_times_differ(pairs: UniquePairs, rule: str, source: str) -> None:
     if times is not None and len(times) > 1 and (times == times[0]).all():
         raise DataError(
             f"split {rule} needs an order in time, but all {len(times):,} timestamps are "
-            f"{times[0]:g}",
+            f"{times[0]:.15g}",
             path=source,
             hint="take split loo-random or random, or name another column with timestamp_col",
         )

@@ -39,7 +39,7 @@ class _Unseen:
 
 
 def unseen_notes(dataset: Dataset, *, items_have_features: bool) -> tuple[str, ...]:
-    """What is to be said about held-out users and items that no training pair has.
+    """Sentences on held-out users and items that no training pair has.
 
     Splits that walk each user's pairs leave an item unseen by chance only: a note above 10 %. In a
     given split and one by time every one is counted, and a part whose users or items are all unseen
@@ -48,14 +48,14 @@ def unseen_notes(dataset: Dataset, *, items_have_features: bool) -> tuple[str, .
     """
     notes = []
     by_chance = dataset.split not in ("given", "global-time")
-    for found in _look(dataset):
-        if not found.unseen or (by_chance and found.share <= WARN_ABOVE):
+    for look in _look(dataset):
+        if not look.unseen or (by_chance and look.share <= WARN_ABOVE):
             continue
-        drawn = found.part == "validation" and dataset.split == "given"
-        may_be_new = found.noun == "item" and (items_have_features or drawn)
-        if found.share == 1 and not by_chance and not may_be_new:
-            raise _refusal(found, dataset)
-        notes.append(_sentence(found))
+        drawn = look.part == "validation" and dataset.split == "given"
+        may_be_new = look.noun == "item" and (items_have_features or drawn)
+        if look.share == 1 and not by_chance and not may_be_new:
+            raise _refusal(look, dataset)
+        notes.append(_sentence(look))
     return tuple(notes)
 
 
@@ -75,44 +75,47 @@ def _look(dataset: Dataset) -> Iterator[_Unseen]:
             yield _Unseen(part, noun, len(held_out), len(unseen), *first)
 
 
-def _sentence(found: _Unseen) -> str:
-    have = "has" if found.held_out == 1 else "have"
-    sentence = f"{found.unseen:,} of {counted(found.held_out, f'{found.part} {found.noun}')}"
-    if found.share <= WARN_ABOVE:
+def _sentence(look: _Unseen) -> str:
+    have = "has" if look.held_out == 1 else "have"
+    sentence = f"{look.unseen:,} of {counted(look.held_out, f'{look.part} {look.noun}')}"
+    if look.share <= WARN_ABOVE:
         return f"{sentence} {have} no training pair"
-    sentence = f"warning: {sentence} ({found.share:.0%}) {have} no training pair"
-    pair = _two_spellings(found)
+    sentence = f"warning: {sentence} ({look.share:.0%}) {have} no training pair"
+    pair = _two_spellings(look)
     if pair is not None:
         return (
             f"{sentence}; {shown(pair[0])} may be {shown(pair[1])} of training, spelled otherwise"
         )
-    return f"{sentence}, such as {shown(found.unseen_ids[0])}: nothing is learned about them"
+    return f"{sentence}, such as {shown(look.unseen_ids[0])}: nothing is learned about them"
 
 
-def _refusal(found: _Unseen, dataset: Dataset) -> DataError:
-    pair = _two_spellings(found)
-    held_out, trained = pair or (found.unseen_ids[0], found.trained_ids[0])
+def _refusal(look: _Unseen, dataset: Dataset) -> DataError:
+    pair = _two_spellings(look)
+    held_out, trained = pair or (look.unseen_ids[0], look.trained_ids[0])
     if pair is not None:
-        hint = f"write the {found.noun} ids of both parts alike"
+        hint = f"write the {look.noun} ids of both parts alike"
     elif dataset.split == "given":
         hint = "are the parts of one data set, with the same columns and the same ids?"
     else:
-        hint = "everything after the cut in time is new: take a smaller --test-ratio, or a split"
-        hint += " by user such as --split loo-time"
-    what = f"{found.part} {found.noun}"
-    which = f"any of the {found.held_out:,} {what}s" if found.held_out > 1 else f"the only {what}"
+        share = "--test-ratio" if look.part == "test" else "--valid-ratio, or --valid none"
+        hint = (
+            f"everything after the cut in time is new: take a smaller {share}, or a split by user"
+        )
+        hint += " such as --split loo-time"
+    what = f"{look.part} {look.noun}"
+    which = f"any of the {look.held_out:,} {what}s" if look.held_out > 1 else f"the only {what}"
     return DataError(
-        f"no training pair has {which}: {found.part} has {found.noun} ids like {shown(held_out)}, "
+        f"no training pair has {which}: {look.part} has {look.noun} ids like {shown(held_out)}, "
         f"training like {shown(trained)}",
         path=dataset.source,
         hint=hint,
     )
 
 
-def _two_spellings(found: _Unseen) -> tuple[str, str] | None:
+def _two_spellings(look: _Unseen) -> tuple[str, str] | None:
     """An unseen id, and a trained one that differs from it in spelling only, if there are such."""
-    by_core = {_core(text): text for text in found.trained_ids}
-    for text in found.unseen_ids:
+    by_core = {_core(text): text for text in look.trained_ids}
+    for text in look.unseen_ids:
         if (other := by_core.get(_core(text))) is not None:
             return text, other
     return None

@@ -1,4 +1,4 @@
-"""Counts as sentences have them."""
+"""Counts in sentences."""
 
 from __future__ import annotations
 

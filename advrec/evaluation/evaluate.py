@@ -1,7 +1,7 @@
-"""How good a model's rankings are, as means over users. What each figure is: docs/evaluation.md.
+"""How good a model's rankings are, as means over users. The definitions: docs/evaluation.md.
 
-All-item ranking by default: every item the user is not known to have is a candidate. Works on
-blocks of users, so memory grows with the number of users and not with users × items.
+Full ranking by default: every item that the user is not known to have is a candidate. Users are
+ranked in blocks, so memory grows with the number of users and not with users × items.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FULL_RANKING = "full ranking"
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Means over users, the users' own values, and how they came about."""
+    """Means over users, the users' own values, and how they were measured."""
 
     values: Mapping[str, float]  # "NDCG@20" → mean over the users below
     n_users: int  # users with at least one relevant item: those in the means
@@ -79,11 +79,11 @@ def evaluate(
     batch_users: int | None = None,
     on_block: OnBlock | None = None,
 ) -> Evaluation:
-    """Ranks items for every user with items in `part` and averages the metrics.
+    """Rank items for every user with items in `part` and average the metrics.
 
     Items in train are masked, and when testing those in validation too. Order: score descending;
     of equal scores the relevant item comes last (a tie counts against the hit), then the lower id
-    first. A model without any signal therefore gets no hit for scoring everything alike.
+    first. So a model that gives every item the same score gets no hits for it.
 
     Args:
         model: a model, or its vectors (user [U, d], item [I, d]) whose dot products are the scores.
@@ -91,9 +91,9 @@ def evaluate(
         ks: cut-offs for the metrics that are named without one.
         metrics: "NDCG" (at each of `ks`), "NDCG@10" (at 10), or "AUC"; any case.
         noise: perturbation of the model's parameters, as from `advrec.robustness.search.noise_for`.
-        sampled: rank each relevant item against so many random negatives, not the catalogue.
+        sampled: rank each relevant item against this many random negatives, not the catalogue.
         sampled_seed: seed of these negatives.
-        batch_users: users in a block; by default what suits the model.
+        batch_users: users per block; by default what suits the model.
         on_block: called after each block with (users done, users in all).
 
     Raises:
@@ -104,11 +104,11 @@ def evaluate(
     specs = m.metric_specs(metrics, ks)
     relevant = _relevant(dataset, part)
     if batch_users is not None and batch_users < 1:
-        raise UsageError(f"The block of users must hold at least 1, not {batch_users}.")
+        raise UsageError(f"batch_users must be at least 1, got {batch_users}")
     if sampled is not None and sampled < 1:
-        raise UsageError(f"The number of sampled negatives must be at least 1, not {sampled}.")
+        raise UsageError(f"sampled must be at least 1, got {sampled}")
     if not 0 <= sampled_seed < 2**64:
-        raise UsageError(f"The negatives' seed must lie in 0 … 2^64 − 1, not at {sampled_seed}.")
+        raise UsageError(f"sampled_seed must be in [0, 2^64), got {sampled_seed}")
 
     users = np.flatnonzero(relevant.user_degrees())
     with scoring(model, dataset, noise) as scorer:
@@ -139,9 +139,9 @@ def evaluate(
 
 
 def write_per_user(evaluation: Evaluation, dataset: Dataset, path: str | Path) -> Path:
-    """Writes every user's own values as csv or tsv (by the ending), with the ids of the data.
+    """Write every user's own values as csv or tsv (by the ending), with the ids of the data.
 
-    Columns: user, then one a metric, with the digits that give back the same float64. The file
+    Columns: user, then one per metric, with enough digits to give back the same float64. The file
     appears whole or not at all.
 
     Raises:
@@ -153,7 +153,7 @@ def write_per_user(evaluation: Evaluation, dataset: Dataset, path: str | Path) -
     separator = separators.get(path.suffix.lower())
     if separator is None:
         raise UsageError(
-            f"{path} ends in {path.suffix or 'nothing'!r}; wanted .csv or .tsv.",
+            f"{path} must end in .csv or .tsv",
             hint=f"for example {path.with_suffix('.csv')}",
         )
     names = list(evaluation.per_user)
@@ -176,7 +176,7 @@ def _full(
     *,
     batch_users: int | None,
 ) -> Iterator[tuple[int, dict[str, m.Values]]]:
-    """All-item ranking: yields (users in the block, metric → [users in the block])."""
+    """Full ranking: yields (users in the block, metric → [users in the block])."""
     hidden = [dataset.train, dataset.valid] if part == "test" else [dataset.train]
     k = min(max((spec.k or 1 for spec in specs), default=1), dataset.n_items)
     wants_auc = any(spec.name == m.AUC for spec in specs)
@@ -203,12 +203,12 @@ def _sampled(
     count: int,
     seed: int,
 ) -> Iterator[tuple[int, dict[str, m.Values]]]:
-    """Each relevant item is a ranking of its own; a user's value is the mean over them."""
+    """Each relevant item is ranked by itself; a user's value is the mean over them."""
     for users, (indptr, _), above, n_negatives in sampled_ranks(
         scorer, dataset, relevant, count, seed
     ):
         n = len(above)
-        one_each = m.FoundItems(
+        one_each = m.RankedHits(
             users=np.arange(n),
             ranks=above,
             ordinals=np.ones(n, np.intp),
@@ -226,11 +226,11 @@ def _sampled(
 
 def _relevant(dataset: Dataset, part: Part) -> Pairs:
     if part not in get_args(Part):
-        raise UsageError(f"There is no part {part!r} to evaluate on; wanted 'test' or 'valid'.")
+        raise UsageError(f"unknown part {part!r}: choose test or valid")
     relevant = dataset.test if part == "test" else dataset.valid
     if not len(relevant):
         raise DataError(
-            f"The data set {dataset.name!r} has no pairs in its {part} part.",
+            f"data set {dataset.name!r} has no pairs in its {part} part",
             hint="it was made with valid = none" if part == "valid" else "split it otherwise",
         )
     return relevant

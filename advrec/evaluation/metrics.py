@@ -1,8 +1,8 @@
 """Ranking metrics of one user, computed for many users at once. numpy only.
 
-Everything starts from what a ranking found: `hits [B, k] bool` (position p of user b's list holds a
+Everything starts from the hits of a ranking: `hits [B, k] bool` (position p of user b's list is a
 relevant item) and `n_relevant [B]` (how many relevant items the user has). Ties, masks and the
-order of the list are the business of `advrec.ops`; the metrics see positions only.
+order of the list are left to `advrec.ops`; the metrics see positions only.
 
 A user without relevant items has no defined value: NaN, to be left out of every mean.
 Definitions: docs/evaluation.md. Tested against trec_eval.
@@ -39,8 +39,8 @@ class MetricSpec(NamedTuple):
 
 
 @dataclass(frozen=True)
-class FoundItems:
-    """The hits of B ranked lists, one entry a hit: a list holds few, so this is the small form."""
+class RankedHits:
+    """The hits of B ranked lists, one entry per hit: lists hold few, so this form is small."""
 
     users: NDArray[np.intp]  # [H] the row of each hit, ascending
     ranks: NDArray[np.intp]  # [H] its position in the list, 0 is the top; ascending within a row
@@ -52,7 +52,7 @@ class FoundItems:
         cls,
         hits: NDArray[np.bool_],  # [B, k]
         n_relevant: NDArray[np.integer],  # [B]
-    ) -> FoundItems:
+    ) -> RankedHits:
         """Collects the positions of the hits. ValueError when the two disagree."""
         if hits.ndim != 2 or n_relevant.shape != (hits.shape[0],):
             raise ValueError(f"hits {hits.shape} and n_relevant {n_relevant.shape} do not agree")
@@ -73,40 +73,40 @@ class FoundItems:
         return sums.astype(np.float64)
 
 
-def recall(found: FoundItems, k: int) -> Values:
+def recall(ranked: RankedHits, k: int) -> Values:
     """Recall@K = hits / |relevant|  -> [B]."""
-    return _ratio(found.total(k), found.n_relevant)
+    return _ratio(ranked.total(k), ranked.n_relevant)
 
 
-def precision(found: FoundItems, k: int) -> Values:
+def precision(ranked: RankedHits, k: int) -> Values:
     """Precision@K = hits / K, also where the user has fewer than K relevant items  -> [B]."""
-    return _defined(found.total(k) / k, found)
+    return _defined(ranked.total(k) / k, ranked)
 
 
-def hit_rate(found: FoundItems, k: int) -> Values:
+def hit_rate(ranked: RankedHits, k: int) -> Values:
     """HR@K = 1 if any of the first K is relevant, else 0  -> [B]."""
-    return _defined((found.total(k) > 0).astype(np.float64), found)
+    return _defined((ranked.total(k) > 0).astype(np.float64), ranked)
 
 
-def ndcg(found: FoundItems, k: int) -> Values:
+def ndcg(ranked: RankedHits, k: int) -> Values:
     """NDCG@K with binary gains, Σ 1/log2(rank + 2) over the best that min(|relevant|, K) allows."""
-    gains = found.total(k, 1.0 / np.log2(found.ranks + 2.0))
-    best = np.minimum(found.n_relevant, k)
+    gains = ranked.total(k, 1.0 / np.log2(ranked.ranks + 2.0))
+    best = np.minimum(ranked.n_relevant, k)
     longest = int(best.max(initial=0))
     ideal = np.concatenate(([0.0], np.cumsum(1.0 / np.log2(np.arange(longest) + 2.0))))
     return _ratio(gains, ideal[best])
 
 
-def reciprocal_rank(found: FoundItems, k: int) -> Values:
+def reciprocal_rank(ranked: RankedHits, k: int) -> Values:
     """MRR@K = 1/(rank + 1) of the first hit, 0 when it is not within the first K  -> [B]."""
-    firsts = (found.ordinals == 1) / (found.ranks + 1.0)
-    return _defined(found.total(k, firsts), found)
+    firsts = (ranked.ordinals == 1) / (ranked.ranks + 1.0)
+    return _defined(ranked.total(k, firsts), ranked)
 
 
-def average_precision(found: FoundItems, k: int) -> Values:
+def average_precision(ranked: RankedHits, k: int) -> Values:
     """MAP@K = Σ over hits of the precision at that hit, over min(|relevant|, K)  -> [B]."""
-    precisions = found.ordinals / (found.ranks + 1.0)
-    return _ratio(found.total(k, precisions), np.minimum(found.n_relevant, k))
+    precisions = ranked.ordinals / (ranked.ranks + 1.0)
+    return _ratio(ranked.total(k, precisions), np.minimum(ranked.n_relevant, k))
 
 
 def auc(
@@ -128,7 +128,7 @@ def auc(
     return values
 
 
-AT_K: Final[Mapping[str, Callable[[FoundItems, int], Values]]] = {
+AT_K: Final[Mapping[str, Callable[[RankedHits, int], Values]]] = {
     "Recall": recall,
     "Precision": precision,
     "HR": hit_rate,
@@ -148,8 +148,8 @@ def per_user(
 
     A list shorter than a cut-off is a catalogue shorter than it: nothing is missing there.
     """
-    found = FoundItems.from_hits(hits, n_relevant)
-    return {str(spec): AT_K[spec.name](found, spec.k) for spec in specs if spec.k is not None}
+    ranked = RankedHits.from_hits(hits, n_relevant)
+    return {str(spec): AT_K[spec.name](ranked, spec.k) for spec in specs if spec.k is not None}
 
 
 def parse_metric(text: str) -> MetricSpec:
@@ -196,9 +196,9 @@ def metric_specs(metrics: Sequence[str], ks: Sequence[int]) -> list[MetricSpec]:
 
 def _known_name(text: str) -> str:
     by_lower = {name.lower(): name for name in METRICS}
-    wanted = text.strip().lower()
-    if wanted in by_lower:
-        return by_lower[wanted]
+    name = text.strip().lower()
+    if name in by_lower:
+        return by_lower[name]
     raise UsageError(
         f"unknown metric {text.strip()!r}: choose from {', '.join(METRICS)}",
         hint=did_you_mean(text, METRICS),
@@ -211,6 +211,6 @@ def _ratio(sums: Values, over: NDArray[np.generic]) -> Values:
     return result
 
 
-def _defined(values: Values, found: FoundItems) -> Values:
-    values[found.n_relevant == 0] = np.nan
+def _defined(values: Values, ranked: RankedHits) -> Values:
+    values[ranked.n_relevant == 0] = np.nan
     return values

@@ -36,12 +36,12 @@ def recommend(
 ) -> list[Recommendation]:
     """The k best items for a user, best first; fewer if the user has nearly everything.
 
-    Items that the user has in train or validation are left out: they are known. Test items are
-    not, they are what a good list should hold. Equal scores stand in the order of the data set.
+    Items that the user has in train or validation are known, so they are left out. Test items are
+    not: a good list contains them. Items of equal score are in the order of the data set.
 
     Args:
         model: a model, or its vectors (user [U, d], item [I, d]).
-        user_id: the id as it stands in the data.
+        user_id: the id as the data has it.
 
     Raises:
         UsageError: k below 1.
@@ -56,10 +56,10 @@ def recommend(
     with scoring(model, dataset) as scorer:
         ranking = scorer.rank(users, known, nothing, min(k, dataset.n_items))
     names = dataset.item_names
-    found = zip(ranking.ids[0].tolist(), ranking.scores[0].tolist(), strict=True)
+    best = zip(ranking.ids[0].tolist(), ranking.scores[0].tolist(), strict=True)
     return [
         Recommendation(rank, dataset.item_ids[item], names[item] if names else None, score)
-        for rank, (item, score) in enumerate(found, start=1)
+        for rank, (item, score) in enumerate(best, start=1)
         if item >= 0
     ]
 
@@ -75,9 +75,9 @@ def _dense(user_id: str, dataset: Dataset) -> int:
         ) from None
 
 
-def _alike(wanted: str, ids: Sequence[str]) -> str:
+def _alike(user_id: str, ids: Sequence[str]) -> str:
     """Ids that start alike are searched first, and no more than SEARCHED in all."""
-    lower = wanted.lower()
+    lower = user_id.lower()
     near = [text for text in ids if lower[:2] == text[:2].lower()][:SEARCHED]
     pool = near or ids[:SEARCHED]
-    return did_you_mean(wanted, pool, n=3) or f"user ids look like {', '.join(map(repr, ids[:3]))}"
+    return did_you_mean(user_id, pool, n=3) or f"user ids look like {', '.join(map(repr, ids[:3]))}"

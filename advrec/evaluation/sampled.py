@@ -1,8 +1,8 @@
 """Sampled negatives: each test item is ranked against N random items instead of the catalogue.
 
-Cheap, common in papers, and not comparable with full rankings (Krichene & Rendle, KDD 2020): hence
-an option, and named in every table. The negatives depend on the seed, the user and the data set
-only, not on the model, the block size or the machine.
+Cheap, common in papers, and not comparable with full rankings (Krichene & Rendle, KDD 2020). So it
+is an option, and every table says when it was used. The negatives depend only on the seed, the user
+and the data set, not on the model, the block size or the machine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def sampled_ranks(
     count: int,
     seed: int,  # [0, 2^64)
 ) -> Iterator[tuple[NDArray[np.int64], Rows, NDArray[np.int64], NDArray[np.int64]]]:
-    """Ranks every relevant item against `count` negatives of its own.
+    """Rank every relevant item against `count` negatives of its own.
 
     Negatives are distinct, uniform over the items that the user has in neither train, validation
     nor test; a user who has fewer than `count` such items is given all of them.
@@ -61,9 +61,9 @@ def sampled_protocol(
     count: int,
     seed: int,
 ) -> str:
-    """What such a ranking is called in tables: with as many negatives as there are, not as asked.
+    """How tables name such a ranking: with the number of negatives there are, not that asked for.
 
-    Raises DataError where no user has a negative: any order would be perfect.
+    Raises DataError if no user has a negative: any order would be perfect.
     """
     parts = (dataset.train, dataset.valid, dataset.test)
     known = np.sum([pairs.user_degrees()[users] for pairs in parts], axis=0)  # [B]
@@ -81,7 +81,7 @@ def sampled_protocol(
 
 
 def draw_absent(
-    known: Rows,  # items that must not be drawn, a row a user
+    known: Rows,  # items that must not be drawn, one row per user
     owners: NDArray[np.integer],  # [R] the row of `known` that each draw belongs to
     n_items: int,
     count: int,
@@ -104,8 +104,8 @@ def draw_absent(
         (owners[:, None] * width + np.maximum(numbers, 0)).ravel(),
         side="right",
     ).reshape(numbers.shape)
-    found = numbers + before - indptr[owners][:, None]
-    return np.where(numbers >= 0, found, -1).astype(np.int32)
+    drawn = numbers + before - indptr[owners][:, None]
+    return np.where(numbers >= 0, drawn, -1).astype(np.int32)
 
 
 def _by_shuffling(

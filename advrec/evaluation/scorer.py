@@ -1,8 +1,8 @@
 """The two ways from a model to rankings, block by block, so that no [U, I] matrix ever exists.
 
-A model whose score is a dot product hands over its vectors, and the ranking kernel scores and
-selects in one pass. Any other model gives scores for a few users at a time, and they are ranked.
-Evaluation and recommendation see neither: they ask a `Scorer`.
+If a model's scores are dot products, the ranking kernel takes its vectors, scores and selects in
+one pass. Any other model gives the scores of a few users at a time, and these are ranked.
+Evaluation and recommendation do not know which: they ask a `Scorer`.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ GATHERED_BYTES = 1 << 20  # of gathered vectors: they stay in the cache until th
 
 
 class Scorer(Protocol):
-    """What a model looks like to whoever ranks with it."""
+    """What ranking needs of a model."""
 
     def block_users(self) -> int:
-        """How many users to ask `rank` for at once."""
+        """How many users to pass to `rank` at once."""
         ...
 
     def rank(
         self,
         users: NDArray[np.int64],  # [B]
-        mask: Rows,  # items that must not appear, a row a user
+        mask: Rows,  # items that must not appear, one row per user
         relevant: Rows,  # items that count as hits
         k: int,
         count_above: bool = False,
@@ -58,7 +58,7 @@ class Scorer(Protocol):
         users: NDArray[np.int64],  # [R], ascending
         items: NDArray[np.int32],  # [R, C]
     ) -> NDArray[np.floating]:  # [R, C]
-        """The scores of chosen items only. Equal vectors give equal scores wherever they stand."""
+        """The scores of chosen items only. Equal vectors get equal scores in every column."""
         ...
 
 
@@ -66,7 +66,7 @@ class Scorer(Protocol):
 def scoring(model: Scored, dataset: Dataset, noise: Noise | None = None) -> Iterator[Scorer]:
     """A scorer of a model under `noise`, or of vectors ([U, d], [I, d]), without gradients.
 
-    Within, the model is in evaluation mode (no dropout); after it, in the mode it was in.
+    Inside, the model is in evaluation mode (no dropout); afterwards in the mode it was in.
 
     Raises:
         UsageError: noise for bare vectors, or a model of other users or items than the data set's.
@@ -88,7 +88,7 @@ def _scorer(model: Scored, dataset: Dataset, noise: Noise | None) -> Scorer:
     if isinstance(model, tuple):
         if noise is not None:
             raise UsageError(
-                "Noise needs a model to be put into, but there are only its vectors.",
+                "noise must be added to a model, got only its vectors",
                 hint="add the noise to the vectors, or pass the model",
             )
         user, item = model
@@ -99,8 +99,8 @@ def _scorer(model: Scored, dataset: Dataset, noise: Noise | None) -> Scorer:
         user, item = vectors
     if (len(user), len(item)) != (dataset.n_users, dataset.n_items):
         raise UsageError(
-            f"The model knows {len(user)} users and {len(item)} items, but the data set "
-            f"{dataset.name!r} has {dataset.n_users} and {dataset.n_items}.",
+            f"the model has {len(user)} users and {len(item)} items, but data set "
+            f"{dataset.name!r} has {dataset.n_users} and {dataset.n_items}",
             hint="use the data set and the split that the model was trained on",
         )
     user, item = _at_rest(user, item)
@@ -117,7 +117,7 @@ class ByVectors:
     item: Tensor  # [I, d]
 
     def block_users(self) -> int:
-        """Many for the compiled kernel, which holds no scores; its twin in torch holds them all."""
+        """Many for the compiled kernel, which stores no scores; its torch twin stores them all."""
         if native.kernels() == "native":
             return BLOCK_USERS
         return max(1, BLOCK_BYTES // max(1, len(self.item) * self.item.element_size()))
@@ -138,7 +138,7 @@ class ByVectors:
 
     def scores_of(self, users: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.floating]:
         """Gathered vectors, some rows at a time."""
-        made = np.empty(items.shape, dtype=np.float64)
+        gathered = np.empty(items.shape, dtype=np.float64)
         width = max(1, items.shape[1] * self.item.shape[1] * self.item.element_size())
         step = max(1, GATHERED_BYTES // width)
         for first in range(0, len(users), step):
@@ -146,20 +146,20 @@ class ByVectors:
             chosen = torch.from_numpy(items[rows].astype(np.int64)).to(self.item.device)
             own = self.user[torch.from_numpy(users[rows]).to(self.item.device)]
             # not a batched matmul: its result may depend on the column an item stands in
-            made[rows] = self.item[chosen].mul_(own[:, None, :]).sum(-1).cpu().numpy()
-        return made
+            gathered[rows] = self.item[chosen].mul_(own[:, None, :]).sum(-1).cpu().numpy()
+        return gathered
 
 
 @dataclass(frozen=True)
 class ByScores:
-    """Scores are whatever the model says, for some users and all items at a time."""
+    """Scores come from the model, for some users and all items at a time."""
 
     model: Recommender
     noise: Noise | None
     n_items: int
 
     def block_users(self) -> int:
-        """As many as BLOCK_BYTES of scores belong to."""
+        """As many as have BLOCK_BYTES of scores."""
         parameter = next(self.model.parameters())
         return max(1, BLOCK_BYTES // max(1, self.n_items * parameter.element_size()))
 
@@ -177,8 +177,8 @@ class ByScores:
         return _fetched(ops.rank_scores(scores, *lists, k, count_above))
 
     def scores_of(self, users: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.floating]:
-        """All scores of some users at a time, of which the chosen ones are kept."""
-        made = np.empty(items.shape, dtype=np.float64)
+        """All scores of some users at a time; the chosen ones are kept."""
+        gathered = np.empty(items.shape, dtype=np.float64)
         distinct = np.unique(users)
         step = self.block_users()
         for first in range(0, len(distinct), step):
@@ -186,15 +186,15 @@ class ByScores:
             scores = self._scores(block).cpu().numpy()
             rows = slice(*np.searchsorted(users, [block[0], block[-1] + 1]))
             places = np.searchsorted(block, users[rows])
-            made[rows] = scores[places[:, None], items[rows]]
-        return made
+            gathered[rows] = scores[places[:, None], items[rows]]
+        return gathered
 
     def _scores(self, users: NDArray[np.int64]) -> Tensor:
         device = next(self.model.parameters()).device
         scores = self.model.scores(torch.from_numpy(users).to(device), self.noise)
         if scores.shape != (len(users), self.n_items):
             raise UsageError(
-                f"The model scores {scores.shape[1]} items, but the data set has {self.n_items}.",
+                f"the model scores {scores.shape[1]} items, but the data set has {self.n_items}",
                 hint="use the data set and the split that the model was trained on",
             )
         _check_finite(scores, "score")
@@ -222,14 +222,14 @@ def merged_rows(several: list[Pairs], users: NDArray[np.int64]) -> Rows:
         owners = np.repeat(np.arange(len(users)), np.diff(indptr))
         keys.append(owners * n_items + items)
     merged = np.concatenate(keys)
-    merged.sort(kind="stable")  # a merge of ascending runs: np.unique would take a hash table
+    merged.sort(kind="stable")  # merges ascending runs; np.unique would use a hash table
     merged = merged[np.diff(merged, prepend=-1) > 0]
     indptr = np.searchsorted(merged, np.arange(len(users) + 1) * n_items)
     return indptr, (merged % n_items).astype(np.int32)
 
 
 def _at_rest(*tensors: Tensor, any_width: bool = False) -> tuple[Tensor, ...]:
-    """Where they are if a kernel there ranks them, otherwise on the CPU; float32 or 64 alike."""
+    """Where they are if a kernel there ranks them, otherwise on the CPU; float32 or float64."""
     single = all(t.is_floating_point() and t.dtype != torch.float64 for t in tensors)
     dtype = torch.float32 if single else torch.float64
     same = tuple(t.detach().to(dtype).contiguous() for t in tensors)
@@ -250,7 +250,7 @@ DIVERGED = "training diverged; train again with a smaller lr, init_std, reg, adv
 
 
 def _check_finite(values: Tensor, what: str) -> float:
-    """The largest absolute value, by a pass that copies nothing; TrainingError if it is none."""
+    """The largest absolute value, without a copy; TrainingError if it is not finite."""
     if not values.numel():
         return 0.0
     low, high = torch.aminmax(values)  # NaN wherever there is one
@@ -260,17 +260,17 @@ def _check_finite(values: Tensor, what: str) -> float:
             int((~torch.isfinite(part)).any(dim=1).sum()) for part in torch.split(values, 4096)
         )
         raise TrainingError(
-            f"The model cannot rank: {bad} of {len(values)} {what} rows hold NaN or infinity.",
+            f"the model cannot rank: {bad} of {len(values)} {what} rows hold NaN or infinity",
             hint=DIVERGED,
         )
     return largest
 
 
 def _check_range(width: int, user: float, item: float, dtype: torch.dtype) -> None:
-    """Finite vectors may have dot products that are not: a bound from their largest values."""
+    """Dot products of finite vectors may overflow: TrainingError if their bound does."""
     largest = width * user * item
     if largest > torch.finfo(dtype).max:
         raise TrainingError(
-            f"The model cannot rank: scores may reach {largest:.1e}, too much for {dtype}.",
+            f"the model cannot rank: scores may reach {largest:.1e}, too much for {dtype}",
             hint=DIVERGED,
         )

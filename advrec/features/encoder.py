@@ -68,7 +68,7 @@ def load_encoder(name: str, device: str = "cpu") -> Encoder:
         transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
         raise UsageError(
-            f"Image features need the packages transformers and Pillow: {error}.",
+            f"image features need the packages transformers and Pillow: {error}",
             hint="pip install 'advrec[images]'",
         ) from error
     transformers.utils.logging.disable_progress_bar()
@@ -85,7 +85,7 @@ def load_encoder(name: str, device: str = "cpu") -> Encoder:
     except Exception as error:  # of the hub's client, of transformers, of the files
         first = str(error).strip().split("\n")[0]
         raise ConfigError(
-            f"The encoder {name!r} cannot be loaded: {first}",
+            f"encoder {name!r} cannot be loaded: {first}",
             hint="a name on huggingface.co (needs the internet once), or a folder with config.json,"
             " preprocessor_config.json and model.safetensors",
         ) from error

@@ -1,4 +1,4 @@
-"""Features as a file that `--features` reads: an .npz with the item ids beside the rows."""
+"""Features as a file that `--features` reads: an .npz of the item ids and the rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def save_features(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"{target.parent} cannot be made: {error.strerror}.") from error
+        raise RunError(f"{target.parent} cannot be created: {error.strerror}") from error
     files.write(target, buffer.getvalue())
 
 
@@ -44,7 +44,7 @@ def checked_path(path: str | Path) -> Path:
     target = Path(path)
     if target.suffix != ".npz":
         raise UsageError(
-            f"Features are written as .npz, with the item ids beside them; {target.name} is not.",
+            f"features are written as .npz with the item ids, got {target.name}",
             hint=f"--out {target.with_suffix('.npz')}",
         )
     return target

@@ -1,8 +1,8 @@
 """Features from images: a folder of them through an encoder, a shard at a time.
 
-Shards and a manifest stand in a folder beside the result until it is complete, each whole or not
-there. A shard knows which files it was made from, so that an interrupted extraction goes on where
-it was even if some images have been mended, removed or added.
+Shards and a manifest are in a folder next to the result until it is complete, each whole or not
+there. A shard knows which files it was computed from, so that an interrupted extraction resumes
+where it was even if some images have been changed, removed or added.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Extraction:
-    """What was made, and which images were left out."""
+    """The result, and which images were left out."""
 
     path: Path
     items: int
@@ -56,21 +56,21 @@ def find_images(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise DataError("no such folder of images", path=folder)
-    found: dict[str, Path] = {}
+    known: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in ENDINGS or not path.is_file():
             continue
-        if path.stem in found:
+        if path.stem in known:
             raise DataError(
-                f"item {path.stem!r} has two images, {found[path.stem].name} and {path.name}",
+                f"item {path.stem!r} has two images, {known[path.stem].name} and {path.name}",
                 path=folder,
             )
-        found[path.stem] = path
-    if not found:
+        known[path.stem] = path
+    if not known:
         raise DataError(
             f"no image; looked for files ITEM{', ITEM'.join(ENDINGS[:4])} and so on", path=folder
         )
-    return found
+    return known
 
 
 def image_features(
@@ -90,27 +90,27 @@ def image_features(
     below 1.
     """
     if batch_size < 1:
-        raise UsageError(f"batch_size is {batch_size}; wanted at least 1.")
-    target, found = checked_path(out), find_images(images)
+        raise UsageError(f"batch_size must be at least 1, got {batch_size}")
+    target, known = checked_path(out), find_images(images)
     parts = target.with_name(f"{target.name}.parts")
     _settle(parts, encoder)
-    stamps = {item: _stamp(path) for item, path in found.items()}
+    stamps = {item: _stamp(path) for item, path in known.items()}
     done = {item: row for item, (stamp, row) in _saved(parts).items() if stamps.get(item) == stamp}
-    resumed, left = len(done), [item for item in found if item not in done]
+    resumed, left = len(done), [item for item in known if item not in done]
     unreadable: list[str] = []
     number = len(list(parts.glob(SHARDS)))
     for start in range(0, len(left), SHARD):
-        shard = {item: found[item] for item in left[start : start + SHARD]}
+        shard = {item: known[item] for item in left[start : start + SHARD]}
         ids, rows = _encode(shard, encoder, batch_size, skip_unreadable)
         _save(parts / f"shard-{number:05d}.npz", ids, [stamps[item] for item in ids], rows)
         number += 1
         done |= dict(zip(ids, rows, strict=True))
         unreadable += [path.name for item, path in shard.items() if item not in done]
         if progress is not None:
-            progress(resumed + start + len(shard), len(found))
+            progress(resumed + start + len(shard), len(known))
     if not done:
         raise DataError("none of the files can be read as an image", path=images)
-    ids = [item for item in found if item in done]
+    ids = [item for item in known if item in done]
     features = np.stack([done[item] for item in ids])
     save_features(target, ids, features)
     shutil.rmtree(parts)
@@ -168,16 +168,16 @@ def _save(path: Path, ids: list[str], stamps: list[str], rows: NDArray[np.float3
 
 def _saved(parts: Path) -> dict[str, tuple[str, NDArray[np.float32]]]:
     """Item id -> stamp and features, of all shards, the later over the earlier."""
-    found: dict[str, tuple[str, NDArray[np.float32]]] = {}
+    known: dict[str, tuple[str, NDArray[np.float32]]] = {}
     for path in sorted(parts.glob(SHARDS)):
         with np.load(path, allow_pickle=False) as shard:
             entries = zip(shard["stamps"].tolist(), shard["rows"], strict=True)
-            found |= dict(zip(shard["ids"].tolist(), entries, strict=True))
-    return found
+            known |= dict(zip(shard["ids"].tolist(), entries, strict=True))
+    return known
 
 
 def _settle(parts: Path, encoder: Encoder) -> None:
-    """Make the folder of shards, or see that the one there was made by the same encoder."""
+    """Make the folder of shards, or check that the one there belongs to the same encoder."""
     path = parts / MANIFEST
     manifest = {"encoder": encoder.name, "fingerprint": encoder.fingerprint()}
     try:
@@ -186,7 +186,7 @@ def _settle(parts: Path, encoder: Encoder) -> None:
             files.write(path, json.dumps(manifest, indent=2) + "\n")
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be made or read: {error}.") from error
+        raise RunError(f"{path} cannot be created or read: {error}") from error
     if before.get("fingerprint") != manifest["fingerprint"]:
         raise RunError(
             f"{parts} holds what {before.get('encoder')!r} made of these images, or an encoder"

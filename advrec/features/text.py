@@ -26,7 +26,7 @@ DECIMALS: Final = 4
 """To which values are rounded: no longer different from one linear algebra library to the next."""
 
 DENSE: Final = 400
-"""With fewer rows or columns than this the whole decomposition is made, and then cut."""
+"""With fewer rows or columns than this the whole decomposition is computed, and then cut."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +40,14 @@ class TextFeatures:
 
     @property
     def sentence(self) -> str:
-        """What was made, for people."""
-        made = (
+        """The result, for people."""
+        sentence = (
             f"{self.values.shape[1]} columns by TF-IDF and SVD of {self.words:,} words"
             f" ({100 * self.kept:.0f} % of the weight kept)"
         )
         if self.empty:
-            made += f"; {self.empty:,} of {len(self.values):,} items have no such word: zeros"
-        return made
+            sentence += f"; {self.empty:,} of {len(self.values):,} items have no such word: zeros"
+        return sentence
 
 
 def text_features(texts: Sequence[str], *, dim: int = 64, seed: int = 0) -> TextFeatures:
@@ -60,7 +60,7 @@ def text_features(texts: Sequence[str], *, dim: int = 64, seed: int = 0) -> Text
     UsageError for a `dim` below 1.
     """
     if dim < 1:
-        raise UsageError(f"dim is {dim}; wanted at least 1.")
+        raise UsageError(f"dim must be at least 1, got {dim}")
     weights = _tf_idf(texts)
     left, singular = _decompose(weights, dim, seed)
     signs = np.sign(left[np.abs(left).argmax(axis=0), np.arange(left.shape[1])])
@@ -85,10 +85,10 @@ def _tf_idf(texts: Sequence[str]) -> sparse.csr_array:  # [n, words]
     idf = [1 + math.log((1 + len(texts)) / (1 + spread[word])) for word in words]
     indptr, indices, data = [0], [], []
     for count in counts:
-        found = sorted((column[word], n) for word, n in count.items() if word in column)
-        row = [(1 + math.log(n)) * idf[place] for place, n in found]
+        known = sorted((column[word], n) for word, n in count.items() if word in column)
+        row = [(1 + math.log(n)) * idf[place] for place, n in known]
         length = math.sqrt(sum(weight * weight for weight in row))
-        indices += [place for place, _ in found]
+        indices += [place for place, _ in known]
         data += [weight / length for weight in row]
         indptr.append(len(indices))
     return sparse.csr_array((data, indices, indptr), shape=(len(texts), len(words)))

@@ -1,4 +1,4 @@
-"""What a recommender is to training, attack and evaluation: the class that people subclass."""
+"""The interface of a recommender to training, attack and evaluation: the class to subclass."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Site:
 
 @dataclass(frozen=True, eq=False)
 class ModelSpec:
-    """What a model is made from. Two models of one spec have the same weights, bit for bit."""
+    """What a model is built from. Two models of one spec have the same weights, bit for bit."""
 
     n_users: int
     n_items: int
@@ -292,9 +292,9 @@ class Recommender(nn.Module):
         """The site of that name or alias; None is the default. Raises UsageError."""
         if name is None:
             return cls.sites[0]
-        wanted = cls.site_aliases.get(name, name)
+        own_name = cls.site_aliases.get(name, name)
         for site in cls.sites:
-            if site.name == wanted:
+            if site.name == own_name:
                 return site
         known = [site.name for site in cls.sites]
         raise UsageError(
@@ -320,8 +320,8 @@ class Recommender(nn.Module):
         """
         if name is None:
             return (cls.sites[0],)
-        wanted = (part.strip() for part in re.split(r"[+,]", name))
-        parts = (part for word in wanted for part in cls.combinations.get(word, (word,)))
+        words = (part.strip() for part in re.split(r"[+,]", name))
+        parts = (part for word in words for part in cls.combinations.get(word, (word,)))
         return tuple(dict.fromkeys(cls.site(part) for part in parts))
 
     @classmethod

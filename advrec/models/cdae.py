@@ -40,7 +40,7 @@ class History(NamedTuple):
 class CDAE(Recommender):
     """h = σ(Σ_{i∈u} W1_i + p_u + b1), ŷ_u = W2 h + b2 (CDAE; Wu et al., WSDM 2016).
 
-    A batch is of users; what is lost is all of a user's row: with loss `sigmoid` the cross-entropy
+    A batch is of users; the loss is of a user's whole row: with loss `sigmoid` the cross-entropy
     of σ(ŷ_ui) with y_ui, summed over the items, with `multinomial` −Σ_{i∈u} log softmax(ŷ_u)_i.
     `corruption` q drops each input item with probability q and scales the rest by 1/(1 − q).
 
@@ -49,8 +49,8 @@ class CDAE(Recommender):
     Frobenius norm. The two concatenated sources append a noise vector n as wide as the feature f to
     h or to p_u, and a dense layer brings it back: [f, n]·[I; M] = f + n·M. The block for f is held
     at the identity, so that without noise the model is exactly the CDAE; in the authors' code, too,
-    concatenated noise has weights of its own beside those of the model. M starts as the other
-    weights do, is moved only by passes with that noise, and shrinks by `reg` as they do.
+    concatenated noise has its own weights in addition to the model's. M starts as the other weights
+    do, is moved only by passes with that noise, and shrinks by `reg` as they do.
 
     Width, batch, optimiser, initial weights, `reg` and an input that loses nothing are those of the
     authors' code of ACAE. Its λ of 100 to 500 at ε 0.5 amounts to λ 1 at ε 1: the adversarial loss
@@ -63,8 +63,8 @@ class CDAE(Recommender):
         " ACAE (Yuan et al., IJCNN 2019) or ACNN (SIGIR 2019)"
     )
     sites: ClassVar[tuple[Site, ...]] = (
-        Site("decoder", "the output weights W2, a row an item", ("tensor", "row")),
-        Site("encoder", "the input weights W1, a row an item", ("tensor", "row")),
+        Site("decoder", "the output weights W2, one row per item", ("tensor", "row")),
+        Site("encoder", "the input weights W1, one row per item", ("tensor", "row")),
         Site("user", "the user vectors P", ("tensor", "row")),
         Site("hidden_concat", "a vector appended to the hidden one", ("tensor", "row")),
         Site("user_concat", "a vector appended to the user's", ("tensor", "row")),

@@ -2,7 +2,7 @@
 
 −log σ(ŷ) for a label 1 is −log(1 − σ(ŷ)) − ŷ: the sum over a row needs every ŷ once, and once more
 those that belong to a 1. The derivatives are written out: autograd would keep and pass over several
-tensors of the size of the logits, and these passes cost as much as the products that made them.
+tensors of the size of the logits, and these passes cost as much as the products that computed them.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def half_squares(x: Tensor) -> Tensor:  # scalar
 
 
 def _loss(function: type[torch.autograd.Function], *arguments: Tensor) -> Tensor:
-    made = function.apply(*arguments)  # type: ignore[no-untyped-call]
-    assert isinstance(made, Tensor)
-    return made
+    value = function.apply(*arguments)  # type: ignore[no-untyped-call]
+    assert isinstance(value, Tensor)
+    return value
 
 
 class _SigmoidCrossEntropy(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """Arithmetic on the edges of a graph whose weights are computed, not fixed.
 
 Two operations, each the other's derivative: a dot product along every edge, and a weighted sum over
-every node's neighbours. Memory is one number an edge, beside the rows of the nodes.
+every node's neighbours. Memory is one number per edge, in addition to the rows of the nodes.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Edges(NamedTuple):
 
 def dots(x: Tensor, edges: Edges) -> Tensor:  # [N, d] -> [P]
     """x_u·x_i of every pair. Differentiable in x."""
-    made = _Dots.apply(x, edges)  # type: ignore[no-untyped-call]
-    assert isinstance(made, Tensor)
-    return made
+    value = _Dots.apply(x, edges)  # type: ignore[no-untyped-call]
+    assert isinstance(value, Tensor)
+    return value
 
 
 def sums(
@@ -53,17 +53,17 @@ def sums(
     edges: Edges,
 ) -> Tensor:  # [N, d]
     """Σ over a node's neighbours of weight · x. Differentiable in the weights and in x."""
-    made = _Sums.apply(to_user, to_item, x, edges)  # type: ignore[no-untyped-call]
-    assert isinstance(made, Tensor)
-    return made
+    value = _Sums.apply(to_user, to_item, x, edges)  # type: ignore[no-untyped-call]
+    assert isinstance(value, Tensor)
+    return value
 
 
 def _dots(left: Tensor, right: Tensor, edges: Edges) -> Tensor:
     """left of the user · right of the item, for every pair."""
     pairs, users = len(edges.user), len(edges.by_user) - 1
     places = _matrix(edges.by_user, edges.indices[:pairs], left.new_zeros(pairs), right)
-    made: Tensor = torch.sparse.sampled_addmm(places, left[:users], right.T, beta=0.0)
-    return made.values()
+    product: Tensor = torch.sparse.sampled_addmm(places, left[:users], right.T, beta=0.0)
+    return product.values()
 
 
 def _sums(to_user: Tensor, to_item: Tensor, x: Tensor, edges: Edges) -> Tensor:
@@ -75,7 +75,7 @@ def _matrix(indptr: Tensor, indices: Tensor, values: Tensor, columns: Tensor) ->
     """In compressed rows, with a column for each row of `columns`."""
     size = (len(indptr) - 1, len(columns))
     with warnings.catch_warnings():
-        # torch says once a process that its CSR is in beta; there is nothing to do about it.
+        # torch warns once per process that its CSR is in beta; there is nothing to do about it.
         warnings.filterwarnings("ignore", message="Sparse")
         return torch.sparse_csr_tensor(indptr, indices, values, size, check_invariants=False)
 

@@ -1,4 +1,4 @@
-"""LightGCN with GNNGuard: neighbours count by how alike they are."""
+"""LightGCN with GNNGuard: neighbours are weighted by similarity."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from advrec.models.losses import LOSSES
 
 
 class GNNGuard(Recommender):
-    """LightGCN whose edges are weighed anew in every layer (Zhang & Zitnik, NeurIPS 2020).
+    """LightGCN whose edges are weighted anew in every layer (Zhang & Zitnik, NeurIPS 2020).
 
     With x the rows of layer k − 1 and N(v) the neighbours of node v, layer k is
 

@@ -1,7 +1,7 @@
 """Initial weights: drawn from the spec's seed alone, the same on every device.
 
-All draws are made on the CPU in float64 and then rounded: the same weights wherever the model runs
-and, to rounding, in every precision. Large tables are drawn some rows at a time, because torch
+All numbers are drawn on the CPU in float64 and then rounded: the same weights wherever the model
+runs and, to rounding, in every precision. Large tables are drawn some rows at a time, because torch
 needs several times what it draws.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 2**22
 """Numbers that are drawn at once, at most."""
 AT_ONCE_BYTES: Final = 40
-"""Memory for each of them: up to five float64 arrays when draws beyond the cut are made again."""
+"""Memory for each of them: up to five float64 arrays where numbers beyond the cut are redrawn."""
 
 
 def initial(

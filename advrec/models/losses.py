@@ -15,7 +15,7 @@ from torch.nn import functional
 from advrec import ops
 
 SAMPLE_KEYS: Final = ("user", "positive", "negative")
-"""Keys of a noise with norm "sample": the three vectors of a triplet."""
+"""Keys of noise of samples: the three vectors of a triplet."""
 
 LOSSES: Final = ("bpr", "bce")
 """Values of the option `loss` of a model of triplets."""

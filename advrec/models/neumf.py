@@ -116,11 +116,11 @@ class NeuMF(Recommender):
         items = table[self.n_users :]
         widest = max((len(weight) for weight in weights), default=1)
         step = max(1, CHUNK_NUMBERS // (widest * self.n_items))
-        made = []
+        chunks = []
         for chunk in torch.split(users, step):
             user = table.index_select(0, chunk)
-            made.append(self._score(user[:, None], items[None], weights))
-        return torch.cat(made) if made else table.new_empty(0, self.n_items)
+            chunks.append(self._score(user[:, None], items[None], weights))
+        return torch.cat(chunks) if chunks else table.new_empty(0, self.n_items)
 
     def tables(self, site: str) -> dict[str, Tensor]:
         """The embeddings, or the weights under `layer1`, …, `output`."""
@@ -149,7 +149,7 @@ class NeuMF(Recommender):
         *tower, output = weights
         d = self.dim
         # Sums, not products with a vector: those depend on the number of threads (gemv in MKL).
-        made = (user[..., :d] * item[..., :d] * output[0, :d]).sum(-1)
+        score = (user[..., :d] * item[..., :d] * output[0, :d]).sum(-1)
         if tower:
             # The first layer is a sum of a part for the user and one for the item: a user's part
             # is computed once, however many items there are.
@@ -158,5 +158,5 @@ class NeuMF(Recommender):
             hidden = functional.relu(of_user + item[..., d:] @ tower[0][:, half:].T)
             for weight, bias in zip(tower[1:], list(self.tower_bias)[1:], strict=True):
                 hidden = functional.relu(functional.linear(hidden, weight, bias))
-            made = made + (hidden * output[0, d:]).sum(-1)
-        return made + self.output_bias
+            score = score + (hidden * output[0, d:]).sum(-1)
+        return score + self.output_bias

@@ -34,7 +34,7 @@ class NGCF(Recommender):
     drops entries of E_k. The paper's node dropout, off in its code, is left out.
 
     Site `ego` perturbs E_0 before propagation, `final` the rows e, `weights` every W and W'.
-    Regularised are the rows of E_0 that a batch names and, once for each triplet, all W and W'.
+    Regularisation is of the rows of E_0 that a batch names and, once per triplet, of all W and W'.
     """
 
     name: ClassVar[str] = "ngcf"
@@ -111,7 +111,7 @@ class NGCF(Recommender):
         return final[: self.n_users], final[self.n_users :]
 
     def penalty(self, batch: Tensor) -> Tensor:
-        """Rows of E_0 as often as they are named; the weights once a triplet."""
+        """Rows of E_0 as often as they are named; the weights once per triplet."""
         squares = sum(weight.square().sum() for weight in self._weights().values())
         return squared_norms(self.embedding, batch, self.n_users) + squares * (batch.shape[-1] / 2)
 

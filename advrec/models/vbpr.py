@@ -1,4 +1,4 @@
-"""VBPR, and with adversarial training AMR: items known by content as well as by who took them."""
+"""VBPR, and with adversarial training AMR: items described by content and by interactions."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class VBPR(Recommender):
         """BPR of each triplet [B]; noise of whole tables, or of the batch's own rows.
 
         An item's vector is computed once, however often the batch names it: nothing of the size of
-        the catalogue is made.
+        the catalogue is built.
         """
         given = check_noise(noise, ("features", *self.tables("ego")))
         rows = Rows.of(batch)
@@ -180,7 +180,7 @@ class VBPR(Recommender):
         return {name: self.get_parameter(name).detach() for name in names}
 
     def zeros(self, site: str, batch: Tensor | None) -> dict[str, Tensor]:
-        """Zeros for whole tables; with a batch, a row for each different user or item in it.
+        """Zeros for whole tables; with a batch, a row per different user or item in it.
 
         Those rows are in ascending order of the ids. A catalogue of features may take gigabytes,
         the rows of a batch do not.
@@ -204,7 +204,7 @@ class VBPR(Recommender):
         return torch.cat([user, self._moved("users_visual", ids, noise)], 1)
 
     def own_rows(self, ids: Tensor | None, noise: Noise = NOTHING) -> Tensor:  # [R, d] or [R, d+1]
-        """What an item has beside its features: q; or (q, b)."""
+        """What an item has in addition to its features: q; or (q, b)."""
         item = self._moved("items", ids, noise)
         if self.scorer == "amr":
             return item

@@ -120,7 +120,7 @@ def set_threads(threads: int | None) -> int:
 
 
 def obtain(name: str, *, required: bool) -> Loaded | None:
-    """A module, loaded or compiled once a process; None if that failed, NativeError if `required`.
+    """A module, loaded or compiled once per process; None (NativeError if `required`) if it fails.
 
     The first failure of a module that has a slower replacement warns.
     """

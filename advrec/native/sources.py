@@ -1,4 +1,4 @@
-"""What the compiled core is made of: for `setup.py` and for building on first use.
+"""What the compiled core is built from: for `setup.py` and for building on first use.
 
 Imports nothing but the standard library, because `setup.py` runs it before anything is installed.
 """

@@ -1,4 +1,4 @@
-"""Operators that models are made of, and what they take.
+"""The operators of which models are built, and their arguments.
 
 - functional: the operators, on the compiled core or on their plain-torch twins in `reference`
 - register: fake kernels and autograd of the compiled ones

@@ -1,4 +1,4 @@
-"""What the sampler of triplets (u, i, j) has to know about the training pairs."""
+"""The training pairs in the form that the sampler of triplets (u, i, j) draws from."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Positives:
         active = (degrees > 0) & (degrees < pairs.n_items)
         if not active.any():
             raise DataError(
-                f"No triplet can be drawn from {len(pairs)} training pairs of {pairs.n_users} "
-                f"users and {pairs.n_items} items.",
-                hint="some user needs an item they have seen and one they have not",
+                f"no triplet can be drawn from {len(pairs)} training pairs of {pairs.n_users} "
+                f"users and {pairs.n_items} items",
+                hint="at least one user needs an item they have seen and one they have not",
             )
         items = drawn = torch.from_numpy(pairs.items)  # shared with the data set, not copied
         if not (active | (degrees == 0)).all():

@@ -1,7 +1,7 @@
-"""The two figures: what noise costs a model, and how a training went.
+"""The two figures: what noise costs a model, and the course of a training.
 
-Written to be read in print and without colour vision: the Okabe-Ito palette, a marker for every
-colour, solid against dashed lines. matplotlib is imported when a figure is drawn, and not before.
+Readable in print and without colour vision: the Okabe-Ito palette, a marker for every colour,
+solid and dashed lines. matplotlib is imported only when a figure is drawn.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DASHES: Mapping[str, Literal["-", "--"]] = {"adversarial": "-", "random": "--"}
 GREY = "#555555"
 ENDINGS = (".png", ".pdf", ".svg")
 
-STYLE: Any = {  # matplotlib types its keys; naming them all here would help nobody
+STYLE: Any = {  # matplotlib types its keys; naming them all here would not help
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same figure everywhere
     "font.size": 9,
@@ -66,9 +66,9 @@ class Line:
 
 
 def robustness_plot(curves: Sequence[Curve], metric: str, path: str | Path) -> Path:
-    """Draws the metric against eps (above) and the share of it that is lost (below).
+    """Draw the metric against eps (above) and the share of it that is lost (below).
 
-    One column of panels a model; colours and markers are trainings; adversarial noise is solid,
+    One column of panels per model; colours and markers are trainings; adversarial noise is solid,
     random noise dashed; a band where a curve has an interval. Every line starts at the clean
     figure, eps = 0. The ending of `path` is .png, .pdf or .svg.
 
@@ -77,7 +77,7 @@ def robustness_plot(curves: Sequence[Curve], metric: str, path: str | Path) -> P
         RunError: a path that cannot be written.
     """
     if not curves:
-        raise UsageError("There are no curves to draw.")
+        raise UsageError("a figure needs at least one curve, got none")
     models = list(dict.fromkeys(curve.model for curve in curves))
     trainings = list(dict.fromkeys(curve.training for curve in curves))
 
@@ -108,9 +108,9 @@ def training_plot(
     path: str | Path,
     marks: Mapping[str, float] | None = None,
 ) -> Path:
-    """Draws panels over the epochs, one above the other: the validation figure, the loss, ….
+    """Draw panels over the epochs, one above the other: the validation figure, the loss, ….
 
-    `marks` are epochs worth a vertical line, by what happened there ("adversarial training").
+    `marks` are epochs that get a vertical line, by what happened there ("adversarial training").
     A line has the same colour in every panel. The ending of `path` is .png, .pdf or .svg.
 
     Raises:
@@ -119,7 +119,7 @@ def training_plot(
     """
     labels = list(dict.fromkeys(line.label for lines in panels.values() for line in lines))
     if not labels:
-        raise UsageError("There is no training history to draw.")
+        raise UsageError("a figure needs at least one line, got none")
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -157,7 +157,7 @@ def training_plot(
 
 
 def _draw_curve(above: Axes, below: Axes, curve: Curve, place: int) -> None:
-    """The two lines of a curve: absolute above, share lost below."""
+    """The two lines of a curve: the metric above, the share lost below."""
     colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
     starts = not curve.eps or curve.eps[0] > 0
     eps = (0.0, *curve.eps) if starts else curve.eps
@@ -193,7 +193,7 @@ def _legend(figure: Figure, labels: Sequence[str], noises: Sequence[str]) -> Non
         for noise in noises
     ]
     texts = [*labels, *(f"{noise} noise" for noise in noises)]
-    # about .07 inches a letter and .6 for the line before it
+    # about .07 inches per letter and .6 for the line before it
     inches = sum(0.07 * len(text) + 0.6 for text in texts)
     one_line = inches < figure.get_figwidth()
     figure.legend(
@@ -206,12 +206,12 @@ def _has(curves: Sequence[Curve], noise: str) -> bool:
 
 
 def _save(draw: Any, path: str | Path, size: tuple[float, float]) -> Path:
-    """Draws on a new figure of `size` inches and puts it at `path`, whole or not at all."""
+    """Draw on a new figure of `size` inches and write it to `path`, whole or not at all."""
     path = Path(path)
     ending = path.suffix.lower()
     if ending not in ENDINGS:
         raise UsageError(
-            f"{path} ends in {path.suffix or 'nothing'!r}; wanted {', '.join(ENDINGS)}.",
+            f"{path} must end in .png, .pdf or .svg",
             hint=f"for example {path.with_suffix('.png')}",
         )
     try:
@@ -219,9 +219,9 @@ def _save(draw: Any, path: str | Path, size: tuple[float, float]) -> Path:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise UsageError(
-            "Figures need matplotlib, which is not installed.", hint="pip install matplotlib"
+            "figures need matplotlib, which is not installed", hint="pip install matplotlib"
         ) from error
-    # A Figure of its own, without pyplot: no window, no state that others share.
+    # A Figure of its own, without pyplot: no window and no shared state.
     content = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")

@@ -111,7 +111,7 @@ def write_tables(tables: Sequence[Table], path: str | Path) -> Path:
     path = Path(path)
     if path.suffix.lower() != ".md":
         raise UsageError(
-            f"unknown ending {path.suffix!r} of {path}: choose .md or .json",
+            f"{path} must end in .md or .json",
             hint=f"for example {path.with_suffix('.md')}",
         )
     files.write(path, "\n".join(table.to_markdown() for table in tables))

@@ -33,7 +33,7 @@ class Terms(NamedTuple):
     Of several sites, λ is the sum of their λ_s and adversarial their mean weighted with these.
     """
 
-    total: Tensor  # what is to be minimised; the only one whose gradient anyone needs
+    total: Tensor  # what is to be minimised; the only one whose gradient is needed
     clean: Tensor  # sum or mean of the losses over the batch
     adversarial: Tensor  # the same at Θ + Δ; 0 where nothing is perturbed
     penalty: Tensor  # γ and, for the mean, 1/B included
@@ -62,9 +62,9 @@ def adversarial_step_loss(
     Raises UsageError for a site, norm or reduction that does not exist.
     """
     if reduction not in ("sum", "mean"):
-        raise UsageError(f"There is no reduction {reduction!r}; there are sum, mean.")
+        raise UsageError(f"unknown reduction {reduction!r}: choose sum or mean")
     share = 1 if reduction == "sum" else batch.shape[-1]
-    names = [found.name for found in model.sites_of(site)]
+    names = [place.name for place in model.sites_of(site)]
     weights = {name: site_adv_weight.get(name, adv_weight) for name in names}
     live = [name for name in names if eps is not None and weights[name] != 0]
     if eps is None or not live:

@@ -1,10 +1,10 @@
 """A folder whose files change together: several files, one commit.
 
-`state.json` is the commit. New files are written beside the old ones as NAME.next, then
+`state.json` is the commit. New files are written next to the old ones as NAME.next, then
 `state.json` with the sha256 of each file is put in place, then every NAME.next becomes NAME.
-Whatever moment a process is killed at, `state.json` names complete files: a reader takes NAME or
-NAME.next, whichever has the recorded sha256, and the next writer finishes the missing renames.
-The same sha256 catches truncated files and flipped bytes.
+Whenever a process is killed, `state.json` names complete files: a reader takes NAME or NAME.next,
+whichever has the recorded sha256, and the next writer finishes the missing renames. The same
+sha256 detects truncated files and flipped bytes.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ FORMAT = 1
 
 
 class CommitFolder:
-    """The committed files of a folder, and `body`, what else the commit says (plain JSON)."""
+    """The committed files of a folder, and `body`, the rest of the commit (plain JSON)."""
 
     def __init__(self, path: Path) -> None:
-        """Read the commit. RunError when there is none, or a damaged one."""
+        """Read the commit. RunError if it is missing or damaged."""
         self.path = path
         self.reload()
 
     def reload(self) -> None:
-        """Read the commit again: another process may have gone on."""
+        """Read the commit again: another process may have made one."""
         commit = _read_commit(self.path)
         self._files: dict[str, str] = commit["files"]
         self.body: dict[str, Any] = commit["body"]
 
     @staticmethod
     def fill(path: Path, contents: Mapping[str, bytes], body: Mapping[str, Any]) -> None:
-        """The first commit of a folder that nobody looks into yet."""
+        """The first commit of a folder that is not read yet."""
         for name, content in contents.items():
             files.write(path / name, content)
         digests = {name: sha256(content) for name, content in contents.items()}
@@ -50,7 +50,7 @@ class CommitFolder:
         for name, content in contents.items():
             files.write(self.path / f"{name}.next", content)
         digests = self._files | {name: sha256(content) for name, content in contents.items()}
-        files.sync_folder(self.path)  # no power failure may keep the commit and lose the files
+        files.sync_folder(self.path)  # a power failure must not keep the commit and lose the files
         files.write(self.path / COMMIT, _commit(digests, body))
         self._files, self.body = digests, dict(body)
         for name in contents:
@@ -58,7 +58,7 @@ class CommitFolder:
         files.sync_folder(self.path)
 
     def settle(self) -> None:
-        """Finish the renames that a killed process left, drop what it had not committed."""
+        """Finish the renames that a killed process left, delete what it had not committed."""
         for name, digest in self._files.items():
             following = self.path / f"{name}.next"
             if following.exists():
@@ -70,7 +70,7 @@ class CommitFolder:
                 left.unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes:
-        """The committed content of a file; RunError when it is missing or not as committed."""
+        """The committed content of a file; RunError if it is missing or differs."""
         for _ in range(4):
             for path in (self.path / name, self.path / f"{name}.next"):
                 try:
@@ -78,7 +78,7 @@ class CommitFolder:
                 except FileNotFoundError:
                     continue
                 except OSError as error:
-                    raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+                    raise RunError(f"{path} cannot be read: {error.strerror}") from error
                 if sha256(content) == self._files[name]:
                     return content
             time.sleep(0.005)  # a trainer may have committed, or renamed, in between
@@ -94,8 +94,8 @@ def sha256(content: bytes) -> str:
 
 
 def damaged(path: Path, reason: str) -> RunError:
-    """The one sentence for a file that was truncated, changed or lost."""
-    return RunError(f"{path} is damaged: {reason}.")
+    """The error for a file that was truncated, changed or lost."""
+    return RunError(f"{path} is damaged: {reason}")
 
 
 def _commit(files: Mapping[str, str], body: Mapping[str, Any]) -> str:
@@ -114,14 +114,14 @@ def _read_commit(folder: Path) -> dict[str, Any]:
         check = commit.pop("check")
     except FileNotFoundError as error:
         raise RunError(
-            f"{folder} is not a run folder: it has no {COMMIT}.", hint="advrec runs lists them"
+            f"{folder} is not a run folder: it has no {COMMIT}", hint="advrec runs lists them"
         ) from error
     except OSError as error:
-        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
+        raise RunError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise damaged(path, "it is not what advrec writes") from error
     if check != sha256(_canonical(commit)):
         raise damaged(path, "it was changed since it was written")
     if commit["format"] != FORMAT:
-        raise RunError(f"{path} has format {commit['format']}; this advrec reads {FORMAT}.")
+        raise RunError(f"{path} has format {commit['format']}, but this advrec reads {FORMAT}")
     return commit

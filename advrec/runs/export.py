@@ -1,4 +1,4 @@
-"""The final vectors of a model with the original ids, for whatever serves recommendations."""
+"""The final vectors of a model with the original ids, for a server of recommendations."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def export_vectors(
 
     - .npz: arrays user_vectors, item_vectors, user_ids, item_ids (text, no pickle);
     - .safetensors: user_vectors, item_vectors; the ids are JSON in the metadata, key "advrec";
-    - .csv: columns kind (user or item), id, 0, 1, …, with the digits that give the number back.
+    - .csv: columns kind (user or item), id, 0, 1, …, with enough digits to give the number back.
 
     The file appears whole or not at all. Raises UsageError for another ending or a model whose
-    scores are no dot products, RunError for a path that cannot be written.
+    scores are not dot products, RunError for a path that cannot be written.
     """
     path = Path(path)
     writer = WRITERS.get(path.suffix.lower())
     if writer is None:
         raise UsageError(
-            f"{path} ends in {path.suffix or 'nothing'!r}; wanted {' or '.join(WRITERS)}.",
+            f"{path} must end in .npz, .safetensors or .csv",
             hint=f"for example {path.with_suffix('.npz')}",
         )
     with torch.no_grad():
         vectors = model.eval().vectors()
     if vectors is None:
         raise UsageError(
-            f"The scores of the model {model.name!r} are no dot products: it has no vectors.",
-            hint="advrec recommend asks the model itself",
+            f"model {model.name!r} does not score by dot products, so it has no vectors to export",
+            hint="advrec recommend works with every model",
         )
     users, items = (tensor.detach().cpu().numpy() for tensor in vectors)
     files.write(path, writer(users, items, list(user_ids), list(item_ids)))

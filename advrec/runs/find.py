@@ -22,7 +22,7 @@ def all_runs(root: str | Path = RUNS) -> list[Run]:
 def find(run: str | Path, root: str | Path = RUNS) -> Run:
     """The run at a path, or of this name below `root`. RunError with the nearest name otherwise.
 
-    A folder at the path that holds no run (`./shop`, the data, beside `runs/shop`) is passed over.
+    A folder at the path that is not a run is passed over: `./shop` may be the data of `runs/shop`.
     """
     folders = [path for path in (Path(run), Path(root) / run) if path.is_dir()]
     for path in folders:

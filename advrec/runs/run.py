@@ -1,12 +1,12 @@
-"""Run folders: everything that a training leaves behind, and all that it needs to go on.
+"""Run folders: everything that a training leaves behind, and all that it needs to resume.
 
     runs/NAME/config.toml          every resolved option, the data, versions, git revision
              /ids.json             original user and item ids, by dense index
              /model.safetensors    weights of the best epoch
              /state.safetensors    weights and optimiser of the last checkpoint
              /state.json           where that checkpoint is, the best so far, sha256 of the above
-             /metrics.jsonl        one line an epoch
-             /lock                 who trains it
+             /metrics.jsonl        one line per epoch
+             /lock                 the process that trains it
 
 How the files stay consistent: advrec/runs/commits.py. Nothing in a run folder is ever unpickled.
 """
@@ -44,11 +44,11 @@ MODEL, STATE = "model.safetensors", "state.safetensors"
 
 @dataclass
 class Progress:
-    """Where a training is. All of it is reproducible but the four fields of time and memory."""
+    """How far a training is. Only the four fields of time and memory are not reproducible."""
 
     epoch: int = 0  # finished epochs
-    step: int = 0  # finished steps of the epoch that runs
-    loss: float = 0.0  # summed over the triplets of the epoch that runs
+    step: int = 0  # finished steps of the current epoch
+    loss: float = 0.0  # summed over the triplets of the current epoch
     adv_loss: float = 0.0
     triplets: int = 0
     best_epoch: int = 0  # the epoch of model.safetensors
@@ -59,13 +59,13 @@ class Progress:
     seconds: dict[str, float] = field(
         default_factory=lambda: {"train": 0.0, "evaluate": 0.0, "checkpoint": 0.0}
     )
-    epoch_seconds: float = 0.0  # training time of the epoch that runs
+    epoch_seconds: float = 0.0  # training time of the current epoch
     peak_bytes: int = 0  # largest resident memory of a process that trained it
     updated: float = 0.0  # time of the checkpoint, seconds since 1970
 
     @property
     def finished(self) -> bool:
-        """Nothing more to do, unless someone asks for more."""
+        """Nothing more to do, unless more epochs are asked for."""
         return self.stopped is not None
 
 
@@ -78,7 +78,7 @@ class Origin:
     features_digest: str | None = None  # of the item features, for a model that reads them
     parent: str | None = None  # the run whose best epoch it started at
     parent_epoch: int | None = None
-    epoch_offset: int = 0  # added to the epoch in the sampler, so that no triplet comes again
+    epoch_offset: int = 0  # added to the epoch in the sampler, so that no triplet stream repeats
     created: str = ""  # ISO 8601
 
 
@@ -119,7 +119,7 @@ class Run:
     ) -> Run:
         """A new folder at epoch 0, locked. It appears all at once, its first checkpoint in it.
 
-        Raises RunError when there is something at `path` already.
+        Raises RunError if `path` exists and is not an empty folder.
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise _exists(path)
@@ -128,7 +128,7 @@ class Run:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
         except OSError as error:
-            raise RunError(f"{path} cannot be made: {error.strerror}.") from error
+            raise RunError(f"{path} cannot be created: {error.strerror}") from error
         lock = RunLock(draft)
         try:
             contents = {
@@ -162,7 +162,7 @@ class Run:
     def open(cls, path: str | Path) -> Run:
         """Read a run folder. RunError says what is missing or damaged."""
         if not Path(path).is_dir():
-            raise RunError(f"There is no run folder {path}.", hint="advrec runs lists them")
+            raise RunError(f"no run folder {path}", hint="advrec runs lists them")
         folder = CommitFolder(Path(path))
         where = folder.path / CONFIG
         sections = _sections(folder.read(CONFIG), where)
@@ -225,25 +225,25 @@ class Run:
 
     def check_data(self, dataset: Dataset) -> None:
         """RunError unless `dataset` is the one, bit for bit, that this run was made from."""
-        for what, made, found in (
+        for what, recorded, given in (
             ("data", self.origin.data_digest, dataset.digest),
             ("item features", self.origin.features_digest, features_digest(dataset)),
         ):
-            if made is not None and made != found:
+            if recorded is not None and recorded != given:
                 raise RunError(
-                    f"Run {self.name} was made from {self.origin.dataset!r} with {what} "
-                    f"{made[:12]}, but {dataset.name!r} has {what} {(found or 'none')[:12]}.",
-                    hint=f"give the data and split options that {self.path / CONFIG} holds",
+                    f"run {self.name} was made from {self.origin.dataset!r} with {what} "
+                    f"{recorded[:12]}, but {dataset.name!r} has {what} {(given or 'none')[:12]}",
+                    hint=f"give the data and split options in {self.path / CONFIG}",
                 )
 
     def lock(self) -> None:
-        """Take the folder for this process, and put it in the state of its last checkpoint.
+        """Lock the folder for this process, and put it in the state of its last checkpoint.
 
-        Lines of metrics.jsonl that came after it are cut off: they will be written again.
+        Later lines of metrics.jsonl are cut off: they will be written again.
         """
         if self._lock is None:
             self._lock = RunLock(self.path)
-        self._folder.reload()  # another process may have gone on since `open`
+        self._folder.reload()  # another process may have trained it since `open`
         self._folder.settle()
         self.progress = _progress(self._folder)
         metrics = self.path / METRICS
@@ -258,13 +258,13 @@ class Run:
             self._lock = None
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Add a line to metrics.jsonl; it counts from the next `save` on."""
+        """Add a line to metrics.jsonl; the next `save` commits it."""
         path = self.path / METRICS
         try:
             with path.open("ab") as file:
                 file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
         except OSError as error:
-            raise RunError(f"{path} cannot be written: {error.strerror}.") from error
+            raise RunError(f"{path} cannot be written: {error.strerror}") from error
 
     def save(
         self,
@@ -279,7 +279,7 @@ class Run:
         self._commit(contents)
 
     def reconfigure(self, config: ResolvedConfig) -> None:
-        """Go on under other options (more epochs, another device): they are saved too."""
+        """Change the options (more epochs, another device) and save them."""
         self.config = config
         self._commit({CONFIG: _config_toml(config, self.origin, self.data, self.versions)})
 
@@ -311,10 +311,10 @@ def features_digest(dataset: Dataset) -> str | None:
 
 
 def _progress(folder: CommitFolder) -> Progress:
-    known, found = {entry.name for entry in fields(Progress)}, folder.body.keys()
-    if known != found:
-        odd = ", ".join(sorted(known ^ found))
-        raise RunError(f"{folder.path} was written by another version of advrec (fields: {odd}).")
+    known, recorded = {entry.name for entry in fields(Progress)}, folder.body.keys()
+    if known != recorded:
+        odd = ", ".join(sorted(known ^ recorded))
+        raise RunError(f"{folder.path} was written by another version of advrec (fields: {odd})")
     return Progress(**folder.body)
 
 
@@ -350,7 +350,7 @@ def _ids_json(dataset: Dataset) -> bytes:
 
 
 def _about(config: ResolvedConfig, origin: Origin, progress: Progress) -> dict[str, Any]:
-    """What model.safetensors says of itself."""
+    """The metadata of model.safetensors."""
     return {
         "model": config.model,
         "data_digest": origin.data_digest,
@@ -369,6 +369,6 @@ def _state(weights: Mapping[str, Tensor], optimizer: Mapping[str, Tensor]) -> di
 
 def _exists(path: Path) -> RunError:
     return RunError(
-        f"There is already something at {path}.",
-        hint=f"--resume {path} to go on with it, or another --name",
+        f"{path} already exists",
+        hint=f"--resume {path} resumes it, --name chooses another name",
     )

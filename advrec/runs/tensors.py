@@ -1,4 +1,4 @@
-"""Named tensors to bytes and back: safetensors, with the file's story in one metadata key."""
+"""Named tensors to bytes and back: safetensors, with all metadata in one key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def dump(tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) -> bytes:
     """The bytes of a safetensors file. `about` goes into its metadata as JSON, key "advrec".
 
-    The same tensors give the same bytes; that is why `about` is a single key: safetensors writes
+    The same tensors give the same bytes. This is why `about` is a single key: safetensors writes
     several in any order.
     """
     from safetensors.torch import save
@@ -26,7 +26,7 @@ def dump(tensors: Mapping[str, Tensor], about: Mapping[str, Any] | None = None) 
 
 
 def parse(content: bytes, path: Path) -> dict[str, Tensor]:
-    """The tensors of `content`, on the CPU; RunError naming `path` when it holds none."""
+    """The tensors of `content`, on the CPU; RunError if it is not a safetensors file."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 

@@ -1,14 +1,14 @@
 """A study: models × data sets × seeds, before and after adversarial training, as one table.
 
-- spec: what a study file may say
-- expand: from the file to the cells that it asks for
-- plan: a cell, one training and its measurements
-- cell: making one, in a process of its own
-- schedule: which cell runs when, and where it resumes
-- results: what finished cells say together, means over seeds and paired tests
-- verdict: the same in sentences
-- table, figures: the same to look at
-- run: all of it, from a study file to the tables
+- spec: the format of a study file
+- expand: from the file to its cells
+- plan: a cell, that is one training and its measurements
+- cell: making a cell, in its own process
+- schedule: which cell runs when
+- results: means over seeds and paired tests of the finished cells
+- verdict: the results in sentences
+- table, figures: the results as tables and figures
+- run: from a study file to all of these
 """
 
 from __future__ import annotations

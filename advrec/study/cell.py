@@ -1,12 +1,12 @@
-"""One cell: train (or go on with) one run, attack it, evaluate it, and write what came out.
+"""One cell: train or resume one run, attack it, evaluate it, and write the result.
 
-Run as a process of its own, so that its memory is its own and other cells can run beside it:
+Each cell runs in its own process, so that its memory is its own and several can run at once:
 
     python -m advrec.study.cell
 
 reads one line of JSON, {"out": folder, "cell": a Cell, "threads": n}, and writes lines of JSON:
-{"progress": …} now and then, and at the end {"done": result} or {"failed": sentence, "hint": …}.
-When its standard input is closed, because the study was stopped or died, it saves and stops.
+{"progress": …} now and then, and at the end {"done": result} or {"failed": message, "hint": …}.
+When its standard input is closed, because the study was stopped or killed, it saves and stops.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ TELL_SECONDS = 0.2
 
 
 def make_cell(cell: Cell, out: Path, tell: Tell) -> dict[str, Any]:
-    """Train and measure a cell below `out`; its result, which also stands in `out`/cells/KEY.json.
+    """Train and measure a cell below `out`; the result is also written to `out`/cells/KEY.json.
 
-    An unfinished run folder is resumed, a finished one measured only. Raises what training and
-    measuring raise, RunError if the data are not those of the plan.
+    An unfinished run is resumed, a finished one only measured. Raises what training and measuring
+    raise, and RunError if the data are not those of the plan.
     """
     data = DataConfig.of(**cell.dataset["section"])
     dataset = load_dataset(data)
     if dataset.digest != cell.dataset["digest"]:
-        raise RunError(f"The data {cell.data!r} has changed since the study was started.")
+        raise RunError(f"data {cell.data!r} has changed since the study was started")
     run, model, before = _trained(cell, out / "runs", dataset, data, tell)
     tell({"stage": "measuring"})
     started = time.monotonic()
-    found = measure(model, dataset, cell.measures)
+    measured = measure(model, dataset, cell.measures)
     seconds = {name: value - before.get(name, 0.0) for name, value in run.progress.seconds.items()}
     progress, origin = run.progress, run.origin
     result = {
@@ -71,9 +71,9 @@ def make_cell(cell: Cell, out: Path, tell: Tell) -> dict[str, Any]:
         "stopped": progress.stopped,
         "best_epoch": progress.best_epoch,
         "best_value": progress.best_value,
-        "started_after": origin.epoch_offset,  # epochs of the trainings that it starts from
+        "started_after": origin.epoch_offset,  # epochs of the run that it starts from
         "validation": _validation(run),
-        **found,
+        **measured,
         "seconds": {**seconds, "measure": time.monotonic() - started},
         "peak_bytes": max(progress.peak_bytes, peak_bytes()),
         "threads": native.set_threads(None),
@@ -84,24 +84,24 @@ def make_cell(cell: Cell, out: Path, tell: Tell) -> dict[str, Any]:
     return result
 
 
-def measure(model: Recommender, dataset: Dataset, wanted: Measures) -> dict[str, Any]:
+def measure(model: Recommender, dataset: Dataset, measures: Measures) -> dict[str, Any]:
     """The clean figures of a model, and every attack on it."""
     how: dict[str, Any] = {
-        "metrics": wanted.metrics,
-        "sampled": wanted.sampled,
-        "sampled_seed": wanted.seed,
+        "metrics": measures.metrics,
+        "sampled": measures.sampled,
+        "sampled_seed": measures.seed,
     }
     clean = evaluate(model, dataset, **how)
     attacks = attack(
         model,
         dataset,
-        noise=wanted.noise,
-        eps=wanted.eps,
-        site=wanted.sites,
-        norm=dict(zip(wanted.sites, wanted.norms, strict=True)),
-        steps=wanted.steps if "adversarial" in wanted.noise else 1,
-        restarts=wanted.restarts,
-        seed=wanted.seed,
+        noise=measures.noise,
+        eps=measures.eps,
+        site=measures.sites,
+        norm=dict(zip(measures.sites, measures.norms, strict=True)),
+        steps=measures.steps if "adversarial" in measures.noise else 1,
+        restarts=measures.restarts,
+        seed=measures.seed,
         clean=clean,
         **how,
     )
@@ -126,7 +126,7 @@ def measure(model: Recommender, dataset: Dataset, wanted: Measures) -> dict[str,
 def _trained(
     cell: Cell, runs: Path, dataset: Dataset, data: DataConfig, tell: Tell
 ) -> tuple[Run, Recommender, dict[str, float]]:
-    """The run, its best model, and the seconds that are its parent's and not its own."""
+    """The run, its best model, and those of its seconds that are its parent's."""
     path, options = runs / cell.run, dict(cell.options)
     before: dict[str, float] = {}
     changes: dict[str, Any] = {
@@ -135,14 +135,14 @@ def _trained(
     trained_by_parent = -1
     parent = None if cell.parent is None else Run.open(runs / cell.parent)
     if parent is not None and not parent.progress.finished:
-        raise RunError(f"The pretraining {parent.path} is not finished.")
+        raise RunError(f"pretraining {parent.path} is not finished")
     if cell.kind == "continued":
         assert parent is not None
         before, trained_by_parent = dict(parent.progress.seconds), parent.progress.epoch
         if not path.exists():
             _copy(parent.path, path)
         changes["epochs"] = parent.progress.epoch + options["epochs"]
-        if patience := cell.config["patience"]:  # as many validations as an own training has
+        if patience := cell.config["patience"]:  # as many validations as a training of its own has
             changes["patience"] = patience + parent.progress.stale
     if path.exists():
         run = Run.open(path)
@@ -159,7 +159,7 @@ def _trained(
 
 
 def _copy(parent: Path, path: Path) -> None:
-    """The parent's folder under another name, whole or not at all."""
+    """Copy the parent's folder to another name, whole or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(parent, draft, ignore=shutil.ignore_patterns("lock", ".*", "*.tmp"))
@@ -174,14 +174,14 @@ def _validation(run: Run) -> list[tuple[int, float]]:
 
 
 def _teller(tell: Tell) -> Callable[[Event], None]:
-    """Pass events on, some of them, a few times a second."""
-    told = 0.0
+    """Pass on the progress events, a few times per second at most."""
+    last = 0.0
 
     def on_event(event: Event) -> None:
-        nonlocal told
-        if event.kind not in ("progress", "validation") or time.monotonic() - told < TELL_SECONDS:
+        nonlocal last
+        if event.kind not in ("progress", "validation") or time.monotonic() - last < TELL_SECONDS:
             return
-        told = time.monotonic()
+        last = time.monotonic()
         tell(
             {
                 "stage": "training",
@@ -199,7 +199,7 @@ def _teller(tell: Tell) -> Callable[[Event], None]:
 
 
 def _stop_with_parent() -> None:
-    """Ask this process to save and stop when nobody holds the other end of its input any more."""
+    """Make this process save and stop when the other end of its input is closed."""
 
     def wait() -> None:
         while os.read(0, 1):  # not sys.stdin: a thread that holds its lock at exit is fatal
@@ -210,9 +210,9 @@ def _stop_with_parent() -> None:
 
 
 def main() -> int:
-    """Make the cell that stdin asks for; the exit code is 0 also for a cell that failed aloud."""
+    """Make the cell that stdin names. The exit code is 0 also after a reported failure."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)  # whatever else prints must not come between the lines of JSON
+    os.dup2(2, 1)  # other output must not come between the lines of JSON
 
     def say(answer: Mapping[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")

@@ -1,4 +1,4 @@
-"""From a study file to its cells, every option resolved and checked before anything is trained."""
+"""From a study file to its cells: every option is resolved and checked before training starts."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from advrec.training.launch import ARCHITECTURE
 from advrec.validation import parse
 
 FREE = ("threads", "device", "kernels", "checkpoint_seconds")
-"""Options that change how fast a cell is made, and not what comes out of it but for rounding."""
+"""Options that change how fast a cell is made, but its numbers only by rounding."""
 
 
 def make_plan(
     spec: StudySpec, facts: Mapping[str, DataFacts], overrides: Mapping[str, Any], where: str
 ) -> list[Cell]:
-    """Every cell of a study, pretrainings before what starts from them, seed by seed.
+    """Every cell of a study, seed by seed, pretrainings before the trainings that start from them.
 
     `overrides`: threads, device, kernels. Raises ConfigError and UsageError for options that a
-    model, a site or a data set does not have, before anything is trained.
+    model, a site or a data set does not have.
     """
     cells: list[Cell] = []
     for seed in spec.seeds:
@@ -79,8 +79,8 @@ class _Lane:
         self._check_data(config)
         parent = self._cell(PRETRAINED, PRETRAINED, first, config, None)
         yield parent
-        # What must be the pretraining's is left to `advrec.adv_train`, which takes it over, and so
-        # it does with everything else that is not given.
+        # The architecture is left out: `advrec.adv_train` takes it, like every option that is not
+        # given, from the pretraining.
         general = {name: value for name, value in general.items() if name not in ARCHITECTURE}
         budgets = {}
         for training, section in self.model.adversarial.items():
@@ -102,15 +102,14 @@ class _Lane:
         budgets: dict[str, int],
         parent: Cell,
     ) -> Iterator[Cell]:
-        """Trained on without an adversary, for as many epochs as the adversarial trainings."""
+        """More training without an adversary, for as many epochs as the adversarial trainings."""
         if not self.model.controls:
             return
         if len(set(budgets.values())) > 1:
             raise ConfigError(
-                f"The adversarial trainings of [models.{self.label}] of {self.where} have "
-                f"different epochs ({', '.join(map(str, budgets.values()))}); a control of equal "
-                "budget needs the same.",
-                hint="make a [models.…] of each",
+                f"the adversarial trainings of [models.{self.label}] of {self.where} must have "
+                f"equal epochs to have controls, got {', '.join(map(str, budgets.values()))}",
+                hint="give each its own [models.…]",
             )
         epochs = next(iter(budgets.values()))
         for kind in CONTROLS:
@@ -190,9 +189,9 @@ class _Lane:
         for option in section:
             if option in NOT_OPTIONS:
                 raise ConfigError(
-                    f"Option {option!r} has no place in {where}.",
-                    hint="a study has its seeds at the top, a model's name in [models.…], and "
-                    "threads and device from its command line",
+                    f"option {option!r} is not allowed in {where}",
+                    hint="seeds are set at the top of a study, model in [models.…], threads and "
+                    "device on the command line",
                 )
         parse(TrainConfig, section, where)
         return dict(section)
@@ -207,35 +206,35 @@ class _Lane:
             if name in options:
                 raise ConfigError(
                     f"[models.{self.label}.adversarial.{training}] of {self.where} has {name!r}, "
-                    "which must be that of the pretraining it starts from.",
-                    hint=f"{name} = … in [models.{self.label}.train]",
+                    "which must be that of the pretraining",
+                    hint=f"set {name} in [models.{self.label}.train]",
                 )
 
     def _check_data(self, config: ResolvedConfig) -> None:
         if model_class(config.model).needs_features and self.fact.features_digest is None:
             raise ConfigError(
-                f"[models.{self.label}] of {self.where} needs item features, and the data "
-                f"{self.data!r} has none.",
-                hint=f'features = "FILE" in [data.{self.data}], or data = [...] in the model',
+                f"[models.{self.label}] of {self.where} needs item features, and data "
+                f"{self.data!r} has none",
+                hint=f'set features = "FILE" in [data.{self.data}], or data = [...] in the model',
             )
         if not self.fact.n_valid:
             raise ConfigError(
-                f"The data {self.data!r} of {self.where} has no validation part, by which every "
-                "training chooses its epoch."
+                f"data {self.data!r} of {self.where} has no validation part, which every training "
+                "needs to choose its epoch"
             )
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Options, the later over the earlier; an option that is a table is taken entry by entry."""
-    made: dict[str, Any] = {}
+    """Options, the later over the earlier; an option that is a table is merged entry by entry."""
+    result: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():
-            below = made.get(name)
+            below = result.get(name)
             if isinstance(value, dict) and isinstance(below, dict):
-                made[name] = {**below, **value}
+                result[name] = {**below, **value}
             else:
-                made[name] = value
-    return made
+                result[name] = value
+    return result
 
 
 def _slug(text: str) -> str:

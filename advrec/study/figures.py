@@ -9,19 +9,19 @@ from pathlib import Path
 from advrec.report.figures import Line as Drawn
 from advrec.report.figures import robustness_plot, training_plot
 from advrec.report.robustness import Curve
-from advrec.study.results import Line, Noise
+from advrec.study.results import Attack, Line
 from advrec.study.spec import PRETRAINED
 
 FEW = 3
-"""Seeds below which no interval is drawn: that of two would hide everything else."""
+"""Seeds below which no interval is drawn: the interval of two would cover everything else."""
 
 
 def draw(lines: Sequence[Line], metric: str, out: Path) -> Iterator[tuple[str, Path]]:
     """Draw all figures into `out`; yields what each shows and where it is.
 
-    For every model on every data set one of robustness, a panel for each site, and one of the
-    validation figure over all epochs; a training has the same colour in both. Raises UsageError
-    without matplotlib.
+    Two for every model on every data set: robustness, with one panel per site, and the validation
+    figure over all epochs. A training has the same colour in both. Raises UsageError without
+    matplotlib.
     """
     for data, model in dict.fromkeys((line.data, line.model) for line in lines):
         own = [line for line in lines if (line.data, line.model) == (data, model)]
@@ -34,19 +34,19 @@ def draw(lines: Sequence[Line], metric: str, out: Path) -> Iterator[tuple[str, P
 
 
 def _curves(line: Line, metric: str) -> Iterator[Curve]:
-    """A line's curves: one for each site and kind of noise."""
+    """A line's curves: one per site and noise."""
     clean = line.summary(metric)
     for site, norm in zip(line.measures.sites, line.measures.norms, strict=True):
-        for kind in line.measures.noise:
-            noises = [Noise(site, kind, eps) for eps in line.measures.eps]
-            figures = [line.summary(metric, noise) for noise in noises]
+        for noise in line.measures.noise:
+            attacks = [Attack(site, noise, eps) for eps in line.measures.eps]
+            figures = [line.summary(metric, attack) for attack in attacks]
             intervals = clean.n >= FEW
             yield Curve(
                 model=line.model
                 if len(line.measures.sites) == 1
                 else f"{line.model}, noise at {site}",
                 training=line.training,
-                noise="random" if kind == "random" else "adversarial",
+                noise="random" if noise == "random" else "adversarial",
                 clean=clean.mean,
                 eps=tuple(line.measures.eps),
                 attacked=tuple(figure.mean for figure in figures),
@@ -57,14 +57,14 @@ def _curves(line: Line, metric: str) -> Iterator[Curve]:
 
 
 def _draw_training(lines: Sequence[Line], path: Path) -> Path | None:
-    """The validation figure of a model's trainings over the epochs that they and theirs had."""
+    """The validation figure over all epochs, with those of the pretraining; None without one."""
     drawn = []
     before = max(
         (x for line in lines if line.kind == PRETRAINED for x, _ in line.curve()), default=0
     )
     for line in lines:
         curve = line.curve()
-        if line.kind == "continued":  # its folder also holds the epochs of the pretraining
+        if line.kind == "continued":  # its run also has the epochs of the pretraining
             curve = [(epoch, value) for epoch, value in curve if epoch >= before]
         if curve:
             drawn.append(Drawn(line.training, [epoch for epoch, _ in curve], [v for _, v in curve]))

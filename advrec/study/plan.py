@@ -1,9 +1,9 @@
-"""The cells of a study: one training and its measurements each, and what each is made from.
+"""The cells of a study: each is one training, its measurements, and what it is made from.
 
 Trainings and measurements are named by a digest of everything that decides their numbers: the
 resolved options, the data, the seed, and the training they start from. So a study that is run
-again finds what it has made before, an edited study makes only what changed, and two lines of a
-table that ask for the same training share it. `advrec.study.expand` makes them from a study file.
+again finds what it made before, an edited study makes only what changed, and two lines of a table
+with the same training share it. `advrec.study.expand` makes the cells from a study file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from advrec.runs.run import features_digest
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What of a data set goes into the plan and the tables."""
+    """What the plan and the tables need to know of a data set."""
 
     name: str
     n_users: int
@@ -68,7 +68,7 @@ class Measures:
 
 @dataclass(frozen=True)
 class Cell:
-    """One line and seed of the table, and all that it takes to make it."""
+    """One line and seed of the table, with everything needed to make it."""
 
     data: str  # labels, as in the table
     model: str
@@ -76,7 +76,7 @@ class Cell:
     seed: int
     kind: str  # "pretrained", "adversarial", "continued" or "restarted"
     options: dict[str, Any]  # of `advrec.pretrain` or `advrec.adv_train`
-    config: dict[str, Any]  # the same, resolved: what the training is
+    config: dict[str, Any]  # the same, resolved
     run: str  # folder name of the training
     parent: str | None  # that of the training it starts from
     measures: Measures
@@ -98,29 +98,29 @@ def choose(cells: Sequence[Cell], only: Mapping[str, Sequence[str]]) -> list[Cel
 
     Raises UsageError for a label that no cell has.
     """
-    for name, wanted in only.items():
+    for name, labels in only.items():
         known = list(dict.fromkeys(str(getattr(cell, name)) for cell in cells))
-        for label in wanted:
+        for label in labels:
             if label not in known:
                 raise UsageError(
-                    f"The study has no {name} {label!r}.", hint=f"there are {', '.join(known)}"
+                    f"the study has no {name} {label!r}", hint=f"choose from {', '.join(known)}"
                 )
     return [
         cell
         for cell in cells
-        if all(str(getattr(cell, name)) in wanted for name, wanted in only.items())
+        if all(str(getattr(cell, name)) in labels for name, labels in only.items())
     ]
 
 
 def with_parents(chosen: Sequence[Cell], cells: Sequence[Cell]) -> list[Cell]:
-    """The chosen cells and the pretrainings that they start from, without repetition."""
+    """The chosen cells and the pretrainings that they start from, each once."""
     needed = {cell.parent for cell in chosen if cell.parent is not None}
     makers: dict[str, Cell] = {}
     for cell in cells:
         if cell.run in needed:
             makers.setdefault(cell.run, cell)
-    made = {cell.run for cell in chosen}
-    missing = [cell for run, cell in makers.items() if run not in made]
+    present = {cell.run for cell in chosen}
+    missing = [cell for run, cell in makers.items() if run not in present]
     return list({cell.key: cell for cell in (*missing, *chosen)}.values())
 
 

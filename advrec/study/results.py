@@ -1,6 +1,6 @@
-"""What finished cells say together: for each line of the table its figures over seeds, and tests.
+"""What finished cells show together: for each line of the table its figures over seeds, and tests.
 
-Seeds are paired: one seed gives two trainings of a line the same initial values, the same stream
+Seeds are paired: one seed gives all trainings of a model the same initial values, the same stream
 of triplets and the same attack, so their differences are compared, not their means. The split of
 the data is the same for all seeds: intervals are about training, not about other data.
 """
@@ -14,23 +14,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from advrec.report.stats import Comparison, Summary, compare, summarize
+from advrec.robustness.attack import share_lost
 from advrec.study.plan import Cell, Measures
 from advrec.study.schedule import load_result
 from advrec.study.spec import PRETRAINED
 
 LEVEL = 0.05
-"""A difference is called one when its paired t-test has a p below this."""
+"""A difference counts when its paired t-test has a p below this."""
 
 
-class Noise(NamedTuple):
-    """A noise that a line was measured under."""
+class Attack(NamedTuple):
+    """One noise that a line was measured under."""
 
     site: str
-    kind: str  # "random" or "adversarial"
+    noise: str  # "random" or "adversarial"
     eps: float
 
-    def __str__(self) -> str:
-        return f"{self.kind} noise of ε = {self.eps:g}"
+    def to_dict(self) -> dict[str, Any]:
+        """As results.json has it."""
+        return {"site": self.site, "kind": self.noise, "eps": self.eps}
 
 
 @dataclass(frozen=True)
@@ -55,49 +57,49 @@ class Line:
         """The seeds that are finished."""
         return list(self.results)
 
-    def noises(self) -> Iterator[Noise]:
+    def attacks(self) -> Iterator[Attack]:
         """Every noise that it was measured under."""
         for site in self.measures.sites:
-            for kind in self.measures.noise:
+            for noise in self.measures.noise:
                 for eps in self.measures.eps:
-                    yield Noise(site, kind, eps)
+                    yield Attack(site, noise, eps)
 
-    def values(self, metric: str, noise: Noise | None = None) -> dict[int, float]:
-        """Seed → figure, clean or under a noise."""
-        if noise is None:
-            return {seed: found["clean"]["metrics"][metric] for seed, found in self.results.items()}
-        return {
-            seed: _attack(found, noise)["metrics"][metric] for seed, found in self.results.items()
+    def values(self, metric: str, attack: Attack | None = None) -> dict[int, float]:
+        """Seed → figure, clean or under an attack."""
+        measured = {
+            seed: result["clean"] if attack is None else _under(result, attack)
+            for seed, result in self.results.items()
         }
+        return {seed: entry["metrics"][metric] for seed, entry in measured.items()}
 
-    def summary(self, metric: str, noise: Noise | None = None) -> Summary:
+    def summary(self, metric: str, attack: Attack | None = None) -> Summary:
         """The figure over seeds."""
-        return summarize(list(self.values(metric, noise).values()))
+        return summarize(list(self.values(metric, attack).values()))
 
-    def lost(self, metric: str, noise: Noise) -> Summary | None:
-        """The share of the clean figure that a noise costs, over seeds; None where that is 0."""
-        clean, noisy = self.values(metric), self.values(metric, noise)
+    def lost(self, metric: str, attack: Attack) -> Summary | None:
+        """The share of the clean figure that is lost, over seeds; None where a clean one is 0."""
+        clean, attacked = self.values(metric), self.values(metric, attack)
         if not all(clean.values()):
             return None
-        return summarize([1 - noisy[seed] / clean[seed] for seed in clean])
+        return summarize([share_lost(clean[seed], attacked[seed]) for seed in clean])
 
-    def budget(self, noise: Noise) -> float:
-        """The noise's length beside the mean length of what it is added to, mean over seeds."""
-        shares = [_attack(found, noise)["budget"]["relative"] for found in self.results.values()]
+    def budget(self, attack: Attack) -> float:
+        """The norm of the noise relative to what it is added to, mean over seeds."""
+        shares = [_under(result, attack)["budget"]["relative"] for result in self.results.values()]
         return math.fsum(shares) / len(shares)
 
     def mean(self, *path: str) -> float:
         """The mean over seeds of a number in the results, such as `seconds.train`."""
-        found = []
+        values = []
         for result in self.results.values():
             value: Any = result
             for name in path:
                 value = value[name]
-            found.append(float(value))
-        return math.fsum(found) / len(found)
+            values.append(float(value))
+        return math.fsum(values) / len(values)
 
     def curve(self) -> list[tuple[float, float]]:
-        """(epochs trained in all, validation figure), the mean over seeds where all have one."""
+        """(epochs trained in total, validation figure): means, at epochs that all seeds have."""
         curves = [
             {result["started_after"] + epoch: value for epoch, value in result["validation"]}
             for result in self.results.values()
@@ -108,15 +110,15 @@ class Line:
         ]
 
 
-def _attack(result: Mapping[str, Any], noise: Noise) -> Mapping[str, Any]:
-    for found in result["attacks"]:
-        if (found["site"], found["noise"], found["eps"]) == noise:
-            return dict(found)
-    raise KeyError(noise)
+def _under(result: Mapping[str, Any], attack: Attack) -> Mapping[str, Any]:
+    for entry in result["attacks"]:
+        if (entry["site"], entry["noise"], entry["eps"]) == attack:
+            return dict(entry)
+    raise KeyError(attack)
 
 
 def gather(cells: Sequence[Cell], out: Path) -> list[Line]:
-    """The lines of all cells that are made, in the order of the plan; without any seed, no line."""
+    """The lines of all finished cells, in the order of the plan; a line has at least one seed."""
     groups: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in cells:
         groups.setdefault((cell.data, cell.model, cell.training), []).append(cell)
@@ -125,9 +127,9 @@ def gather(cells: Sequence[Cell], out: Path) -> list[Line]:
         first = members[0]
         results = {}
         for cell in members:
-            found = load_result(out, cell)
-            if found is not None:
-                results[cell.seed] = found
+            result = load_result(out, cell)
+            if result is not None:
+                results[cell.seed] = result
         if results:
             lines.append(
                 Line(
@@ -151,12 +153,12 @@ class Test:
     line: Line
     against: Line
     metric: str
-    noise: Noise | None  # None: clean
+    attack: Attack | None  # None: clean
     comparison: Comparison
 
     @property
     def verdict(self) -> str:
-        """`helps`, `hurts`, `no difference` (that so few seeds could tell) or `untested`."""
+        """`helps`, `hurts`, `no difference` (that these seeds could show) or `untested`."""
         p = self.comparison.p_t
         if math.isnan(p):
             return "untested"
@@ -166,7 +168,7 @@ class Test:
 
 
 def make_tests(lines: Sequence[Line], metric: str) -> list[Test]:
-    """Each adversarial training against the pretraining and the controls beside it.
+    """Each adversarial training against the pretraining and the controls of its model.
 
     Clean and under every adversarial noise, over the seeds that both have.
     """
@@ -178,19 +180,19 @@ def make_tests(lines: Sequence[Line], metric: str) -> list[Test]:
             seeds = [seed for seed in line.seeds if seed in other.results]
             if not seeds:
                 continue
-            noises = [noise for noise in line.noises() if noise.kind == "adversarial"]
-            for noise in (None, *noises):
-                a, b = line.values(metric, noise), other.values(metric, noise)
+            attacks = [attack for attack in line.attacks() if attack.noise == "adversarial"]
+            for attack in (None, *attacks):
+                a, b = line.values(metric, attack), other.values(metric, attack)
                 comparison = compare([a[seed] for seed in seeds], [b[seed] for seed in seeds])
-                tests.append(Test(line, other, metric, noise, comparison))
+                tests.append(Test(line, other, metric, attack, comparison))
     return tests
 
 
 def others(line: Line, lines: Sequence[Line]) -> list[Line]:
     """What an adversarial training is compared with: controls first, then the pretraining."""
-    beside = [
+    opponents = [
         other
         for other in lines
         if (other.data, other.model) == (line.data, line.model) and other.kind != "adversarial"
     ]
-    return sorted(beside, key=lambda other: other.kind == PRETRAINED)
+    return sorted(opponents, key=lambda other: other.kind == PRETRAINED)

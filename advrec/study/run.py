@@ -38,7 +38,7 @@ MARKDOWN, JSON = "results.md", "results.json"
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study found, and where it stands."""
+    """The results of a study, and what of it is missing."""
 
     out: Path
     lines: list[Line]
@@ -48,13 +48,13 @@ class StudyResult:
     sentences: list[str]  # a few for each model and data set
     figures: list[Path]
     cells: int  # in all
-    missing: list[Cell]  # those that are not made yet
+    missing: list[Cell]  # not made yet
     failures: list[Failure]
     document: dict[str, Any]  # results.json
 
 
 def _silent(event: StudyEvent) -> None:
-    """Nobody watches."""
+    """The default `on_event`."""
 
 
 def run_study(
@@ -68,24 +68,24 @@ def run_study(
     command: Sequence[str] | None = None,
     on_event: OnStudyEvent = _silent,
 ) -> StudyResult:
-    """Make every cell of the study file at `path` that is not made yet, then tables and figures.
+    """Make every cell of the study file at `path` that is missing, then the tables and figures.
 
     Args:
         out: the folder of the study: cells/, runs/, results.md, results.json, *.png.
-        only: labels to make, by "data", "model", "training" or "seed"; pretrainings that they
-            need are made too. The tables show all that is made.
-        data: label of a data set → where it is here, over what the file says.
-        jobs: cells side by side, each a process of its own.
-        overrides: threads, device, kernels. Without threads, side by side cells share the cores.
-        command: the words that ran this, for the head of the tables.
+        only: labels to make, by "data", "model", "training" or "seed"; the pretrainings that they
+            need are made too. The tables show all finished cells.
+        data: label of a data set → its path, in place of the one in the file.
+        jobs: number of cells made at once, each in its own process.
+        overrides: threads, device, kernels. Without threads, the jobs share the cores.
+        command: the command line, for the head of the tables.
 
     Raises:
-        ConfigError, UsageError, DataError: a study that cannot be carried out, before it starts.
-        Interrupted: Ctrl-C, when the running cells are saved and the tables are written.
+        ConfigError, UsageError, DataError: a study that is wrong; raised before it starts.
+        Interrupted: Ctrl-C, after the running cells were saved and the tables written.
     """
     spec, out, settings = read_study(path), Path(out), dict(overrides or {})
     if jobs < 1:
-        raise UsageError(f"The number of jobs is {jobs}; wanted at least 1.")
+        raise UsageError(f"jobs must be at least 1, got {jobs}")
     if jobs > 1 and not settings.get("threads"):
         settings["threads"] = max(1, (os.cpu_count() or 1) // jobs)
     facts = read_data(spec, path, data or {}, on_event)
@@ -106,11 +106,11 @@ def run_study(
 def read_data(
     spec: StudySpec, path: str | Path, data: Mapping[str, str | Path], on_event: OnStudyEvent
 ) -> dict[str, DataFacts]:
-    """Read every data set once: a path that is wrong is found before anything is trained."""
+    """Read every data set once, so that a wrong path is an error before training starts."""
     for label in data:
         if label not in spec.data:
             raise UsageError(
-                f"The study {path} has no data {label!r}.", hint=f"it has {', '.join(spec.data)}"
+                f"study {path} has no data {label!r}", hint=f"choose from {', '.join(spec.data)}"
             )
     facts = {}
     for label, section in spec.data.items():
@@ -132,7 +132,7 @@ def report(
     failures: Sequence[Failure],
     on_event: OnStudyEvent,
 ) -> StudyResult:
-    """Tables, sentences and figures of all cells that are made, written into `out`."""
+    """Tables, sentences and figures of all finished cells, written into `out`."""
     lines = gather(cells, out)
     distinct = {cell.key: cell for cell in cells}  # labels may share a cell
     missing = [cell for cell in distinct.values() if load_result(out, cell) is None]
@@ -183,21 +183,21 @@ def _tables(
 
 
 def _head(lines: Sequence[Line], command: Sequence[str]) -> dict[str, Any]:
-    """What made the results: the command, and each set of versions and machine with its cells."""
+    """How the results were made: the command, and each versions and machine with its cell count."""
     results = [result for line in lines for result in line.results.values()]
-    made: dict[str, int] = {}
+    makers: dict[str, int] = {}
     for result in {result["key"]: result for result in results}.values():
         versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
         threads = f"{result['threads']} thread" + ("" if result["threads"] == 1 else "s")
-        text = f"{versions}; {result['machine']}; {threads} a cell"
-        made[text] = made.get(text, 0) + 1
-    return {"command": shlex.join(command), "made_by": made}
+        text = f"{versions}; {result['machine']}; {threads} per cell"
+        makers[text] = makers.get(text, 0) + 1
+    return {"command": shlex.join(command), "made_by": makers}
 
 
 def _document(
     spec: StudySpec, facts: Mapping[str, DataFacts], result: StudyResult, head: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """results.json: everything that the tables show, and the values that they are made from."""
+    """results.json: everything that the tables show, and the values behind it."""
     data = {
         label: {k: v for k, v in asdict(fact).items() if k != "section"}
         for label, fact in facts.items()
@@ -236,10 +236,10 @@ def _markdown(
     parts += [f"{text} ({count} cells)." for text, count in head["made_by"].items()]
     if result.missing:
         count = f"{len(result.missing)} of {result.cells}"
-        parts.append(f"**Not complete: {count} cells are not made yet.**")
+        parts.append(f"**Incomplete: {count} cells are missing.**")
     parts += [f"**Failed:** {f.cell.label}: {f.message}" for f in result.failures]
     if result.sentences:
-        parts += ["## What the numbers say", *result.conclusion]
+        parts += ["## What the numbers show", *result.conclusion]
         parts += ["\n".join(f"- {sentence}" for sentence in result.sentences), LEGEND]
     parts.append("## Tables")
     parts += [table.to_markdown().rstrip() for table in result.tables]
@@ -252,13 +252,13 @@ def _markdown(
 def _same_data(lines: Sequence[Line], facts: Mapping[str, DataFacts]) -> None:
     """ConfigError if a finished cell was made from other data than the plan's."""
     for line in lines:
-        for found in line.results.values():
-            if found["data_digest"] != facts[line.data].digest:
-                raise ConfigError(f"A cell of {line.label} was made from other data.")
+        for result in line.results.values():
+            if result["data_digest"] != facts[line.data].digest:
+                raise ConfigError(f"a cell of {line.label} was made from other data")
 
 
 def _finite(value: Any) -> Any:
-    """Numbers that JSON has none for become null."""
+    """Non-finite numbers become null: JSON does not have them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

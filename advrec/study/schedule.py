@@ -1,4 +1,4 @@
-"""Which cell runs when: each in a process of its own, several side by side, parents first."""
+"""Which cell runs when: each in its own process, several at once, parents first."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from advrec.system.interrupt import StopRequest
 
 POLL_SECONDS = 0.2
 STOP_SECONDS = 60.0
-"""How long a stopped cell may take to save."""
+"""Seconds that a stopped cell may take to save."""
 
 CELL_COMMAND = (sys.executable, "-m", "advrec.study.cell")
 
 
 @dataclass(frozen=True)
 class StudyEvent:
-    """What a study tells whoever watches it."""
+    """What a study reports while it runs."""
 
     kind: str  # "note", "started", "progress", "done" or "failed"
     message: str = ""  # of "note" and "failed"
     cell: Cell | None = None
-    done: int = 0  # cells made or found so far
+    done: int = 0  # finished cells
     cells: int = 0  # in all
     news: Mapping[str, Any] = field(default_factory=dict)  # of "progress", from the cell
     result: Mapping[str, Any] = field(default_factory=dict)  # of "done"
@@ -45,7 +45,7 @@ OnStudyEvent = Callable[[StudyEvent], None]
 
 @dataclass(frozen=True)
 class Failure:
-    """A cell that could not be made, and why."""
+    """A cell that failed, and why."""
 
     cell: Cell
     message: str
@@ -53,7 +53,7 @@ class Failure:
 
 
 class Schedule:
-    """Makes cells that are not made yet; `run` returns when all are made or have failed."""
+    """Makes the missing cells; `run` returns when all are made or have failed."""
 
     def __init__(
         self,
@@ -87,9 +87,9 @@ class Schedule:
                     if stop.name is not None:
                         self._stop()
                         raise Interrupted(
-                            f"Stopped by {stop.name} with {self._done} of {self._total} cells "
-                            "made; all of it is saved.",
-                            hint="the same command goes on",
+                            f"stopped by {stop.name} with {self._done} of {self._total} cells "
+                            "made; everything is saved",
+                            hint="the same command resumes",
                         )
             finally:
                 for worker in self._running.values():
@@ -104,7 +104,7 @@ class Schedule:
                 return
             if cell.parent in failed:
                 self._todo.remove(cell)
-                self._fail(cell, "The pretraining that it starts from failed.", None)
+                self._fail(cell, "the pretraining that it starts from failed", None)
             elif cell.parent not in pending and cell.run not in busy:
                 self._todo.remove(cell)
                 busy.add(cell.run)
@@ -121,19 +121,20 @@ class Schedule:
             self._tell("done", cell=cell, result=answer["done"])
         elif "failed" in answer:
             self._fail(cell, answer["failed"], answer["hint"])
-        elif "stopped" in answer:  # and not by this study, which would not be listening any more
-            self._fail(cell, answer["stopped"], "all of it is saved; the same command goes on")
+        elif "stopped" in answer:  # not by this study, which would no longer be listening
+            self._fail(cell, answer["stopped"], "everything is saved; the same command resumes")
         elif "ended" in answer:
             self._running.pop(key).close()
             if answer["code"] is not None:
                 self._fail(cell, *self._died(cell, answer))
 
     def _died(self, cell: Cell, answer: Mapping[str, Any]) -> tuple[str, str]:
-        """What to say of a process that ended without an answer; its last words go into a file."""
+        """Message and hint for a process that ended without a result; its stderr becomes a file."""
         path = self._out / "cells" / f"{cell.key}.stderr"
-        files.write(path, answer["words"])
-        lines = answer["words"].strip().splitlines() or [""]
-        return f"Its process ended with {answer['code']}. {lines[-1]}".strip(), f"see {path}"
+        files.write(path, answer["stderr"])
+        lines = answer["stderr"].strip().splitlines() or [""]
+        last = f": {lines[-1]}" if lines[-1] else ""
+        return f"its process ended with exit code {answer['code']}{last}", f"see {path}"
 
     def _fail(self, cell: Cell, message: str, hint: str | None) -> None:
         self.failures.append(Failure(cell, message, hint))
@@ -173,28 +174,28 @@ class Worker:
             stderr=self._complaints,
             encoding="utf-8",
             env=environment,
-            start_new_session=True,  # Ctrl-C is for the study, which asks its cells to save
+            start_new_session=True,  # Ctrl-C is for the study, which then asks its cells to save
         )
         task = {"out": str(out), "threads": threads, "cell": asdict(cell)}
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it died already; `_listen` says of what
+        with contextlib.suppress(OSError):  # it died already; `_listen` reports why
             self._process.stdin.write(json.dumps(task) + "\n")
             self._process.stdin.flush()
         threading.Thread(target=self._listen, args=(answers,), daemon=True).start()
 
     def _listen(self, answers: queue.Queue[tuple[str, Mapping[str, Any]]]) -> None:
-        """Pass every line on; at the end say so, with all it wrote to stderr if it just died."""
-        heard = False
+        """Pass on every line, then that it ended; with its stderr if it ended without a result."""
+        answered = False
         assert self._process.stdout is not None
         for line in self._process.stdout:
             answer = json.loads(line)
-            heard = heard or "progress" not in answer
+            answered = answered or "progress" not in answer
             answers.put((self.cell.key, answer))
         code = self._process.wait()
-        end: dict[str, Any] = {"ended": True, "code": None if heard else code}
-        if not heard:
+        end: dict[str, Any] = {"ended": True, "code": None if answered else code}
+        if not answered:
             self._complaints.seek(0)
-            end["words"] = self._complaints.read().decode(errors="replace")
+            end["stderr"] = self._complaints.read().decode(errors="replace")
         answers.put((self.cell.key, end))
 
     def ask_to_stop(self) -> None:
@@ -204,7 +205,7 @@ class Worker:
             self._process.stdin.close()
 
     def wait(self, seconds: float) -> None:
-        """Until it has ended, or for so long."""
+        """Wait until it has ended, at most so many seconds; then kill it."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -222,14 +223,14 @@ class Worker:
 
 
 def result_path(out: Path, cell: Cell) -> Path:
-    """Where the result of a cell stands when it is made."""
+    """The file of a cell's result."""
     return out / "cells" / f"{cell.key}.json"
 
 
 def load_result(out: Path, cell: Cell) -> dict[str, Any] | None:
-    """The result of a cell, None when it is not made (or its file is not whole)."""
+    """The result of a cell; None if it is missing (or its file is damaged)."""
     try:
-        found = json.loads(result_path(out, cell).read_text(encoding="utf-8"))
+        result = json.loads(result_path(out, cell).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return dict(found) if isinstance(found, dict) and found.get("key") == cell.key else None
+    return dict(result) if isinstance(result, dict) and result.get("key") == cell.key else None

@@ -1,4 +1,4 @@
-"""What a study file may say, checked before anything is computed. Explained in docs/studies.md."""
+"""The format of a study file, checked before anything is computed. See docs/studies.md."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Section = dict[str, Any]
 PRETRAINED = "pretrained"
 CONTROLS: tuple[Control, ...] = ("continued", "restarted")
 NOT_OPTIONS = ("model", "seed", "phase", "threads", "device", "kernels")
-"""Fields of `TrainConfig` that a study decides itself, or its caller."""
+"""Fields of `TrainConfig` that the study itself or its caller sets."""
 
 
 class _Part(BaseModel):
@@ -54,7 +54,7 @@ class AttackSpec(_Part):
 
 
 class ModelSpec(_Part):
-    """`[models.LABEL]`: one recommender, its trainings, and what it is attacked with."""
+    """`[models.LABEL]`: one recommender, its trainings, and the attacks on it."""
 
     model: str
     data: list[str] | None = Field(None, description="labels of data sets; None: all")
@@ -90,7 +90,7 @@ class StudySpec(_Part):
     seeds: list[Seed] = Field([0, 1, 2, 3, 4], min_length=1)
     metrics: list[str] = Field(["NDCG@20"], min_length=1)
     sampled: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="negatives a held-out item; None: the whole catalogue"
+        None, description="negatives per held-out item; None: the whole catalogue"
     )
     train: Section = {}
     attack: Section = {}
@@ -125,14 +125,14 @@ class StudySpec(_Part):
 
 
 def read_study(path: str | Path) -> StudySpec:
-    """The study in a TOML file; ConfigError names the section, what is there and what is wanted."""
+    """The study in a TOML file; ConfigError names the section, what it has and what is expected."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text.") from error
+        raise ConfigError(f"{path} is not UTF-8 text") from error
     return parse_study(text, str(path))
 
 
@@ -142,7 +142,7 @@ def parse_study(text: str, where: str = "the study") -> StudySpec:
     models = document.get("models", {})
     if not isinstance(models, dict) or not models:
         raise ConfigError(
-            f"{where} names no model.", hint='a section [models.MF] with model = "mf" does'
+            f"{where} has no [models.…] section", hint='add [models.MF] with model = "mf"'
         )
     for label, section in models.items():
         models[label] = parse_section(ModelSpec, section, f"[models.{label}] of {where}")
@@ -155,7 +155,7 @@ def parse_study(text: str, where: str = "the study") -> StudySpec:
 def parse_section(kind: Any, section: Any, where: str) -> Any:
     """A model of one section; ConfigError also where there is a value instead of a section."""
     if not isinstance(section, dict):
-        raise ConfigError(f"{where} is {section!r}; wanted a section.")
+        raise ConfigError(f"{where} must be a section, got {section!r}")
     return parse(kind, section, where)
 
 
@@ -163,25 +163,23 @@ def _check_labels(spec: StudySpec, label: str, model: ModelSpec, where: str) -> 
     for name in (*(model.data or ()), *model.on):
         if name not in spec.data:
             raise ConfigError(
-                f"[models.{label}] of {where} speaks of data {name!r}, and there is no [data."
-                f"{name}].",
-                hint=f"there are {', '.join(spec.data)}",
+                f"[models.{label}] of {where} names data {name!r}, but there is no [data.{name}]",
+                hint=f"choose from {', '.join(spec.data)}",
             )
     if model.controls and not model.adversarial:
         raise ConfigError(
-            f"[models.{label}] of {where} has controls, but no adversarial training beside which "
-            "they would stand.",
-            hint=f"[models.{label}.adversarial.APR] adds one",
+            f"[models.{label}] of {where} has controls, but no adversarial training to compare "
+            "them with",
+            hint=f"add [models.{label}.adversarial.APR]",
         )
 
 
 def data_config(section: Mapping[str, Any], folder: Path, where: str) -> DataConfig:
-    """A `[data.LABEL]` section with its paths made whole.
+    """A `[data.LABEL]` section with variables and relative paths resolved.
 
-    `$NAME` is an environment variable; `$ADVREC_DATA`, where it is not set, is the folder of
-    downloads. A relative `data` starts at `folder` (the study file's), `features` and `item_names`
-    at the data.
-    Raises ConfigError for a variable that is not set and for options that are wrong.
+    `$NAME` is an environment variable; `$ADVREC_DATA` defaults to the folder of downloads. A
+    relative `data` starts at `folder` (the study file's), `features` and `item_names` at the data.
+    Raises ConfigError for a variable that is not set and for wrong options.
     """
     section = {name: _expanded(value, where) for name, value in section.items()}
     data = str(section.get("data", "debian"))
@@ -205,15 +203,15 @@ def _expanded(value: Any, where: str) -> Any:
     if not isinstance(value, str):
         return value
 
-    def found(match: re.Match[str]) -> str:
+    def value_of(match: re.Match[str]) -> str:
         name = match.group(1) or match.group(2)
         if name == "ADVREC_DATA":
             return str(data_home())
         if name not in os.environ:
             raise ConfigError(
-                f"{where} uses ${name}, which is not set.",
-                hint=f"{name}=… advrec study …, or --data NAME=PATH",
+                f"{where} uses ${name}, which is not set",
+                hint=f"set it ({name}=… advrec study …), or use --data LABEL=PATH",
             )
         return os.environ[name]
 
-    return re.sub(r"\$(?:(\w+)|\{(\w+)\})", found, value)
+    return re.sub(r"\$(?:(\w+)|\{(\w+)\})", value_of, value)

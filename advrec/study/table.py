@@ -10,7 +10,7 @@ from typing import Any
 from advrec.report.stats import Summary
 from advrec.report.table import NOTHING, Cell, Column, Table
 from advrec.study.plan import DataFacts
-from advrec.study.results import Line, Noise, Test
+from advrec.study.results import Attack, Line, Test
 
 MEANS = "mean ± half of the 95 % t-interval"
 
@@ -26,14 +26,14 @@ def data_table(facts: Mapping[str, DataFacts]) -> Table:
 
 
 def noise_tables(lines: Sequence[Line], metric: str, way: str) -> list[Table]:
-    """One row a line and site: the figure clean and under noise. A table for each set of ε."""
+    """One row per line and site: the figure clean and under noise. One table per set of ε."""
     tables = []
-    for (kinds, eps), members in _by_noises(lines).items():
-        heads = [f"{kind} {size:g}" for kind in kinds for size in eps]
+    for (noises, eps), members in _by_noises(lines).items():
+        heads = [f"{noise} {size:g}" for noise in noises for size in eps]
         rows = []
         for line, site in _sites(members):
-            noises = [Noise(site, kind, size) for kind in kinds for size in eps]
-            figures = [line.summary(metric, noise) for noise in (None, *noises)]
+            attacks = [Attack(site, noise, size) for noise in noises for size in eps]
+            figures = [line.summary(metric, attack) for attack in (None, *attacks)]
             cells = [plus_minus(figure) for figure in figures]
             rows.append((line.data, line.model, site, line.training, *cells))
         names = ("data", "model", "noise at", "training", "clean", *heads)
@@ -45,14 +45,14 @@ def noise_tables(lines: Sequence[Line], metric: str, way: str) -> list[Table]:
 def lost_tables(lines: Sequence[Line], metric: str) -> list[Table]:
     """As `noise_tables`: the share of the clean figure that noise costs, and ε in proportion."""
     tables = []
-    for (kinds, eps), members in _by_noises(lines).items():
-        heads = [f"{kind} {size:g}" for kind in kinds for size in eps]
+    for (noises, eps), members in _by_noises(lines).items():
+        heads = [f"{noise} {size:g}" for noise in noises for size in eps]
         rows: list[tuple[Cell, ...]] = []
         for line, site in _sites(members):
-            noises = [Noise(site, kind, size) for kind in kinds for size in eps]
-            lost = [line.lost(metric, noise) for noise in noises]
+            attacks = [Attack(site, noise, size) for noise in noises for size in eps]
+            lost = [line.lost(metric, attack) for attack in attacks]
             cells = [NOTHING if share is None else plus_minus_percent(share) for share in lost]
-            budget = line.budget(Noise(site, kinds[-1], eps[0]))
+            budget = line.budget(Attack(site, noises[-1], eps[0]))
             rows.append((line.data, line.model, site, line.training, budget, *cells))
         columns = (
             *map(Column, ("data", "model", "noise at", "training")),
@@ -60,15 +60,15 @@ def lost_tables(lines: Sequence[Line], metric: str) -> list[Table]:
             *map(Column, heads),
         )
         notes = (
-            f"{_over(members)} Below 0 is a gain. ε {eps[0]:g} of mean norm: the noise as "
-            "measured, beside the mean norm of what it is added to.",
+            f"{_over(members)} Below 0 is a gain. ε {eps[0]:g} of mean norm: the norm of the noise "
+            "as measured, relative to the mean norm of what it is added to.",
         )
         tables.append(Table(f"Share of {metric} that noise costs", columns, tuple(rows), notes))
     return tables
 
 
 def test_table(tests: Sequence[Test], metric: str) -> Table:
-    """Every paired comparison: adversarially trained minus the other."""
+    """Every paired comparison: the adversarially trained line minus the other."""
     columns = (
         *map(Column, ("data", "model", "training", "against", "noise at", "ε")),
         Column("difference", "+.4f"),
@@ -86,8 +86,8 @@ def test_table(tests: Sequence[Test], metric: str) -> Table:
             test.line.model,
             test.line.training,
             test.against.training,
-            "clean" if test.noise is None else test.noise.site,
-            "" if test.noise is None else f"{test.noise.eps:g}",
+            "clean" if test.attack is None else test.attack.site,
+            "" if test.attack is None else f"{test.attack.eps:g}",
             test.comparison.difference,
             test.comparison.low,
             test.comparison.high,
@@ -110,7 +110,7 @@ def cost_table(lines: Sequence[Line]) -> Table:
         Column("seeds"),
         Column("epochs"),
         Column("best epoch"),
-        Column("s an epoch", ".3f"),
+        Column("s per epoch", ".3f"),
         Column("training s", ".1f"),
         Column("validation s", ".1f"),
         Column("measuring s", ".1f"),
@@ -119,7 +119,7 @@ def cost_table(lines: Sequence[Line]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for line in lines:
         own = line.mean("epochs")
-        if line.kind == "continued":  # its folder also holds the epochs of the pretraining
+        if line.kind == "continued":  # its run also has the epochs of the pretraining
             before = _pretraining(line, lines)
             own = own - before.mean("epochs") if before else math.nan
         train = line.mean("seconds", "train")
@@ -139,10 +139,10 @@ def cost_table(lines: Sequence[Line]) -> Table:
             )
         )
     notes = (
-        "Means over seeds, of each training's own epochs, by the clock; cells may have run side by "
-        "side. best epoch: the one kept, counted from the start of that training (continued: of "
-        "the pretraining). memory: the most that a cell's process had, interpreter and libraries "
-        "included.",
+        "Means over seeds, of each training's own epochs, in wall-clock time; several cells may "
+        "have run at once. best epoch: the one kept, counted from the start of that training "
+        "(continued: of the pretraining). memory: the peak of a cell's process, interpreter and "
+        "libraries included.",
     )
     return Table("Time and memory", columns, tuple(rows), notes)
 
@@ -161,7 +161,7 @@ def plus_minus_percent(share: Summary) -> str:
 
 
 def line_data(line: Line) -> dict[str, Any]:
-    """Everything about a line, with the values of each seed."""
+    """Everything about a line, with the value of every seed."""
     metrics = line.measures.metrics
     return {
         "data": line.data,
@@ -178,15 +178,15 @@ def line_data(line: Line) -> dict[str, Any]:
         "clean": {metric: _summary_data(line, metric, None) for metric in metrics},
         "noise": [
             {
-                **noise._asdict(),
-                "budget_relative": line.budget(noise),
-                "metrics": {metric: _summary_data(line, metric, noise) for metric in metrics},
+                **attack.to_dict(),
+                "budget_relative": line.budget(attack),
+                "metrics": {metric: _summary_data(line, metric, attack) for metric in metrics},
                 "lost": {
-                    metric: None if (lost := line.lost(metric, noise)) is None else asdict(lost)
+                    metric: None if (lost := line.lost(metric, attack)) is None else asdict(lost)
                     for metric in metrics
                 },
             }
-            for noise in line.noises()
+            for attack in line.attacks()
         ],
         "epochs": [result["epochs"] for result in line.results.values()],
         "best_epoch": [result["best_epoch"] for result in line.results.values()],
@@ -205,15 +205,15 @@ def test_data(test: Test) -> dict[str, Any]:
         "training": test.line.training,
         "against": test.against.training,
         "metric": test.metric,
-        "noise": None if test.noise is None else test.noise._asdict(),
+        "noise": None if test.attack is None else test.attack.to_dict(),
         **asdict(test.comparison),
         "verdict": test.verdict,
     }
 
 
-def _summary_data(line: Line, metric: str, noise: Noise | None) -> dict[str, Any]:
-    values = line.values(metric, noise)
-    return {**asdict(line.summary(metric, noise)), "values": list(values.values())}
+def _summary_data(line: Line, metric: str, attack: Attack | None) -> dict[str, Any]:
+    values = line.values(metric, attack)
+    return {**asdict(line.summary(metric, attack)), "values": list(values.values())}
 
 
 def _by_noises(
@@ -227,7 +227,7 @@ def _by_noises(
 
 
 def _sites(lines: Sequence[Line]) -> list[tuple[Line, str]]:
-    """(line, site): a model's trainings beside each other, site by site."""
+    """(line, site): site by site, all trainings of a model together."""
     pairs = [(line, site) for line in lines for site in line.measures.sites]
     order = list(dict.fromkeys((line.data, line.model) for line in lines))
     return sorted(

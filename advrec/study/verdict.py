@@ -1,4 +1,4 @@
-"""The results in sentences, computed: where adversarial training helps, and where it does not."""
+"""The results in sentences, computed: where adversarial training helps and where it does not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from advrec.report.stats import Comparison
-from advrec.study.results import LEVEL, Line, Noise, Test
+from advrec.study.results import LEVEL, Attack, Line, Test
 
 OPPONENTS = {
     "continued": "the same training without an adversary for as many epochs in all",
@@ -14,7 +14,7 @@ OPPONENTS = {
     "as adversarial training has it",
     "pretrained": "before adversarial training",
 }
-SAID = {
+OUTCOMES = {
     "helps": "it helps",
     "hurts": "**it hurts**",
     "no difference": "**no difference can be told**",
@@ -29,39 +29,39 @@ LEGEND = (
 
 
 def conclusion(tests: Sequence[Test]) -> list[str]:
-    """Where it helps and where it does not: a sentence for each opponent, clean and under noise."""
-    said = []
-    for title, noisy in (("Without noise", False), ("Under adversarial noise", True)):
+    """Where it helps and where it does not: one sentence per opponent, clean and under noise."""
+    written = []
+    for title, attacked in (("Without noise", False), ("Under adversarial noise", True)):
         for kind, about in OPPONENTS.items():
             chosen = [
                 test
                 for test in tests
-                if test.against.kind == kind and (test.noise is not None) is noisy
+                if test.against.kind == kind and (test.attack is not None) is attacked
             ]
             if chosen:
-                said.append(f"**{title}, against {kind}** ({about}): {_tally(chosen)}")
-    return said
+                written.append(f"**{title}, against {kind}** ({about}): {_tally(chosen)}")
+    return written
 
 
 def sentences(tests: Sequence[Test]) -> list[str]:
-    """For each data set, model and adversarial training: what it does clean, and under noise."""
-    said = []
+    """For each data set, model and adversarial training: its effect clean and under noise."""
+    written = []
     for line in {test.line.label: test.line for test in tests}.values():
         own = [test for test in tests if test.line is line]
-        said.append(_clean([test for test in own if test.noise is None]))
-        noisy = [(test, test.noise) for test in own if test.noise is not None]
-        for site in dict.fromkeys(noise.site for _, noise in noisy):
-            said.append(_noisy([pair for pair in noisy if pair[1].site == site]))
-    return said
+        written.append(_clean([test for test in own if test.attack is None]))
+        attacked = [(test, test.attack) for test in own if test.attack is not None]
+        for site in dict.fromkeys(attack.site for _, attack in attacked):
+            written.append(_attacked([pair for pair in attacked if pair[1].site == site]))
+    return written
 
 
-def difference(found: Comparison) -> str:
+def difference(comparison: Comparison) -> str:
     """`+0.0105 [+0.0080, +0.0130], p = 0.0003`; without an interval for one seed."""
-    text = f"{found.difference:+.4f}"
-    if math.isnan(found.p_t):
+    text = f"{comparison.difference:+.4f}"
+    if math.isnan(comparison.p_t):
         return text
-    p = "p < 0.0001" if found.p_t < 0.0001 else f"p = {found.p_t:.2g}"
-    return f"{text} [{found.low:+.4f}, {found.high:+.4f}], {p}"
+    p = "p < 0.0001" if comparison.p_t < 0.0001 else f"p = {comparison.p_t:.2g}"
+    return f"{text} [{comparison.low:+.4f}, {comparison.high:+.4f}], {p}"
 
 
 def _tally(tests: Sequence[Test]) -> str:
@@ -77,8 +77,8 @@ def _tally(tests: Sequence[Test]) -> str:
         ("no difference", "**It does not help**, no difference can be told"),
         ("untested", "One seed alone tests nothing"),
     ):
-        if found := groups.get(verdict):
-            text += f" {words}: {'; '.join(_named(found))}."
+        if chosen := groups.get(verdict):
+            text += f" {words}: {'; '.join(_named(chosen))}."
     return text
 
 
@@ -87,8 +87,8 @@ def _named(tests: Sequence[Test]) -> list[str]:
     lines: dict[str, dict[str, list[str]]] = {}
     for test in tests:
         sites = lines.setdefault(test.line.label, {})
-        if test.noise is not None:
-            sites.setdefault(test.noise.site, []).append(f"{test.noise.eps:g}")
+        if test.attack is not None:
+            sites.setdefault(test.attack.site, []).append(f"{test.attack.eps:g}")
     named = []
     for label, sites in lines.items():
         at = ", ".join(f"{site} ε {'/'.join(eps)}" for site, eps in sites.items())
@@ -99,39 +99,39 @@ def _named(tests: Sequence[Test]) -> list[str]:
 def _clean(tests: Sequence[Test]) -> str:
     """All opponents of a line, clean."""
     first = tests[0]
-    said = [
+    comparisons = [
         f"{test.against.training} {test.comparison.b:.4f}: {difference(test.comparison)}, "
-        f"{SAID[test.verdict]}"
+        f"{OUTCOMES[test.verdict]}"
         for test in tests
     ]
     return (
         f"**{first.line.label}, without noise**: {first.metric} {first.comparison.a:.4f}. Against "
-        f"{'. Against '.join(said)}."
+        f"{'. Against '.join(comparisons)}."
     )
 
 
-def _noisy(pairs: Sequence[tuple[Test, Noise]]) -> str:
-    """Shares lost of a line and all its opponents at one site, and the tests against the first."""
-    first, noise = pairs[0]
+def _attacked(pairs: Sequence[tuple[Test, Attack]]) -> str:
+    """Shares lost by a line and all its opponents at one site, and the tests against the first."""
+    first, attack = pairs[0]
     opponents = list({test.against.label: test.against for test, _ in pairs}.values())
-    noises = list(dict.fromkeys(noise for _, noise in pairs))
-    budgets = ", ".join(f"{noise.eps:g}" for noise in noises)
+    attacks = list(dict.fromkeys(attack for _, attack in pairs))
+    budgets = ", ".join(f"{attack.eps:g}" for attack in attacks)
     shares = "; ".join(
-        f"of {opponent.training} {_shares(opponent, first.metric, noises)}"
+        f"of {opponent.training} {_shares(opponent, first.metric, attacks)}"
         for opponent in opponents
     )
     steps = "; ".join(
-        f"at {noise.eps:g} {difference(test.comparison)}, {SAID[test.verdict]}"
-        for test, noise in pairs
+        f"at {attack.eps:g} {difference(test.comparison)}, {OUTCOMES[test.verdict]}"
+        for test, attack in pairs
         if test.against is opponents[0]
     )
     return (
-        f"**{first.line.label}, adversarial noise at {noise.site}**, ε = {budgets}: it takes "
-        f"{_shares(first.line, first.metric, noises)} of {first.metric}; {shares}. "
+        f"**{first.line.label}, adversarial noise at {attack.site}**, ε = {budgets}: it takes "
+        f"{_shares(first.line, first.metric, attacks)} of {first.metric}; {shares}. "
         f"What is left, against {opponents[0].training}: {steps}."
     )
 
 
-def _shares(line: Line, metric: str, noises: Sequence[Noise]) -> str:
-    lost = [line.lost(metric, noise) for noise in noises]
-    return ", ".join("–" if found is None else f"{100 * found.mean:.0f}" for found in lost) + " %"
+def _shares(line: Line, metric: str, attacks: Sequence[Attack]) -> str:
+    lost = [line.lost(metric, attack) for attack in attacks]
+    return ", ".join("–" if share is None else f"{100 * share.mean:.0f}" for share in lost) + " %"

@@ -1,1 +1,1 @@
-"""What is asked of the operating system: files, locks, signals, folders, the machine."""
+"""What advrec needs of the operating system: files, locks, signals, folders, the machine."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, then moved onto it."""
+"""Files that are complete or absent: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from advrec.errors import RunError
 
 
 def write(path: str | Path, content: str | bytes) -> None:
-    """Make `content` (text as UTF-8) the content of `path`; whatever happens, old or new is there.
+    """Make `content` (text as UTF-8) the content of `path`: the old or the new, never a part.
 
-    Raises RunError when the file system says no.
+    Raises RunError if it cannot be written.
     """
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
@@ -24,14 +24,14 @@ def write(path: str | Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(target)
     except OSError as error:
-        raise RunError(f"{target} cannot be written: {error.strerror or error}.") from error
+        raise RunError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
 
 
 def sync_folder(path: str | Path) -> None:
-    """Make renames in a folder survive a power failure, where the system can do that."""
+    """Make renames in a folder survive a power failure, where the system supports it."""
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:

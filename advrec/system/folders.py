@@ -9,7 +9,7 @@ from pathlib import Path
 def cache_home() -> Path:
     """advrec below $ADVREC_CACHE, else below $XDG_CACHE_HOME, else below ~/.cache.
 
-    Whatever is in it can be made again.
+    Everything in it can be made again.
     """
     root = os.environ.get("ADVREC_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(root).expanduser() / "advrec"

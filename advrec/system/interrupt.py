@@ -1,4 +1,4 @@
-"""Ctrl-C as a question that a loop asks when it is ready to stop."""
+"""Ctrl-C as a request that a loop checks for when it is ready to stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Within `with`, the first SIGINT or SIGTERM only sets `name`; a second one acts as ever.
+    """Within `with`, the first SIGINT or SIGTERM only sets `name`; a second acts as usual.
 
     Outside the main thread Python has no signal handlers, and nothing changes.
     """

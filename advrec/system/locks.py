@@ -1,4 +1,4 @@
-"""One trainer a run folder: a lock that the system takes back when its process dies."""
+"""One trainer per run folder: a lock that the system releases when its process dies."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LOCK = "lock"
 class RunLock:
     """Held from construction to `release`; a second one on the same folder raises RunError.
 
-    The file `lock` says who holds it. With fcntl, what counts is the system's lock on the file and
-    a file that was left behind is harmless; without, what counts is that the file exists.
+    The file `lock` names the process that holds it. With fcntl the system's lock on it counts, and
+    a file left behind is harmless; without fcntl it counts that the file exists.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class RunLock:
         self._file.flush()
 
     def release(self) -> None:
-        """Let others have it; harmless when that is done already."""
+        """Release the lock; harmless if that is done already."""
         if self._file is None:
             return
         if not fcntl:
@@ -62,7 +62,7 @@ def _locked(path: Path) -> IO[str]:
     try:
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise RunError(f"{path} cannot be locked: {error.strerror}.") from error
+        raise RunError(f"{path} cannot be locked: {error.strerror}") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -77,7 +77,7 @@ def _created(path: Path) -> IO[str]:
     except FileExistsError as error:
         raise _held(path, f"if that process is gone, delete {path}") from error
     except OSError as error:
-        raise RunError(f"{path} cannot be locked: {error.strerror}.") from error
+        raise RunError(f"{path} cannot be locked: {error.strerror}") from error
 
 
 def _held(path: Path, hint: str = "wait for it, or stop it with Ctrl-C") -> RunError:
@@ -85,4 +85,4 @@ def _held(path: Path, hint: str = "wait for it, or stop it with Ctrl-C") -> RunE
         holder = path.read_text(encoding="utf-8").strip()
     except OSError:
         holder = ""
-    return RunError(f"{path.parent} is being trained by {holder or 'another process'}.", hint=hint)
+    return RunError(f"{path.parent} is being trained by {holder or 'another process'}", hint=hint)

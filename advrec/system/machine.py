@@ -1,4 +1,4 @@
-"""The machine that a figure was measured on, in a phrase."""
+"""The machine that a figure was measured on, in one phrase."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def forecast(config: ResolvedConfig, dataset: Dataset) -> Forecast:
         held = held_bytes()
         lasting["libraries"] = LIBRARIES
         moments += [need.sorting(), need.drawing(), need.checkpoint()]
-    else:  # of the card's memory: graphs, weights and files are made outside it
+    else:  # of the card's memory: graphs, weights and files are built outside it
         held = 0
         moments.append({"checkpoint": need.states})
     moment = max(moments, key=lambda parts: sum(parts.values()))
@@ -117,7 +117,7 @@ class _Need:
         }
 
     def sorting(self) -> dict[str, int]:
-        """The graph is made before the weights, and they before the optimizer."""
+        """The graph is built before the weights, and they before the optimizer."""
         size = (OFFSETS + 3 * IDS) * self.pairs if self.kind.needs_graph else 0
         return {"graph's sorting": max(0, size - self.weights - self._later())}
 

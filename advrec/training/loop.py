@@ -1,6 +1,6 @@
 """The training loop, for pretraining and adversarial training alike.
 
-What is made per step is the stepper's business, what is perturbed the objective's. Here: epochs,
+The stepper makes the steps, the objective says what is perturbed. Here: epochs,
 validation, the best epoch, early stopping, checkpoints, Ctrl-C, and numbers that are none.
 Everything that a resumed training needs is in the run's `Progress`, the weights and the
 optimiser's state; where a training was interrupted leaves no trace in what it computes.
@@ -37,7 +37,7 @@ Kind = Literal["started", "note", "progress", "epoch", "validation", "checkpoint
 
 @dataclass(frozen=True)
 class Event:
-    """What a training tells whoever watches it. Losses are means over triplets."""
+    """What a training reports to its observer. Losses are means over triplets."""
 
     kind: Kind
     message: str = ""  # for people: of "started", "note" and "finished"
@@ -48,7 +48,7 @@ class Event:
     steps: int = 0  # of an epoch
     triplets: int = 0  # trained in the epoch so far, or in all of it
     seconds: float = 0.0  # of training for them
-    rate: float = 0.0  # triplets a second, lately
+    rate: float = 0.0  # triplets per second, recently
     eta_seconds: float | None = None  # until the last epoch, if nothing stops it before
     loss: float = math.nan
     adv_loss: float | None = None  # None where nothing is perturbed
@@ -78,7 +78,7 @@ class Training:
         self._best: dict[str, Tensor] | None = None  # better weights than model.safetensors has
         self._value: float | None = None  # the last validation figure
         self._saved = self._started = time.monotonic()
-        self._steps_here = 0  # made by this process
+        self._steps_here = 0  # by this process
         self._rate = 0.0
         self._losses: dict[str, float] = {"loss": math.nan}  # means of the epoch, as last seen
 
@@ -131,7 +131,7 @@ class Training:
         self._tell("progress", epoch=progress.epoch + 1)
 
     def _end_epoch(self) -> None:
-        """Validate if it is time to, write the epoch's line, decide whether to go on."""
+        """Validate if it is time to, write the epoch's line, decide whether to continue."""
         progress, config = self.run.progress, self.run.config
         progress.epoch += 1
         last = progress.epoch >= config.epochs

@@ -33,7 +33,7 @@ class Sizes(NamedTuple):
     number: int  # bytes of a number
     nodes: int  # U + I
     weights: int  # bytes of all tables
-    batch: int  # triplets of a step
+    batch: int  # the most triplets in a batch
 
     def table(self, config: ResolvedConfig) -> int:
         """Bytes of a vector for each node."""

@@ -31,6 +31,7 @@ from advrec_cli.options import (
     one_of,
     split_list,
     takes,
+    with_default,
 )
 from advrec_cli.settings import RUN_DATA, named, reworded
 
@@ -53,9 +54,11 @@ Noises = Annotated[
     typer.Option(
         "--noise",
         metavar="KIND",
-        help="random, adversarial or both: adversarial noise is the strongest of its size that is"
-        " found, random noise has the same rows and norms. May be repeated, or hold commas."
-        " [dim]\\[default: both][/]",
+        help=with_default(
+            "random, adversarial or both: adversarial noise is the strongest of its size that is"
+            " found, random noise has the same rows and norms. May be repeated, or hold commas.",
+            "both",
+        ),
         rich_help_panel=ATTACK,
         show_default=False,
     ),
@@ -65,7 +68,7 @@ Sizes = Annotated[
     typer.Option(
         "--eps",
         metavar="X[,X…]",
-        help="ε, the L2 norm of each row of the noise. [dim]\\[default: 0.5,1,2][/]",
+        help=with_default("ε, the L2 norm of each row of the noise.", "0.5,1,2"),
         rich_help_panel=ATTACK,
         show_default=False,
     ),
@@ -75,9 +78,11 @@ Sites = Annotated[
     typer.Option(
         "--site",
         metavar="NAME",
-        help="Where the noise is added; 'advrec models' lists each model's sites. May be"
-        " repeated, or hold commas, for one attack after the other; all is every site."
-        " [dim]\\[default: the model's first][/]",
+        help=with_default(
+            "Where the noise is added; 'advrec models' lists each model's sites. May be repeated,"
+            " or hold commas, for one attack after the other; all is every site.",
+            "the model's first",
+        ),
         rich_help_panel=ATTACK,
         show_default=False,
     ),
@@ -87,7 +92,7 @@ NormName = Annotated[
     typer.Option(
         "--norm",
         metavar="NAME",
-        help="What has norm ε: row, joint or tensor. [dim]\\[default: the site's first][/]",
+        help=with_default("What has norm ε: row, joint or tensor.", "the site's first"),
         rich_help_panel=ATTACK,
         show_default=False,
         callback=one_of(NORMS),
@@ -117,18 +122,20 @@ StepSize = Annotated[
     typer.Option(
         "--step-size",
         metavar="X",
-        help="Length of a step, in the unit of ε. [dim]\\[default: 2.5·ε/steps][/]",
+        help=with_default("Length of a step, in the unit of ε.", "2.5·ε/steps"),
         rich_help_panel=ATTACK,
         show_default=False,
     ),
 ]
-Metrics = Annotated[
+MetricNames = Annotated[
     list[str] | None,
     typer.Option(
         "--metric",
         metavar="NAME[@K]",
-        help="What to measure. May be repeated, or hold commas."
-        " [dim]\\[default: the metric that chose the run's best epoch][/]",
+        help=with_default(
+            "What to measure. May be repeated, or hold commas.",
+            "the metric that chose the run's best epoch",
+        ),
         rich_help_panel=MEASURE,
         show_default=False,
     ),
@@ -157,7 +164,7 @@ def attack(
     steps: Steps = 1,
     restarts: Restarts = 1,
     step_size: StepSize = None,
-    metric: Metrics = None,
+    metric: MetricNames = None,
     k: Cutoffs = None,
     part: HeldOut = "test",
     sampled: Sampled = None,

@@ -49,8 +49,8 @@ def compare(
     """Compare two runs on the same users: the mean difference with its 95 % interval, and the
     p-values of a paired t-test and of Wilcoxon's signed-rank test.
 
-    The users are the sample, the two trained models are fixed: the test says nothing about another
-    seed. Train several seeds to learn about the method.
+    The users are the sample and the two trained models are fixed, so the test says nothing about
+    another seed. To learn about the method, train several seeds (advrec study).
     """
     from advrec.errors import UsageError
     from advrec.evaluation.metrics import DEFAULT_METRICS
@@ -62,8 +62,8 @@ def compare(
     runs = inputs.chosen_runs([a, b], runs_dir)
     if len(runs) != 2 or runs[0].origin.data_digest != runs[1].origin.data_digest:
         raise UsageError(
-            f"{a} and {b} are not two runs on the same data.",
-            hint="advrec runs shows each run's data",
+            f"compare needs two runs on the same data, got {a} and {b}",
+            hint="advrec runs shows the data of each run",
         )
     with inputs.computing(given, file) as device:
         from advrec.evaluation.evaluate import evaluate

@@ -109,7 +109,8 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Show how a file or folder is read: its format, counts, ratings and times, and how it would be
-    split. Training reads it in the same way. Nothing is written.
+    split. Item features and names are opened too. Training reads it in the same way. Nothing is
+    written.
     """
     from advrec.data.inspection import inspect as look
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 EPILOG = examples(
     "advrec eval  # the newest run on the test part",
     "advrec eval mf-debian-1 mf-debian-1-apr --metrics NDCG,Recall,AUC -k 10,20,100",
-    "advrec eval mf-debian-1 --sampled 99 --seed 1  # cheap, and named so in the table",
+    "advrec eval mf-debian-1 --sampled 99 --seed 1  # cheap; the table says so",
     "advrec eval mf-debian-1 --per-user users.csv",
 )
 
@@ -71,8 +71,8 @@ def evaluate(
     """Measure how well a run ranks what was held out, as means over users.
 
     Every item that the user is not known to have is a candidate; ties count against the hit; users
-    without held-out items are left out of the means and counted below the table. Without a RUN the
-    newest is taken. The result is also kept in the run folder as eval.json.
+    without held-out items are left out of the means and counted below the table. By default the
+    newest run is evaluated. The result is also kept in the run folder as eval.json.
     """
     from advrec.errors import UsageError
     from advrec.evaluation.metrics import DEFAULT_METRICS
@@ -83,7 +83,7 @@ def evaluate(
     file = inputs.config_file(config)
     chosen = inputs.chosen_runs(runs or [], runs_dir, quiet=quiet)
     if per_user is not None and len(chosen) > 1:
-        raise UsageError("--per-user writes the figures of one run.", hint="name one RUN")
+        raise UsageError(f"--per-user needs one run, got {len(chosen)}", hint="name one RUN")
     seed = {**file.train, **given.train}.get("seed", 0)
     evaluations: list[tuple[Run, Evaluation]] = []
     with inputs.computing(given, file) as device:

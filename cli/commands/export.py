@@ -1,4 +1,4 @@
-"""`advrec export`: the vectors of a trained model, for whatever serves recommendations."""
+"""`advrec export`: the vectors of a trained model, for a server of recommendations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from advrec.options import OUTPUT
 from advrec_cli import inputs
 from advrec_cli.console import count, emit_json, facts
 from advrec_cli.help import examples
-from advrec_cli.options import ConfigFile, Given, Json, OneRun, Quiet, RunsDir, takes
+from advrec_cli.options import ConfigFile, Given, Json, OneRun, Quiet, RunsDir, takes, with_default
 from advrec_cli.settings import RUN_DATA, named
 
 EPILOG = examples(
@@ -32,8 +32,9 @@ def export(
             "--out",
             "-o",
             metavar="FILE",
-            help="A .npz, .safetensors or .csv file."
-            " [dim]\\[default: vectors.npz in the run folder][/]",
+            help=with_default(
+                "A .npz, .safetensors or .csv file.", "vectors.npz in the run folder"
+            ),
             rich_help_panel=OUTPUT,
             show_default=False,
         ),
@@ -45,22 +46,22 @@ def export(
 ) -> None:
     """Write a run's final user and item vectors with the original ids; a score is a dot product.
 
-    The arrays are user_vectors and item_vectors, a row for each of user_ids and item_ids; of a
-    graph model they are the vectors after propagation. The file appears whole or not at all.
+    The arrays are user_vectors and item_vectors, one row per user_ids and item_ids; for a graph
+    model they are the vectors after propagation. The file appears whole or not at all.
     """
     file = inputs.config_file(config)
-    found = inputs.chosen_runs([run] if run else [], runs_dir, quiet=quiet)[0]
-    path = found.path / "vectors.npz" if out is None else out
+    chosen = inputs.chosen_runs([run] if run else [], runs_dir, quiet=quiet)[0]
+    path = chosen.path / "vectors.npz" if out is None else out
     with inputs.computing(given, file):
         from advrec.runs.export import export_vectors
 
         loader = inputs.Loader(given, file, "cpu")
-        model = loader.model(found)
-        export_vectors(model, *found.ids(), path)
+        model = loader.model(chosen)
+        export_vectors(model, *chosen.ids(), path)
     if json:
         emit_json(
             {
-                "run": found.name,
+                "run": chosen.name,
                 "path": str(path),
                 "users": model.n_users,
                 "items": model.n_items,

@@ -32,8 +32,8 @@ def recommend(
             "--user",
             "-u",
             metavar="ID",
-            help="The user's id as it stands in the data. May be repeated, or be several with"
-            " commas between; an id that itself holds a comma is taken as it is.",
+            help="The user's id as the data has it. May be repeated, or hold several ids with"
+            " commas; an id that itself holds a comma is taken as it is.",
             show_default=False,
         ),
     ] = None,
@@ -45,8 +45,8 @@ def recommend(
 ) -> None:
     """List the items that a run ranks highest for a user, leaving out those the user has.
 
-    The score orders one list; it means nothing beyond it. Items in the test part may appear: they
-    are what a good list should hold.
+    Scores are comparable within one list only. Items of the test part may appear: a good list
+    contains them.
     """
     from advrec.errors import UsageError
 
@@ -98,13 +98,13 @@ def recommend(
             shown.add_row(str(line.rank), *map(escape, texts), f"{line.score:.4f}")
         show(shown)
         if len(lines) < k:
-            note(f"{name} has nearly every item: {len(lines)} are left", quiet=quiet)
+            note(f"{name} has nearly every item: only {len(lines)} are left", quiet=quiet)
 
 
 def _users(texts: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """The users that the options name: a text is one id where the data has it, else several.
+    """The users that the options name: a text is one id if the data has it, otherwise several.
 
-    A text of which the data knows no part stays whole, so that the error speaks of it as typed.
+    A text of which the data has no part stays whole, so that the error shows it as typed.
     """
     known = set(ids)
     users = []

@@ -1,4 +1,4 @@
-"""`advrec runs`: the run folders there are, or everything about one of them."""
+"""`advrec runs`: a list of all run folders, or everything about one of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from advrec.runs.run import Run
 
 EPILOG = examples(
-    "advrec runs  # every run, the one trained last on top",
+    "advrec runs  # every run, the most recent first",
     "advrec runs mf-debian-1  # its options, its progress, its last epochs",
     "advrec runs --json  # for a program",
 )
@@ -36,28 +36,28 @@ def runs(
     runs_dir: RunsDir = Path("runs"),
     json: Json = False,
 ) -> None:
-    """List the runs, or show one: its resolved options, its folder, its result.
+    """List the runs, or show one: its resolved options, its folder and its results.
 
-    The metric shown is the best on the validation part; the run keeps the weights of that epoch.
-    An unfinished run is resumed with --resume RUN, with the same bits as if it had not stopped.
+    The figure is the best one on the validation part, that of the epoch whose weights the run
+    keeps. An unfinished run continues with --resume RUN, to the same bits.
     """
     from advrec.runs import find
 
     if run is not None:
         _one(find.find(run, runs_dir), json)
         return
-    found = find.all_runs(runs_dir)
+    every = find.all_runs(runs_dir)
     if json:
-        emit_json({"runs_dir": str(runs_dir), "runs": [_summary(entry) for entry in found]})
+        emit_json({"runs_dir": str(runs_dir), "runs": [_summary(entry) for entry in every]})
         return
-    if not found:
-        note(f"There is no run in {runs_dir}; 'advrec pretrain' makes the first one.")
+    if not every:
+        note(f"no runs in {runs_dir}; 'advrec pretrain' makes the first one")
         return
     columns = ["run", "model", "data", "phase", "epoch", "best validation", "state"]
-    made = table(columns, left=4)
-    for entry in found:
+    shown = table(columns, left=4)
+    for entry in every:
         progress = entry.progress
-        made.add_row(
+        shown.add_row(
             f"[bold]{entry.name}[/]",
             entry.config.model,
             entry.origin.dataset,
@@ -66,7 +66,7 @@ def runs(
             f"{entry.config.metric} {figure(progress.best_value)}",
             STATES.get(progress.stopped, progress.stopped or ""),
         )
-    show(made)
+    show(shown)
 
 
 def document(run: Run) -> dict[str, Any]:
@@ -111,11 +111,11 @@ def _one(run: Run, json: bool) -> None:
     if history:
         lines = [_flat(line) for line in history[-LAST_EPOCHS:]]
         names = list(dict.fromkeys(name for line in lines for name in line))
-        made = table(names, title=f"Last {len(lines)} epochs", left=0)
+        shown = table(names, title=f"Last {len(lines)} epochs", left=0)
         for line in lines:
-            made.add_row(*(_cell(line.get(name)) for name in names))
+            shown.add_row(*(_cell(line.get(name)) for name in names))
         show("")
-        show(made)
+        show(shown)
 
 
 def _flat(line: dict[str, Any]) -> dict[str, Any]:

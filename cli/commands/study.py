@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from advrec.study import StudyResult
 
 EPILOG = examples(
-    "advrec study bench/studies/debian-mf.toml  # the same command resumes it after Ctrl-C",
-    "advrec study s.toml --jobs 2 --threads 1  # two cells side by side",
+    "advrec study bench/studies/debian-mf.toml  # again after Ctrl-C: it resumes",
+    "advrec study s.toml --jobs 2 --threads 1  # two cells at once",
     "advrec study s.toml --only model=MF --only seed=0,1",
     "advrec study s.toml --data ml-1m=~/ml-1m-loo --out results/ml-1m",
 )
@@ -37,7 +37,7 @@ def study(
         Path,
         typer.Argument(
             metavar="FILE.toml",
-            help="The study file; docs/studies.md explains it.",
+            help="The study file, as described in docs/studies.md.",
             exists=True,
             dir_okay=False,
         ),
@@ -48,7 +48,7 @@ def study(
             "--only",
             metavar="FIELD=LABEL[,…]",
             help="Make only these cells: data=, model=, training= or seed= with labels of the"
-            " file. May be repeated; different fields must all hold.",
+            " file. May be repeated; a cell must match every field.",
             rich_help_panel=STUDY,
             show_default=False,
         ),
@@ -58,7 +58,7 @@ def study(
         typer.Option(
             "--data",
             metavar="LABEL=PATH",
-            help="Where a data set of the file is on this machine. May be repeated.",
+            help="Path of a data set of the file on this machine. May be repeated.",
             rich_help_panel=STUDY,
             show_default=False,
         ),
@@ -69,7 +69,7 @@ def study(
             "--jobs",
             "-j",
             metavar="N",
-            help="Cells to make side by side, each a process of its own; without --threads they"
+            help="Number of cells to make at once, each in its own process; without --threads they"
             " share the cores.",
             rich_help_panel=STUDY,
         ),
@@ -79,7 +79,7 @@ def study(
         typer.Option(
             "--dry-run",
             metavar="",
-            help="List the cells and which are made; make none.",
+            help="List the cells and whether they are made; make none.",
             rich_help_panel=STUDY,
         ),
     ] = False,
@@ -88,7 +88,7 @@ def study(
         typer.Option(
             "--out",
             metavar="DIR",
-            help="The folder of the study. [dim]\\[default: runs/studies/NAME OF FILE][/]",
+            help="Folder of the study. [dim]\\[default: runs/studies/NAME OF FILE][/]",
             rich_help_panel=RUNS,
             show_default=False,
         ),
@@ -97,25 +97,25 @@ def study(
     quiet: Quiet = False,
 ) -> None:
     """Train and attack every model of a study file on every data set with every seed, before and
-    after adversarial training, and put it all into one table with intervals and paired tests.
+    after adversarial training, and make one table with intervals and paired tests.
 
-    Every cell of the table is a run folder. Run it again after Ctrl-C, a crash or an edit of the
-    file, and only what is missing is made. Tables, figures and every number of every seed are
-    in results.md and results.json of the study's folder.
+    Every cell of the table is a run folder. Run the command again after Ctrl-C, a crash or an edit
+    of the file, and only what is missing is made. Tables, figures and every number of every seed
+    are in results.md and results.json of the study's folder.
     """
     from advrec.study import run_study
 
     folder = Path("runs", "studies", file.stem) if out is None else out
-    wanted = _only(only or [])
+    labels = _only(only or [])
     places = dict(_pair(text, "--data") for text in data or [])
     if dry_run:
-        _list_cells(file, folder, wanted, places, given, json=json, quiet=quiet)
+        _list_cells(file, folder, labels, places, given, json=json, quiet=quiet)
         return
     with StudyProgress(quiet=quiet) as watcher:
         result = run_study(
             file,
             folder,
-            only=wanted,
+            only=labels,
             data=places,
             jobs=jobs,
             overrides=given.train,
@@ -126,7 +126,7 @@ def study(
         emit_json(result.document)
     else:
         _present(result)
-    note(f"all of it in {folder}/results.md and results.json", quiet=quiet)
+    note(f"kept in {folder}/results.md and results.json", quiet=quiet)
     if result.failures:
         from advrec.errors import ExitCode
 
@@ -134,14 +134,14 @@ def study(
 
 
 def _present(result: StudyResult) -> None:
-    """The tables, and where adversarial training helps; the sentences on each are in the file."""
+    """The tables and the conclusion; the sentences about each line are in results.md."""
     show_reports(result.tables)
     for sentence in result.conclusion:
         show("")
         show(sentence.replace("**", ""))
     if result.missing:
         show("")
-        show(f"Not complete: {len(result.missing)} cells are not made yet.")
+        show(f"Incomplete: {len(result.missing)} cells are missing.")
     for failure in result.failures:
         show(f"Failed: {failure.cell.label}: {failure.message} {failure.hint or ''}".rstrip())
 
@@ -187,13 +187,13 @@ def _list_cells(
 
 def _only(texts: Sequence[str]) -> dict[str, list[str]]:
     """`["model=MF", "seed=0,1"]` → labels by field."""
-    wanted: dict[str, list[str]] = {}
+    chosen: dict[str, list[str]] = {}
     for text in texts:
         name, labels = _pair(text, "--only")
         if name not in FIELDS:
             raise not_one_of(name, FIELDS, "--only")
-        wanted.setdefault(name, []).extend(part.strip() for part in labels.split(","))
-    return wanted
+        chosen.setdefault(name, []).extend(part.strip() for part in labels.split(","))
+    return chosen
 
 
 def _pair(text: str, flag: str) -> tuple[str, str]:

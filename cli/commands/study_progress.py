@@ -1,4 +1,4 @@
-"""How a study goes: a live line for each cell that runs, a plain line for each that ends."""
+"""Progress of a study: a live line per running cell, a plain line per cell that ended."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from advrec.study import StudyEvent
 
 QUIET_SECONDS = 3 * LOG_SECONDS
-"""Least seconds between two plain lines about running cells where stderr is no terminal."""
+"""Least seconds between two plain lines about running cells where stderr is not a terminal."""
 
 
 def sentence(news: Mapping[str, Any]) -> str:
-    """What a running cell says of itself."""
+    """The progress of a running cell in one line."""
     if news.get("stage") != "training":
         return str(news.get("stage", "starting"))
     parts = [f"epoch {news['epoch']}/{news['epochs']}", f"{news['rate'] / 1e6:.2f} M triplets/s"]
@@ -67,7 +67,7 @@ class StudyProgress:
             self._bar.stop()
 
     def __call__(self, event: StudyEvent) -> None:
-        """Take note of an event: ends are printed, progress moves the cell's line."""
+        """Show an event: the end of a cell is printed, progress updates its line."""
         if self._quiet:
             return
         if event.kind == "note":

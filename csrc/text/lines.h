@@ -1,6 +1,7 @@
 // Lines and words of a text, and what can be wrong with a line.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -37,17 +38,41 @@ class Lines {
     const auto end = rest_.find('\n');
     line = rest_.substr(0, end);
     done_ = end == std::string_view::npos;
-    if (!done_) rest_.remove_prefix(end + 1);
+    rest_.remove_prefix(done_ ? rest_.size() : end + 1);
+    return true;
+  }
+
+  // Takes the next line into `line`, which is the end of the last one; false at the end of the
+  // text.
+  bool extend(std::string_view& line) {
+    const char* begin = line.data();
+    std::string_view following;
+    if (!next(following)) return false;
+    if (following.ends_with('\r')) following.remove_suffix(1);
+    line = {begin, static_cast<std::size_t>(following.data() + following.size() - begin)};
     return true;
   }
 
   std::int64_t number() const { return number_; }
+
+  // Where the line that was taken last ends.
+  const char* here() const { return rest_.data() - (done_ ? 0 : 1); }
 
  private:
   std::string_view rest_;
   std::int64_t number_ = 0;
   bool done_ = false;
 };
+
+// Does a field say that there is no value? So pandas, Python and SQL write it.
+inline bool is_missing(std::string_view field) {
+  if (field.empty()) return true;
+  if (field.size() < 3 || field.size() > 4) return false;
+  for (const std::string_view word : {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>"}) {
+    if (field == word) return true;
+  }
+  return false;
+}
 
 // The next run of anything but white space; empty at the end of the line.
 inline std::string_view next_word(std::string_view& rest) {

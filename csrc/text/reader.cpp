@@ -25,6 +25,8 @@
 #include "codes.h"
 #include "lines.h"
 #include "numbers.h"
+#include "scan.h"
+#include "split.h"
 
 namespace py = pybind11;
 
@@ -92,134 +94,171 @@ struct Columns {
 };
 
 struct Table : Pairs {
-  std::vector<double> ratings, timestamps;
-  std::deque<std::string> unescaped;  // fields that held "" and so are not in the data as such
+  std::vector<double> ratings, timestamps;  // where they are texts: codes into the words
+  Codes rating_words, timestamp_words;
+  std::int64_t dropped = 0;   // rows without a value in a column that is read
+  std::int64_t spanning = 0;  // rows that run over several lines
 };
 
-// Cuts lines into fields without the blanks around them.
-class Splitter {
- public:
-  Splitter(std::string_view separator, bool quotes, std::deque<std::string>& unescaped)
-      : separator_(separator), quotes_(quotes), words_(separator == " "), unescaped_(unescaped) {}
+struct Layout {
+  std::string_view separator;
+  bool quotes;
+  std::int64_t skip;
+  Columns columns;
+  bool rating_text, timestamp_text, drop;
+};
 
-  const std::vector<std::string_view>& split(std::string_view line, std::int64_t number) {
-    fields_.clear();
-    if (words_) {
-      for (auto word = next_word(line); !word.empty(); word = next_word(line)) {
-        fields_.push_back(word);
-      }
-    } else if (quotes_ && line.find('"') != std::string_view::npos) {
-      split_quoted(line, number);
-    } else {
-      while (plain_field(line)) {
-      }
+class TableParser {
+ public:
+  TableParser(std::string_view data, const Layout& layout)
+      : layout_(layout), lines_(data), splitter_(layout.separator, layout.quotes, lines_) {
+    const Columns& columns = layout.columns;
+    for (const auto column : {columns.user, columns.item, columns.rating, columns.timestamp}) {
+      if (column >= 0) read_.push_back(column);
     }
-    return fields_;
+  }
+
+  Table parse() {
+    std::string_view line;
+    while (lines_.next(line)) {
+      if (lines_.number() <= layout_.skip) continue;
+      if (line.ends_with('\r')) line.remove_suffix(1);
+      if (strip(line, " ").empty()) continue;
+      fields_ = &splitter_.split(line);
+      const auto width = static_cast<std::int64_t>(fields_->size());
+      if (width != layout_.columns.count) throw LineError{"columns", splitter_.first(), width, ""};
+      if (splitter_.spans()) check_span(line);
+      row();
+    }
+    return std::move(table_);
   }
 
  private:
-  // Takes a field and its separator off the front; false when it was the last one.
-  bool plain_field(std::string_view& rest) {
-    const auto end = rest.find(separator_);
-    fields_.push_back(strip(rest.substr(0, end), kBlanks));
-    if (end == std::string_view::npos) return false;
-    rest.remove_prefix(end + separator_.size());
-    return true;
-  }
+  std::string_view field(std::int64_t at) const { return (*fields_)[static_cast<std::size_t>(at)]; }
 
-  void split_quoted(std::string_view rest, std::int64_t number) {
-    bool more = true;
-    while (more) {
-      rest.remove_prefix(std::min(rest.find_first_not_of(kBlanks), rest.size()));
-      more = rest.starts_with('"') ? quoted_field(rest, number) : plain_field(rest);
+  // A stray quote would swallow rows: what is read stands on one line, and no line looks like a
+  // row.
+  void check_span(std::string_view line) {
+    ++table_.spanning;
+    for (const std::int64_t column : read_) {
+      if (field(column).find('\n') == std::string_view::npos) continue;
+      throw LineError{"unclosed", splitter_.first(), column, ""};
+    }
+    Lines inside(std::string_view(line.data(), lines_.here() - line.data()));
+    std::string_view piece;
+    inside.next(piece);
+    for (std::int64_t number = splitter_.first() + 1; inside.next(piece); ++number) {
+      if (looks_like_row(piece)) throw LineError{"swallowed", splitter_.first(), number, ""};
     }
   }
 
-  bool quoted_field(std::string_view& rest, std::int64_t number) {
-    const auto column = static_cast<std::int64_t>(fields_.size());
-    bool doubled = false;
-    std::size_t close = 1;
+  bool looks_like_row(std::string_view line) const {
+    std::vector<std::string_view> fields;
     while (true) {
-      close = rest.find('"', close);
-      if (close == std::string_view::npos) throw LineError{"unclosed", number, column, ""};
-      if (rest.substr(close + 1, 1) != "\"") break;
-      doubled = true;
-      close += 2;
+      const auto end = line.find(layout_.separator);
+      fields.push_back(strip(line.substr(0, end), kSpace));
+      if (end == std::string_view::npos) break;
+      line.remove_prefix(end + layout_.separator.size());
     }
-    fields_.push_back(rest.substr(1, close - 1));
-    if (doubled) fields_.back() = unescape(fields_.back());
-    rest.remove_prefix(close + 1);
-    const auto end = rest.find(separator_);
-    const auto between = strip(rest.substr(0, end), kBlanks);
-    if (!between.empty()) throw LineError{"after-quote", number, column, std::string(between)};
-    if (end == std::string_view::npos) return false;
-    rest.remove_prefix(end + separator_.size());
+    if (static_cast<std::int64_t>(fields.size()) != layout_.columns.count) return false;
+    if (fields[0].find('"') != std::string_view::npos) return false;  // the end of the first field
+    for (const std::int64_t column : read_) {
+      const auto text = fields[static_cast<std::size_t>(column)];
+      const bool plain = text.find_first_of(kSpace) == std::string_view::npos && !text.empty();
+      const bool id = column == layout_.columns.user || column == layout_.columns.item;
+      if (id ? !plain : !(text.empty() || is_digit(text[0]))) return false;
+    }
     return true;
   }
 
-  std::string_view unescape(std::string_view content) {
-    std::string& text = unescaped_.emplace_back();
-    for (std::size_t at = 0; at < content.size(); ++at) {
-      text.push_back(content[at]);
-      if (content[at] == '"') ++at;
+  void row() {
+    const Columns& columns = layout_.columns;
+    const std::int64_t number = splitter_.first();
+    if (layout_.drop) {
+      for (const std::int64_t column : read_) {
+        if (!is_missing(field(column))) continue;
+        ++table_.dropped;
+        return;
+      }
     }
-    return text;
-  }
-
-  const std::string_view separator_;
-  const bool quotes_, words_;
-  std::deque<std::string>& unescaped_;
-  std::vector<std::string_view> fields_;
-};
-
-Table parse_table(std::string_view data, std::string_view separator, bool quotes, std::int64_t skip,
-                  const Columns& columns) {
-  Table table;
-  Splitter splitter(separator, quotes, table.unescaped);
-  Lines lines(data);
-  std::string_view line;
-  while (lines.next(line)) {
-    const std::int64_t number = lines.number();
-    if (number <= skip) continue;
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (strip(line, " ").empty()) continue;
-    const auto& fields = splitter.split(line, number);
-    const auto width = static_cast<std::int64_t>(fields.size());
-    if (width != columns.count) throw LineError{"columns", number, width, ""};
-    const auto field = [&](std::int64_t at) { return fields[static_cast<std::size_t>(at)]; };
-    for (const std::int64_t column : {columns.user, columns.item}) {
-      if (field(column).empty()) throw LineError{"empty", number, column, ""};
-    }
-    table.users.push_back(table.user_codes.of(field(columns.user)));
-    table.items.push_back(table.item_codes.of(field(columns.item)));
+    for (const std::int64_t column : {columns.user, columns.item}) check_text(number, column);
+    table_.users.push_back(table_.user_codes.of(field(columns.user)));
+    table_.items.push_back(table_.item_codes.of(field(columns.item)));
     if (columns.rating >= 0) {
-      table.ratings.push_back(parse_number(field(columns.rating), number, columns.rating, false));
+      table_.ratings.push_back(value(number, columns.rating, layout_.rating_text, false));
     }
     if (columns.timestamp >= 0) {
-      table.timestamps.push_back(
-          parse_number(field(columns.timestamp), number, columns.timestamp, true));
+      table_.timestamps.push_back(value(number, columns.timestamp, layout_.timestamp_text, true));
     }
   }
-  return table;
-}
+
+  void check_text(std::int64_t number, std::int64_t column) const {
+    const auto text = field(column);
+    if (text.empty()) throw LineError{"empty", number, column, ""};
+    if (is_missing(text)) throw LineError{"missing", number, column, std::string(text)};
+  }
+
+  double value(std::int64_t number, std::int64_t column, bool text, bool dates) {
+    if (!text) return parse_number(field(column), number, column, dates);
+    check_text(number, column);
+    return (dates ? table_.timestamp_words : table_.rating_words).of(field(column));
+  }
+
+  const Layout layout_;
+  Lines lines_;
+  Splitter splitter_;
+  std::vector<std::int64_t> read_;
+  const std::vector<std::string_view>* fields_ = nullptr;
+  Table table_;
+};
 
 py::tuple read_table(const py::bytes& bytes, const std::string& separator, bool quotes,
                      std::int64_t skip, std::int64_t columns, std::int64_t user, std::int64_t item,
-                     std::int64_t rating, std::int64_t timestamp) {
+                     std::int64_t rating, std::int64_t timestamp, bool rating_text,
+                     bool timestamp_text, bool drop) {
   if (separator.empty()) throw py::value_error("the separator is empty");
   for (const std::int64_t column : {user, item}) {
     if (column < 0 || column >= columns) throw py::value_error("no such column");
   }
   if (rating >= columns || timestamp >= columns) throw py::value_error("no such column");
   const auto data = static_cast<std::string_view>(bytes);
+  TableParser parser(data, {separator,
+                            quotes,
+                            skip,
+                            {columns, user, item, rating, timestamp},
+                            rating_text,
+                            timestamp_text,
+                            drop});
   Table table;
   {
     py::gil_scoped_release release;
-    table = parse_table(data, separator, quotes, skip, {columns, user, item, rating, timestamp});
+    table = parser.parse();
   }
   return py::make_tuple(to_array(std::move(table.users)), to_array(std::move(table.items)),
                         table.user_codes.ids(), table.item_codes.ids(),
-                        to_array(std::move(table.ratings)), to_array(std::move(table.timestamps)));
+                        to_array(std::move(table.ratings)), to_array(std::move(table.timestamps)),
+                        table.rating_words.ids(), table.timestamp_words.ids(), table.dropped,
+                        table.spanning);
+}
+
+// ---- The shape of a text ------------------------------------------------------------------------
+
+py::tuple scan(const py::bytes& bytes, std::int64_t skip) {
+  const auto data = static_cast<std::string_view>(bytes);
+  Scan result;
+  {
+    py::gil_scoped_release release;
+    result = scan_text(data, skip);
+  }
+  py::list widths;
+  for (const auto& counts : result.widths) {
+    py::dict of;
+    for (std::size_t fields = 0; fields < counts.size(); ++fields) {
+      if (counts[fields]) of[py::int_(fields)] = counts[fields];
+    }
+    widths.append(of);
+  }
+  return py::make_tuple(result.lines, result.numeric, result.repeats, widths);
 }
 
 }  // namespace
@@ -240,5 +279,7 @@ PYBIND11_MODULE(_host, module) {
   module.def("read_lists", &read_lists, py::arg("data"));
   module.def("read_table", &read_table, py::arg("data"), py::arg("separator"), py::arg("quotes"),
              py::arg("skip"), py::arg("columns"), py::arg("user"), py::arg("item"),
-             py::arg("rating"), py::arg("timestamp"));
+             py::arg("rating"), py::arg("timestamp"), py::arg("rating_text") = false,
+             py::arg("timestamp_text") = false, py::arg("drop") = false);
+  module.def("scan", &scan, py::arg("data"), py::arg("skip"));
 }

@@ -11,23 +11,42 @@ from advrec.errors import DataError
 
 ROLES = ("user", "item", "rating", "timestamp")
 
-# As they stand in public data sets, without case, blanks and punctuation; the first one found wins.
+# As they stand in public data sets, without case, blanks and punctuation, JSON keys included; the
+# first one in the table wins, so that an id is preferred to a name. A question mark: a word that
+# may as well be the id of a user or an item ("book"); alone it is not enough to see a header.
 _ALIASES = """
-user: user userid uid customer customerid reviewerid visitorid memberid
-item: item itemid iid movieid movie productid product asin parentasin artistid businessid trackid
-item: songid bookid isbn gameid articleid newsid venueid locationid recipeid sku stockcode
-rating: rating ratings score stars overall weight
-timestamp: timestamp unixtimestamp unixtime unixreviewtime time ts epoch datetime date
+user: userid uid user? userkey useridx custid customerid clientid visitorid reviewerid memberid
+user: accountid profileid personid playerid readerid listenerid viewerid buyerid steamid msno
+user: reviewuserid reviewprofilename username customer? client? visitor? reviewer? member? account?
+user: reader? listener? viewer? buyer? person? player? sessionid session?
+item: itemid iid item? movieid filmid trackid songid parentasin asin productid productproductid
+item: bookid isbn gameid appid articleid newsid businessid gmapid venueid locationid placeid poiid
+item: restaurantid hotelid listingid recipeid beerbeerid beerid animeid videoid showid courseid
+item: podcastid postid storyid artistid albumid adid skuid sku stockcode ean gtin upc movie? film?
+item: track? song? product? book? game? article? business? venue? location? restaurant? hotel?
+item: recipe? beer? anime? video? course? podcast? artist? album?
+rating: rating? ratings? starrating bookrating userrating ratingvalue reviewoverall reviewrating
+rating: reviewscore score? stars? overall? playcount listencount weight? plays?
+timestamp: timestamp unixtimestamp unixtime unixreviewtime eventtimestamp eventtime timestampms
+timestamp: time? ts? reviewtime reviewdate ratingtimestamp ratingdate tdat createdat createdtime
+timestamp: invoicedate orderdate purchasedate eventdate visittime checkintime playedat dateadded
+timestamp: datetime utctime date? epoch? created?
 """
+# Columns of 0 and 1 that say whether a row is an interaction or was only shown.
+LABELS = ("label", "clicked", "isclick", "ispositive", "click", "liked", "like", "islike", "target")
+
 ALIASES: dict[str, list[str]] = {role: [] for role in ROLES}
+SURE_NAMES: set[str] = set()  # a first line with one of these is a header
 for _line in _ALIASES.split("\n")[1:-1]:
     _role, _, _names = _line.partition(": ")
-    ALIASES[_role] += _names.split()
+    SURE_NAMES.update(name for name in _names.split() if not name.endswith("?"))
+    ALIASES[_role] += _names.replace("?", "").split()
+ALIASES["rating"] += LABELS
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The columns that a caller named: by name, or by number from 1."""
+    """The columns that a caller named: by name, by number from 1, or `none` for no column."""
 
     user: str | None = None
     item: str | None = None
@@ -56,26 +75,62 @@ class Roles:
 
     def sentence(self, names: Sequence[str]) -> str:
         """What was understood, for the notes."""
-        found = {role: getattr(self, role) for role in ROLES}
-        return ", ".join(
+        places = {role: getattr(self, role) for role in ROLES}
+        read = ", ".join(
             f"{role} = {f'{names[at]!r}' if names[at] != role else f'column {at + 1}'}"
-            for role, at in found.items()
+            for role, at in places.items()
             if at >= 0
         )
+        unread = [name for at, name in enumerate(names) if at not in places.values()]
+        if not unread:
+            return read
+        listed = ", ".join(
+            name if name.startswith("column ") else repr(name) for name in unread[:8]
+        )
+        more = f" and {len(unread) - 8} more" if len(unread) > 8 else ""
+        return f"{read}; not read: {listed}{more}"
 
 
-def by_name(names: Sequence[str], wanted: Wanted, path: Path) -> Roles:
-    """Find the columns under a header. Raises DataError with the names that are there."""
+def by_name(
+    names: Sequence[str], wanted: Wanted, path: Path, *, line: int | None = 1, guessed: bool = False
+) -> Roles:
+    """Find the columns under a header, `guessed` where no option says that it is one.
+
+    Of two columns of which one is known, the other is the user or the item that is missing.
+    Raises DataError with the names that are there.
+    """
     places = {role: _find(names, role, wanted, path) for role in ROLES}
+    free = [at for at in range(len(names)) if at not in places.values()]
+    for role, other in (("user", "item"), ("item", "user")):
+        if places[role] < 0 and places[other] >= 0 and len(names) == 2 and free:
+            places[role] = free[0]
     for role in ("user", "item"):
         if places[role] < 0:
             raise DataError(
                 f"cannot tell which column is the {role}: {', '.join(map(repr, names))}",
                 path=path,
-                line=1,
-                hint=f"name it with {role}_col",
+                line=line,
+                hint=f"name it with {role}_col"
+                + (f"; if line {line} is a row and not a header: --header no" if guessed else ""),
             )
+    _refuse_two_ratings(names, places["rating"], wanted, path, line)
     return distinct(Roles(**places), names, path)
+
+
+def _refuse_two_ratings(
+    names: Sequence[str], rating: int, wanted: Wanted, path: Path, line: int | None
+) -> None:
+    """A rating beside a label: which of them says what is an interaction?"""
+    labels = [name for name in names if plain_name(name) in LABELS]
+    if rating < 0 or not labels or wanted.rating is not None or names[rating] in labels:
+        return
+    raise DataError(
+        f"{names[rating]!r} is a rating, and {labels[0]!r} may say which rows are interactions",
+        path=path,
+        line=line,
+        hint=f"say which: --rating-col {names[rating]} (every row counts), or "
+        f"--rating-col {labels[0]} (rows with 0 do not count)",
+    )
 
 
 def distinct(roles: Roles, names: Sequence[str], path: Path) -> Roles:
@@ -94,12 +149,9 @@ def distinct(roles: Roles, names: Sequence[str], path: Path) -> Roles:
     return roles
 
 
-def recognised(names: Sequence[str], wanted: Wanted) -> bool:
-    """Do these fields of a first line name the user and the item column?"""
-    plain = [_plain(name) for name in names]
-    asked = wanted.given()
-    if any(value in names and not value.isdigit() for value in asked.values()):
-        return True
+def recognised(names: Sequence[str]) -> bool:
+    """Do these fields name both the user and the item column?"""
+    plain = [plain_name(name) for name in names]
     return all(any(alias in plain for alias in ALIASES[role]) for role in ("user", "item"))
 
 
@@ -109,6 +161,8 @@ def _find(names: Sequence[str], role: str, wanted: Wanted, path: Path) -> int:
         return _by_alias(names, role)
     if asked in names:
         return list(names).index(asked)
+    if asked == "none" and role in ("rating", "timestamp"):
+        return -1
     lower = [name.lower() for name in names]
     if asked.lower() in lower:
         return lower.index(asked.lower())
@@ -122,12 +176,13 @@ def _find(names: Sequence[str], role: str, wanted: Wanted, path: Path) -> int:
 
 
 def _by_alias(names: Sequence[str], role: str) -> int:
-    plain = [_plain(name) for name in names]
+    plain = [plain_name(name) for name in names]
     for alias in ALIASES[role]:
         if alias in plain:
             return plain.index(alias)
     return -1
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A column name without case, blanks and punctuation."""
     return "".join(letter for letter in name.lower() if letter.isalnum())

@@ -1,63 +1,32 @@
-"""csv, tsv and their kin: one interaction a line, columns named by a header or known by place."""
+"""csv, tsv and their kin: one interaction per line, columns known by header or by values."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
-from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name, distinct, recognised
-from advrec.data.readers.merge import Part, merge, once_each
+from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name, recognised
+from advrec.data.readers.header import has_header
+from advrec.data.readers.merge import Part, merge, once_each, refuse_different_columns
+from advrec.data.readers.places import HIGHEST_RATING, by_place, time_unit
+from advrec.data.readers.structure import Text, find_separator, refuse_blocks
 from advrec.data.readers.text import (
-    QUOTED_SEPARATORS,
     SEPARATOR_NAMES,
     Layout,
+    line_of_row,
     parse_table,
     read_bytes,
     shown,
 )
-from advrec.data.readers.text_twin import NUMBER, LineError, seconds, split_line
+from advrec.data.readers.text_twin import Table, split_line
 from advrec.data.wording import counted
 from advrec.errors import DataError
 
-SAMPLE_LINES = 100
-SAMPLE_BYTES = 1 << 16
 SPELLED_SEPARATORS = {"\\t": b"\t", "tab": b"\t", "comma": b",", "blank": b" ", "space": b" "}
-EARLIEST_TIMESTAMP = 1e8  # a third column of such numbers is a time (1973), not a rating
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The first lines of a file that say anything, with their numbers."""
-
-    lines: tuple[tuple[int, bytes], ...]
-
-    @classmethod
-    def of(cls, data: bytes) -> Sample:
-        """The sample of a file's content."""
-        start = data.rfind(b"\n", 0, len(data) - len(data.lstrip())) + 1
-        first = data.count(b"\n", 0, start) + 1
-        lines = []
-        for number, line in enumerate(data[start : start + SAMPLE_BYTES].split(b"\n"), first):
-            if line.strip():
-                lines.append((number, line.removesuffix(b"\r")))
-        if len(data) - start > SAMPLE_BYTES and len(lines) > 1:
-            lines.pop()  # cut in two
-        return cls(tuple(lines[:SAMPLE_LINES]))
-
-    def rows(self, separator: bytes) -> list[list[str]]:
-        """The lines as fields; a line whose quotes are broken is left to the reader's error."""
-        rows = []
-        for number, line in self.lines:
-            try:
-                fields = split_line(line, separator, separator in QUOTED_SEPARATORS, number)
-            except LineError:
-                continue
-            rows.append([field.decode(errors="replace") for field in fields])
-        return rows
 
 
 def read(
@@ -65,17 +34,25 @@ def read(
 ) -> Interactions:
     """Read one table, or the tables of a split. Raises DataError with file and line."""
     parts = []
-    said = {}
+    sentences = {}
     for part, path in files.items():
         data = read_bytes(path)
-        layout, said[path.name] = understand(path, data, config)
+        layout, sentences[path.name] = understand(path, data, config)
         parts.append(read_part(part, path, data, layout))
-    return merge(parts, name=name, source=source, format="csv", notes=once_each(said))
+    refuse_different_columns(parts, list(files.values()))
+    return merge(parts, name=name, source=source, format="csv", notes=once_each(sentences))
 
 
 def read_part(part: int | None, path: Path, data: bytes, layout: Layout) -> Part:
     """The rows of one file under a layout that is already known."""
-    table = parse_table(path, data, layout)
+    table, remarks = parse_table(path, data, layout)
+    _refuse_header_below(path, data, layout, table)
+    if layout.guessed:
+        _check_guess(path, data, layout, table)
+    if table.dropped:
+        remarks.append(f"{counted(table.dropped, 'row')} without a value dropped")
+    if table.spanning:
+        remarks.append(f"{counted(table.spanning, 'row')} over several lines")
     return Part(
         part=part,
         users=table.users,
@@ -84,40 +61,99 @@ def read_part(part: int | None, path: Path, data: bytes, layout: Layout) -> Part
         item_ids=table.item_ids,
         ratings=table.ratings if layout.rating >= 0 else None,
         timestamps=table.timestamps if layout.timestamp >= 0 else None,
+        notes=tuple(f"{path.name}: {remark}" for remark in remarks),
     )
 
 
 def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str]:
-    """The layout of a table, and a sentence that says it aloud.
+    """The layout of a table, and a sentence that says it.
 
     Raises DataError where the columns cannot be told.
     """
-    sample = Sample.of(data)
-    separator = given_separator(config) or find_separator(path, sample)
-    rows = sample.rows(separator)
+    text = Text(path, data)
+    refuse_blocks(text)
+    separator = given_separator(config) or find_separator(text)
+    rows = text.rows(separator)
     if not rows:
-        raise DataError("no line has sound quotes", path=path, line=sample.lines[0][0])
+        raise DataError("no line has sound quotes", path=path, line=text.first_line)
     wanted = Wanted.of(config)
-    told = SEPARATOR_NAMES.get(separator, repr(separator.decode()))
-    if has_header(rows, wanted):
-        names = rows[0]
-        roles = by_name(names, wanted, path)
-        skip = sample.lines[0][0]
+    names, skip = _header(text, separator, rows, wanted, config)
+    if names is not None:
+        guessed = config.header is None
+        roles = by_name(names, wanted, path, line=text.first_line, guessed=guessed)
         how = "header"
     else:
-        skip = sample.lines[0][0] - 1
-        roles = by_place(rows, wanted, path, skip + 1)
-        names = [f"column {at + 1}" for at in range(len(rows[0]))]
-        for role in ROLES:
-            if getattr(roles, role) >= 0:
-                names[getattr(roles, role)] = role
+        roles = by_place(rows, wanted, path, text.first_line)
+        names = _names_of(roles, len(rows[0]))
         how = "no header"
     layout = Layout(
-        separator, skip, tuple(names), roles.user, roles.item, roles.rating, roles.timestamp
+        separator,
+        skip,
+        tuple(names),
+        roles.user,
+        roles.item,
+        roles.rating,
+        roles.timestamp,
+        drop=config.drop_incomplete,
+        time_format=config.time_format if roles.timestamp >= 0 else None,
+        header=how == "header",
+        guessed=how == "no header" and not (wanted.user and wanted.item),
     )
-    unread = len(names) - sum(getattr(roles, role) >= 0 for role in ROLES)
-    rest = f"; {counted(unread, 'other column')} not read" if unread else ""
-    return layout, f"{how}, separated by {told}; {roles.sentence(names)}{rest}"
+    above = f"{counted(len(text.comments), 'comment line')} skipped; " if text.comments else ""
+    told = SEPARATOR_NAMES.get(separator, repr(separator.decode()))
+    return layout, f"{above}{how}, separated by {told}; {roles.sentence(names)}"
+
+
+def _names_of(roles: Roles, width: int) -> list[str]:
+    """Names of columns that have none, for errors."""
+    names = [f"column {at + 1}" for at in range(width)]
+    for role in ROLES:
+        if getattr(roles, role) >= 0:
+            names[getattr(roles, role)] = role
+    return names
+
+
+def _header(
+    text: Text,
+    separator: bytes,
+    rows: Sequence[Sequence[str]],
+    wanted: Wanted,
+    config: DataConfig,
+) -> tuple[list[str] | None, int]:
+    """The names of the columns, None without a header, and how many lines stand above the rows."""
+    above = text.first_line - 1
+    names = _names_in_comment(text, separator, len(rows[0]), config)
+    if names is not None:
+        return names, above
+    if has_header(rows, wanted, config.header, text.path, text.first_line):
+        return list(rows[0]), text.first_line
+    return None, above
+
+
+def _names_in_comment(
+    text: Text, separator: bytes, width: int, config: DataConfig
+) -> list[str] | None:
+    """The header that the last comment line is; None if it is a comment.
+
+    Raises DataError where it may be a row.
+    """
+    if not text.comments:
+        return None
+    number, line = text.comments[-1]
+    content = line.lstrip(b"#% \t")
+    fields = [field.decode() for field in split_line(content, separator, False, number)]
+    if len(fields) != width:
+        return None
+    if recognised(fields) and config.header != "no":
+        return fields
+    if line[1:2] in (b" ", b"\t", line[:1]):
+        return None
+    raise DataError(
+        f"{shown(line.decode())} may be a comment, or a row whose id begins with {chr(line[0])!r}",
+        path=text.path,
+        line=number,
+        hint="take the line out, or put a comment with other words first",
+    )
 
 
 def given_separator(config: DataConfig) -> bytes | None:
@@ -127,82 +163,46 @@ def given_separator(config: DataConfig) -> bytes | None:
     return SPELLED_SEPARATORS.get(config.separator, config.separator.encode())
 
 
-def find_separator(path: Path, sample: Sample) -> bytes:
-    """The separator with which most lines have as many fields as the first, at least two."""
-    best, most = b"", 0
-    for separator in (b"::", b"\t", b",", b";", b"|", b" "):
-        counts = [len(row) for row in sample.rows(separator)]
-        agreeing = sum(count == counts[0] for count in counts) if counts and counts[0] > 1 else 0
-        if agreeing > most:
-            best, most = separator, agreeing
-    if not best:
-        number, line = sample.lines[0]
+def _refuse_header_below(path: Path, data: bytes, layout: Layout, table: Table) -> None:
+    """Files that were joined end to end have their headers among the rows."""
+    names = [layout.columns[layout.user], layout.columns[layout.item]]
+    if not layout.header or names[0] not in table.user_ids or names[1] not in table.item_ids:
+        return
+    user, item = table.user_ids.index(names[0]), table.item_ids.index(names[1])
+    rows = np.flatnonzero((table.users == user) & (table.items == item))
+    if len(rows):
         raise DataError(
-            f"{shown(line.decode(errors='replace'))} is a single column, wanted user and item",
+            "the header again: these are several tables, one behind the other",
             path=path,
-            line=number,
-            hint="give the separator",
+            line=line_of_row(data, layout, int(rows[0])),
+            hint="take the line out",
         )
-    return best
 
 
-def has_header(rows: Sequence[Sequence[str]], wanted: Wanted) -> bool:
-    """Is the first line a header: known names, or words above columns of numbers?"""
-    first = rows[0]
-    if recognised(first, wanted):
-        return True
-    below = [row for row in rows[1:] if len(row) == len(first)]
-    return bool(below) and any(
-        not is_number(first[at]) and _mostly([is_number(row[at]) for row in below], 0.9)
-        for at in range(len(first))
+def _check_guess(path: Path, data: bytes, layout: Layout, table: Table) -> None:
+    """Roles were decided by values on many lines: here all lines have their say."""
+    wrong = np.flatnonzero(np.abs(table.ratings) > HIGHEST_RATING)
+    if layout.rating >= 0 and len(wrong):
+        _refuse_guess(path, data, layout, "rating", table.ratings[wrong[0]], int(wrong[0]))
+    if layout.timestamp >= 0:
+        unit = time_unit(table.timestamps)
+        if unit is None:
+            return
+        early, late = 0, 4_102_444_800 * unit  # 1970 to 2099
+        wrong = np.flatnonzero((table.timestamps < early) | (table.timestamps > late))
+        if len(wrong):
+            value = table.timestamps[wrong[0]]
+            _refuse_guess(path, data, layout, "timestamp", value, int(wrong[0]))
+
+
+def _refuse_guess(
+    path: Path, data: bytes, layout: Layout, role: str, value: float, row: int
+) -> None:
+    at = getattr(layout, role) + 1
+    raise DataError(
+        f"no header, and column {at} is not a {role} on every line: {value:.15g}",
+        path=path,
+        line=line_of_row(data, layout, row),
+        hint=f"if it is all the same: --user-col {layout.user + 1} --item-col {layout.item + 1} "
+        f"--{role}-col {at}",
     )
-
-
-def by_place(rows: Sequence[Sequence[str]], wanted: Wanted, path: Path, line: int) -> Roles:
-    """User, item, then rating and timestamp where the third and fourth column are such."""
-    width = len(rows[0])
-    places = {"user": 0, "item": 1, "rating": -1, "timestamp": -1}
-    asked = wanted.given()
-    if width > 4 and not ("user" in asked and "item" in asked):
-        raise DataError(
-            f"{width} columns and no header that says which is the user and which the item",
-            path=path,
-            line=line,
-            hint="name them by number from 1: user_col and item_col",
-        )
-    rows = [row for row in rows if len(row) == width]
-    if width in (3, 4) and not asked:
-        third = [row[2] for row in rows]
-        if width == 3 and _mostly([_is_time(field) for field in third]):
-            places["timestamp"] = 2
-        elif _mostly([is_number(field) for field in third]):
-            places["rating"] = 2
-        if width == 4 and _mostly([is_number(row[3]) or _is_date(row[3]) for row in rows]):
-            places["timestamp"] = 3
-    for role, value in asked.items():
-        if not value.isdigit() or not 1 <= int(value) <= width:
-            raise DataError(
-                f"there is no header, and {role}_col {value!r} is not a number from 1 to {width}",
-                path=path,
-                line=line,
-            )
-        places[role] = int(value) - 1
-    return distinct(Roles(**places), [f"column {at + 1}" for at in range(width)], path)
-
-
-def is_number(field: str) -> bool:
-    """Would the reader take this field as a number?"""
-    return NUMBER.fullmatch(field.encode()) is not None
-
-
-def _mostly(answers: Sequence[bool], share: float = 0.5) -> bool:
-    """Decided by most lines, so that the odd one is an error and not another meaning."""
-    return sum(answers) >= share * len(answers)
-
-
-def _is_date(field: str) -> bool:
-    return not math.isnan(seconds(field.encode()))
-
-
-def _is_time(field: str) -> bool:
-    return _is_date(field) or (is_number(field) and float(field) >= EARLIEST_TIMESTAMP)

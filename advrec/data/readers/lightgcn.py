@@ -1,4 +1,4 @@
-"""LightGCN text: one line a user, `user item item …`, ids whole numbers from 0.
+"""LightGCN text: one line per user, `user item item …`, ids whole numbers from 0.
 
 A folder with train.txt and test.txt (and valid.txt, if there is one) is a given split.
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
 from advrec.data.readers.merge import Part, merge
+from advrec.data.readers.structure import Text
 from advrec.data.readers.text import parse_lists, read_bytes
 from advrec.data.wording import counted
 
@@ -24,12 +25,17 @@ def read(
 ) -> Interactions:
     """Read one file, or those of a split. Raises DataError with file and line.
 
-    A user may stand on several lines, or on a line without items.
+    A user may stand on several lines, or on a line without items. Lines at the top that begin with
+    # or % are comments.
     """
     parts = []
     notes = []
     for part, path in files.items():
-        lists = parse_lists(path, read_bytes(path))
+        text = Text(path, read_bytes(path))
+        lists = parse_lists(path, text.without_comments())
+        if text.comments:
+            comments = counted(len(text.comments), "comment line")
+            notes.append(f"{path.name}: {comments} skipped")
         parts.append(Part(part, lists.users, lists.items, lists.user_ids, lists.item_ids))
         users = len(lists.user_ids)
         if lists.lines > users:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ class Part:
     item_ids: Sequence[str]
     ratings: NDArray[np.float64] | None = None  # [n]
     timestamps: NDArray[np.float64] | None = None  # [n]
+    notes: tuple[str, ...] = ()
 
 
 def merge(
@@ -53,8 +55,21 @@ def merge(
         timestamps=_join([part.timestamps for part in parts]),
         parts=np.concatenate(labels) if split else None,
         names=names,
-        notes=tuple(notes),
+        notes=(*notes, *(note for part in parts for note in part.notes)),
     )
+
+
+def refuse_different_columns(parts: Sequence[Part], paths: Sequence[Path]) -> None:
+    """The files of a split have ratings in all of them or in none, and so the timestamps."""
+    for role in ("ratings", "timestamps"):
+        have = [getattr(part, role) is not None for part in parts]
+        if len(set(have)) > 1:
+            one, other = paths[have.index(True)].name, paths[have.index(False)].name
+            raise DataError(
+                f"{one} has {role}, {other} has none",
+                path=paths[0].parent,
+                hint="name the columns, or leave them out with rating_col or timestamp_col none",
+            )
 
 
 def once_each(said: Mapping[str, str]) -> list[str]:

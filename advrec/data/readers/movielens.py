@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from advrec.data.config import DataConfig
+from advrec.data.config import TABLE_OPTIONS, DataConfig
 from advrec.data.interactions import Interactions
 from advrec.data.readers import delimited
 from advrec.data.readers.merge import merge
@@ -40,7 +40,9 @@ def read(
 
 
 def _layout(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str]:
-    """Fixed for the two headerless forms; ratings.csv has a header to go by."""
+    """Fixed for the two headerless forms; ratings.csv has a header to go by, or the options."""
+    if any(getattr(config, option) for option in TABLE_OPTIONS):
+        return delimited.understand(path, data, config)
     first = data.split(b"\n", 1)[0]
     for separator, told in ((b"::", "double colons"), (b"\t", "tabs")):
         if len(first.split(separator)) == len(COLUMNS) and first[:1].isdigit():
@@ -48,7 +50,7 @@ def _layout(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str]:
     if b"," in first:
         return delimited.understand(path, data, config)
     raise DataError(
-        "not a MovieLens rating file: wanted user, item, rating and timestamp separated by tabs, "
+        "not a MovieLens rating file: expected user, item, rating and timestamp separated by tabs, "
         "double colons or commas",
         path=path,
         line=1,

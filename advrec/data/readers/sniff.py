@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from advrec.data.config import DataConfig
+from advrec.data.config import TABLE_OPTIONS, DataConfig
 from advrec.data.interactions import TEST, TRAIN, VALID
-from advrec.data.readers import movielens, parquet
-from advrec.data.readers.delimited import Sample
+from advrec.data.readers import arrow, movielens
+from advrec.data.readers.compressed import name_inside, plain_name
+from advrec.data.readers.places import Column
+from advrec.data.readers.structure import ALMOST_ALL, Text, refuse_blocks
 from advrec.data.readers.text import read_bytes
+from advrec.data.readers.text_twin import SEPARATORS
 from advrec.errors import ConfigError, DataError
 
 STEMS = {
@@ -22,14 +24,21 @@ STEMS = {
     "dev": VALID,
     "test": TEST,
 }
-ENDINGS = {  # of a file, without .gz -> the formats that it may have
+ENDINGS = {  # of a file, without .gz and its kin -> the formats that it may have
     ".txt": ("lightgcn", "csv"),
     ".csv": ("csv",),
     ".tsv": ("csv",),
     ".dat": ("csv",),
     ".rating": ("csv",),
     ".inter": ("recbole",),
+    ".json": ("json",),
+    ".jsonl": ("json",),
+    ".ndjson": ("json",),
     ".parquet": ("parquet",),
+    ".pq": ("parquet",),
+    ".arrow": ("arrow",),
+    ".feather": ("arrow",),
+    ".ipc": ("arrow",),
 }
 SINGLE_STEMS = ("interactions", "ratings", "events")
 
@@ -44,7 +53,7 @@ class Plan:
 
 
 def plan(path: Path, config: DataConfig) -> Plan:
-    """Look at names first, then at the first lines. Raises DataError where that does not decide."""
+    """Look at names, then into the files. Raises DataError where that does not decide."""
     if path.is_dir():
         chosen = _plan_folder(path, config.format)
     elif path.exists():
@@ -56,23 +65,27 @@ def plan(path: Path, config: DataConfig) -> Plan:
 
 
 def _check_options(chosen: Plan, config: DataConfig) -> None:
-    named = [
-        option
-        for option in ("user_col", "item_col", "rating_col", "timestamp_col", "separator")
-        if getattr(config, option) is not None
-    ]
+    named = [option for option in TABLE_OPTIONS if getattr(config, option)]
     if chosen.format == "lightgcn" and named:
         raise ConfigError(
             f"{named[0]} has no meaning for LightGCN text, which has no columns",
             hint="for a table give format csv",
         )
+    for option in ("separator", "header"):
+        if chosen.format in ("json", "parquet", "arrow") and getattr(config, option) is not None:
+            raise ConfigError(
+                f"{option} has no meaning for {chosen.format}, whose columns have names"
+            )
 
 
 def _plan_folder(folder: Path, wanted: str) -> Plan:
     try:
-        paths = sorted(path for path in folder.iterdir() if path.is_file())
+        paths = sorted(path for path in folder.iterdir() if path.is_file() or arrow.parts_of(path))
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path=folder) from None
+    parts = arrow.parts_of(folder)
+    if parts and parts == [path for path in paths if _stem_and_ending(path)[1] in ENDINGS]:
+        return Plan("parquet", {None: folder}, (f"{len(parts):,} parts of a parquet table",))
     splits = _splits(paths, wanted)
     if len(splits) > 1:
         raise DataError(
@@ -105,17 +118,16 @@ def _splits(paths: Iterable[Path], wanted: str) -> list[dict[int, Path]]:
 
 def _plan_single(folder: Path, paths: list[Path], wanted: str) -> Plan:
     """The one file of a folder that can be the interactions."""
-    by_name = {path.name: path for path in paths}
     if wanted in ("auto", "movielens"):
         for name in movielens.RATING_FILES:
-            for file_name in (name, f"{name}.gz"):
-                if file_name in by_name:
-                    return _plan_file(by_name[file_name], wanted)
+            for path in paths:
+                if plain_name(path.name) == name:
+                    return _plan_file(path, wanted)
     lonely = [path for path in paths if _stem_and_ending(path)[0].split(".")[-1] in STEMS]
     tables = [path for path in paths if _stem_and_ending(path)[1] in ENDINGS]
     tables = [path for path in tables if wanted in ("auto", *ENDINGS[_stem_and_ending(path)[1]])]
     for choice in (
-        [path for path in tables if path.name.removesuffix(".gz").endswith(".inter")],
+        [path for path in tables if _stem_and_ending(path)[1] == ".inter"],
         [path for path in tables if _stem_and_ending(path)[0] in SINGLE_STEMS],
         tables,
     ):
@@ -145,12 +157,14 @@ def _plan_file(path: Path, wanted: str) -> Plan:
 def _format_of(path: Path, wanted: str) -> tuple[str, tuple[str, ...]]:
     if wanted != "auto":
         return wanted, (f"format {wanted}, as asked for",)
-    name = path.name.removesuffix(".gz")
+    name = name_inside(path)
     ending = _stem_and_ending(path)[1]
     if ending == ".inter":
         format, because = "recbole", "a RecBole file by its name"
-    elif ending == ".parquet" or _starts_with(path, parquet.MAGIC):
-        format, because = "parquet", "a parquet file"
+    elif ending in (".json", ".jsonl", ".ndjson"):
+        format, because = "json", "JSON by its name"
+    elif binary := _arrow_kind(path, ending):
+        format, because = binary, f"{'a parquet' if binary == 'parquet' else 'an Arrow'} file"
     elif name in movielens.RATING_FILES[:2]:
         format, because = "movielens", "MovieLens by its name"
     elif name == "ratings.csv" and _first_line(path) == movielens.CSV_HEADER:
@@ -158,45 +172,99 @@ def _format_of(path: Path, wanted: str) -> tuple[str, tuple[str, ...]]:
     elif ending in (".csv", ".tsv", ".rating"):
         format, because = "csv", "a table by its name"
     else:
-        format, because = _by_content(Sample.of(read_bytes(path)))
-    return format, (f"{path.name}: {because}",)
+        format, because = _by_content(Text(path, read_bytes(path)))
+    inside = f"{name} in it, " if name != plain_name(path.name) else ""
+    return format, (f"{path.name}: {inside}{because}",)
 
 
 def _first_line(path: Path) -> bytes:
-    return Sample.of(read_bytes(path)).lines[0][1]
+    return Text(path, read_bytes(path)).first
 
 
-def _by_content(sample: Sample) -> tuple[str, str]:
-    """LightGCN text, a table, or RecBole, by what most of the first lines are.
+def _by_content(text: Text) -> tuple[str, str]:
+    """LightGCN text, a table, or RecBole, by all lines of the file.
 
-    Most, not all: a line that does not fit is for the reader to name, not a reason to read the
-    file as something else.
+    A LightGCN file has each user once, and as many items as the user has; a table has the same
+    number of fields on every line, and its users come again. Nearly every line decides, so that one
+    that does not fit is named by the reader. Raises DataError where both readings fit.
     """
-    first = sample.lines[0][1]
-    if b":token" in first:
+    if b":token" in text.first:
         return "recbole", "a header with :token, RecBole"
-    tokens = [line.split() for _, line in sample.lines]
-    numeric = [row for row in tokens if all(token.isdigit() for token in row)]
-    if 2 * len(numeric) < len(tokens):
-        return "csv", "not whole numbers separated by blanks, so a table"
-    if any(b"." in token for row in tokens for token in row[2:]):
-        return "csv", "numbers with a decimal point, so a table"
-    width, lines = Counter(len(row) for row in tokens).most_common(1)[0]
-    users = {row[0] for row in tokens}
-    if width >= 3 and lines >= 0.9 * len(tokens) and len(users) <= 0.9 * len(tokens):
-        return "csv", f"{width} numbers a line and users come again, so a table"
-    return "lightgcn", "whole numbers, a line a user: LightGCN text"
+    if text.first.lstrip().startswith((b"{", b"[{", b"[ {")) or text.first.strip() == b"[":
+        return "json", "objects in braces, JSON"
+    refuse_blocks(text)
+    because = _why_a_table(text)
+    if because is not None:
+        return "csv", f"{because}, so a table"
+    return "lightgcn", "whole numbers, one line per user: LightGCN text"
+
+
+def _why_a_table(text: Text) -> str | None:
+    scan = text.scan
+    words = scan.widths[SEPARATORS.index(b" ")]
+    tabs = scan.widths[SEPARATORS.index(b"\t")]
+    width, lines = max(words.items(), key=lambda entry: (entry[1], entry[0]))
+    if 2 * scan.numeric < scan.lines:
+        return "not whole numbers separated by blanks"
+    first = text.first.split()
+    because: str | None
+    if scan.numeric == scan.lines - 1 and lines == scan.lines and not b"".join(first).isdigit():
+        because = "words above whole numbers"
+    elif lines < ALMOST_ALL * scan.lines or width < 3:
+        because = None
+    elif scan.numeric < scan.lines and lines == scan.lines:
+        because = f"{width} fields on every line"
+    elif scan.repeats:
+        because = f"{width} numbers per line and users come again"
+    elif tabs.get(width, 0) >= ALMOST_ALL * scan.lines:
+        because = f"{width} numbers per line with tabs between them"
+    else:
+        because = _why_with_each_user_once(text, width)
+    return because
+
+
+def _why_with_each_user_once(text: Text, width: int) -> str | None:
+    columns = [
+        Column(values)
+        for values in zip(*(row for row in text.rows(b" ") if len(row) == width), strict=True)
+    ]
+    if any(column.times for column in columns):
+        return f"{width} numbers per line and one of them a time"
+    if width == 3 and (columns[2].scale or not _in_order(columns[0])):
+        raise DataError(
+            "3 numbers on every line and each user once: a table of ratings, or two items for "
+            "every user",
+            path=text.path,
+            line=text.first_line,
+            hint="say which: --format csv, or --format lightgcn",
+        )
+    return None
+
+
+def _in_order(users: Column) -> bool:
+    """Do the users come in ascending order, as those who write lists have them?"""
+    numbers = users.numbers
+    return numbers is not None and bool((numbers[1:] > numbers[:-1]).all())
 
 
 def _stem_and_ending(path: Path) -> tuple[str, str]:
-    name = path.name.removesuffix(".gz")
+    if path.is_dir():  # of parquet parts
+        return path.name.removesuffix(".parquet"), ".parquet"
+    name = name_inside(path)
     stem, dot, ending = name.rpartition(".")
     return (stem, dot + ending) if dot else (name, "")
 
 
-def _starts_with(path: Path, magic: bytes) -> bool:
+def _arrow_kind(path: Path, ending: str) -> str | None:
+    """parquet or arrow, by the ending or the first bytes."""
+    for format in ("parquet", "arrow"):
+        if format in ENDINGS.get(ending, ()):
+            return format
     try:
         with path.open("rb") as file:
-            return file.read(len(magic)) == magic
+            head = file.read(8)
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path=path) from None
+    if head.startswith(arrow.PARQUET_MAGIC):
+        return "parquet"
+    return "arrow" if head.startswith(arrow.MAGICS) else None

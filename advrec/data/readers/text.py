@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from advrec.data.readers import text_twin
-from advrec.data.readers.text_twin import Lists, Table
+from advrec.data.readers.compressed import unpack
+from advrec.data.readers.dates import DateError, read_dates
+from advrec.data.readers.text_twin import (
+    MISSING,
+    NUMBER,
+    QUOTED_SEPARATORS,
+    LineError,
+    Lists,
+    Table,
+    records,
+)
 from advrec.data.wording import counted
 from advrec.errors import DataError
 
-Parsed = TypeVar("Parsed")
-
-NATIVE_FROM = 1 << 20  # bytes; less is read sooner than a native reader is loaded
-GZIP_MAGIC = b"\x1f\x8b"
+NATIVE_FROM = 1 << 18  # bytes; less is read sooner than a native reader is loaded
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SEPARATOR_NAMES = {
     b",": "commas",
@@ -27,7 +35,7 @@ SEPARATOR_NAMES = {
     b"::": "double colons",
     b" ": "blanks",
 }
-QUOTED_SEPARATORS = (b",", b";", b"|")  # tab-separated text knows no quotes
+DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,10 @@ class Layout:
     item: int
     rating: int = -1
     timestamp: int = -1
+    drop: bool = False  # leave out rows without a value in a column that is read
+    time_format: str | None = None  # of strptime
+    header: bool = False  # do the names stand in the file?
+    guessed: bool = False  # were the roles decided by values alone?
 
     @property
     def quotes(self) -> bool:
@@ -49,21 +61,15 @@ class Layout:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole of a text file, unpacked if it is gzip, without a byte order mark.
+    """The whole of a text file, unpacked if it is packed, without a byte order mark.
 
     Raises DataError, with the line where there is one, for a file that is missing, unreadable,
     empty, binary, not UTF-8, or has line ends other than "\\n" and "\\r\\n".
     """
     try:
-        data = path.read_bytes()
-        if data.startswith(GZIP_MAGIC):
-            data = gzip.decompress(data)
+        data = unpack(path, path.read_bytes())
     except FileNotFoundError:
         raise DataError("no such file", path=path) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(
-            f"the gzip data is damaged ({error})", path=path, hint="fetch or pack the file again"
-        ) from None
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path=path) from None
     return check_text(path, data)
@@ -72,13 +78,22 @@ def read_bytes(path: Path) -> bytes:
 def check_text(path: Path, data: bytes) -> bytes:
     """The checks of `read_bytes` on bytes that are at hand."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError("the text is UTF-16, wanted UTF-8", path=path, hint="save it as UTF-8")
+        raise DataError("the text is UTF-16, expected UTF-8", path=path, hint="save it as UTF-8")
     data = data.removeprefix(BYTE_ORDER_MARK)
     if not data.strip():
         raise DataError("the file is empty", path=path)
+    middle = data.find(b"\n" + BYTE_ORDER_MARK)
+    if middle >= 0:
+        raise DataError(
+            "a byte order mark at the start of this line: these are several files, one behind "
+            "the other",
+            path=path,
+            line=_line_at(data, middle) + 1,
+            hint="take it out, and the header if there is one",
+        )
     if b"\0" in data:
         raise DataError(
-            "binary data (a NUL byte), wanted text", path=path, line=_line_at(data, data.index(0))
+            "binary data (a NUL byte), expected text", path=path, line=_line_at(data, data.index(0))
         )
     if not data.isascii():
         try:
@@ -93,7 +108,7 @@ def check_text(path: Path, data: bytes) -> bytes:
     if b"\r" in data and data.count(b"\r") != data.count(b"\r\n"):
         lone = data.replace(b"\r\n", b"  ").index(b"\r")
         raise DataError(
-            "a carriage return inside a line, wanted line ends \\n or \\r\\n",
+            "a carriage return inside a line, expected line ends \\n or \\r\\n",
             path=path,
             line=_line_at(data, lone),
         )
@@ -111,17 +126,50 @@ def line_text(data: bytes, line: int) -> bytes:
 
 def parse_lists(path: Path, data: bytes) -> Lists:
     """LightGCN text. Raises DataError with the line."""
-
-    def parse(reader: Any) -> Lists:
+    reader = native_reader(len(data)) or text_twin
+    try:
         return Lists(*reader.read_lists(data))
+    except reader.LineError as wrong:
+        raise _list_error(path, wrong.args[1], wrong.args[3]) from None
 
-    return _parse(parse, len(data), lambda args: _list_error(path, args[1], args[3]))
+
+def parse_table(path: Path, data: bytes, layout: Layout) -> tuple[Table, list[str]]:
+    """A delimited table, and remarks about how its numbers were read.
+
+    Ratings with decimal commas, and dates other than ISO 8601, are read as words and understood
+    together. Raises DataError with the line, also when there is no row at all.
+    """
+    as_words = {"rating_text": False, "timestamp_text": layout.time_format is not None}
+    while True:
+        try:
+            table = _read_table(data, layout, **as_words)
+            break
+        except LineError as wrong:
+            kind, _, column, text = wrong.args
+            words = "rating_text" if column == layout.rating else "timestamp_text"
+            a_word = column == layout.timestamp or (column == layout.rating and "," in text)
+            if kind != "number" or not a_word or as_words[words]:
+                raise _table_error(path, data, layout, wrong.args) from None
+            as_words[words] = True
+    if not len(table.users):
+        nothing = "no row is complete" if table.dropped else "no row below the header"
+        raise DataError(nothing, path=path)
+    remarks = []
+    if as_words["rating_text"]:
+        values, remark = _decimal_commas(path, data, layout, table.rating_words)
+        table = table._replace(ratings=values[table.ratings.astype(np.int64)])
+        remarks.append(remark)
+    if as_words["timestamp_text"]:
+        values, remark = _dates(path, data, layout, table.timestamp_words)
+        table = table._replace(timestamps=values[table.timestamps.astype(np.int64)])
+        remarks.append(remark)
+    return table, remarks
 
 
-def parse_table(path: Path, data: bytes, layout: Layout) -> Table:
-    """A delimited table. Raises DataError with the line, also when there is no row at all."""
-
-    def parse(reader: Any) -> Table:
+def _read_table(data: bytes, layout: Layout, *, rating_text: bool, timestamp_text: bool) -> Table:
+    """Raises the twin's LineError, whichever reader reads."""
+    reader = native_reader(len(data)) or text_twin
+    try:
         return Table(
             *reader.read_table(
                 data,
@@ -133,33 +181,85 @@ def parse_table(path: Path, data: bytes, layout: Layout) -> Table:
                 item=layout.item,
                 rating=layout.rating,
                 timestamp=layout.timestamp,
+                rating_text=rating_text,
+                timestamp_text=timestamp_text,
+                drop=layout.drop,
             )
         )
-
-    table = _parse(parse, len(data), lambda args: _table_error(path, data, layout, args))
-    if not len(table.users):
-        raise DataError("no row below the header", path=path)
-    return table
+    except reader.LineError as wrong:
+        raise LineError(*wrong.args) from None
 
 
-def _native() -> Any | None:
+def _decimal_commas(
+    path: Path, data: bytes, layout: Layout, words: list[str]
+) -> tuple[NDArray[np.float64], str]:
+    """Ratings of which some have a decimal comma."""
+    commas = [word for word in words if DECIMAL_COMMA.fullmatch(word)]
+    for word in words:
+        plain = word.replace(",", ".") if DECIMAL_COMMA.fullmatch(word) else word
+        mixed = "," not in word and "." in word and commas
+        if mixed or not NUMBER.fullmatch(plain.encode()):
+            line = _line_of_word(data, layout, layout.rating, word)
+            message = f"{_role(layout, layout.rating)} is {shown(word)}, expected a number"
+            if mixed:
+                message = f"a decimal point in {shown(word)}, and a decimal comma in {commas[0]!r}"
+            raise DataError(message, path=path, line=line)
+    if all(len(word.partition(",")[2]) == 3 for word in commas):
+        raise DataError(
+            f"{_role(layout, layout.rating)} is {commas[0]!r}: the comma may be a decimal comma or "
+            "mark thousands",
+            path=path,
+            line=_line_of_word(data, layout, layout.rating, commas[0]),
+            hint="write it with a point, or leave the column out with --rating-col none",
+        )
+    return np.array([float(word.replace(",", ".")) for word in words]), "ratings: decimal commas"
+
+
+def _dates(
+    path: Path, data: bytes, layout: Layout, words: list[str]
+) -> tuple[NDArray[np.float64], str]:
+    try:
+        values, how = read_dates(words, layout.time_format)
+    except DateError as wrong:
+        if wrong.word is None:
+            raise DataError(str(wrong), path=path, hint=wrong.hint) from None
+        line = _line_of_word(data, layout, layout.timestamp, wrong.word)
+        error = _table_error(path, data, layout, ("number", line, layout.timestamp, wrong.word))
+        if str(wrong):
+            message = f"{_role(layout, layout.timestamp)} is {shown(wrong.word)}, {wrong}"
+            error = DataError(message, path=path, line=line, hint=error.hint)
+        raise error from None
+    return values, f"dates: {how}"
+
+
+def _line_of_word(data: bytes, layout: Layout, column: int, word: str) -> int:
+    for line, fields, _ in records(data, layout.separator, layout.quotes, layout.skip):
+        if column < len(fields) and fields[column] == word.encode():
+            return line
+    return layout.skip + 1
+
+
+def line_of_row(data: bytes, layout: Layout, row: int) -> int:
+    """The line on which a row (from 0) of the table begins."""
+    read = [at for at in (layout.user, layout.item, layout.rating, layout.timestamp) if at >= 0]
+    for line, fields, _ in records(data, layout.separator, layout.quotes, layout.skip):
+        if layout.drop and any(fields[at] in MISSING for at in read):
+            continue
+        if row == 0:
+            return line
+        row -= 1
+    raise ValueError("the table has fewer rows")
+
+
+def native_reader(n_bytes: int) -> Any | None:
+    """The compiled reader; None where it is missing, or not worth loading for so few bytes."""
+    if n_bytes < NATIVE_FROM:
+        return None
     try:
         from advrec import native
     except ImportError:
         return None
     return native.host()
-
-
-def _parse(
-    parse: Callable[[Any], Parsed],
-    n_bytes: int,
-    error: Callable[[tuple[Any, ...]], DataError],
-) -> Parsed:
-    reader = (_native() if n_bytes >= NATIVE_FROM else None) or text_twin
-    try:
-        return parse(reader)
-    except reader.LineError as wrong:
-        raise error(wrong.args) from None
 
 
 def _line_at(data: bytes, offset: int) -> int:
@@ -172,8 +272,8 @@ def shown(text: str, width: int = 40) -> str:
 
 
 def _list_error(path: Path, line: int, found: str) -> DataError:
-    wanted = "wanted ids that are whole numbers from 0, separated by blanks"
-    hint = "LightGCN text is one line a user: user item item …; a table is format csv"
+    wanted = "expected ids that are whole numbers from 0, separated by blanks"
+    hint = "LightGCN text is one line per user: user item item …; a table is format csv"
     if found.startswith("-") and found[1:].isdigit():
         message = f"the id {found} is negative"
     elif any(mark in found for mark in ",;|:"):
@@ -184,35 +284,59 @@ def _list_error(path: Path, line: int, found: str) -> DataError:
     return DataError(f"{message}, {wanted}", path=path, line=line, hint=hint)
 
 
+QUOTE_HINT = 'a quote inside a quoted field is written twice: "a ""b"" c"'
+
+
 def _table_error(path: Path, data: bytes, layout: Layout, wrong: tuple[Any, ...]) -> DataError:
-    kind, line, number, found = wrong
-    hint = None
+    kind, line, number, text = wrong
+    hint: str | None
     if kind == "columns":
         message, hint = _columns_message(line_text(data, line), layout, number)
+        return DataError(message, path=path, line=line, hint=hint)
+    if kind == "swallowed":
+        message = f"a quote opens here and runs over line {number}, which looks like a row"
+        return DataError(message, path=path, line=line, hint=QUOTE_HINT)
+    column = _role(layout, number)
+    if kind == "unclosed":
+        message, hint = f"{column} opens a quote that is not closed on its line", QUOTE_HINT
+    elif kind == "after-quote":
+        message = f"{shown(text)} after the closing quote of {column}, expected a separator"
+        hint = QUOTE_HINT
+    elif kind == "empty":
+        message = f"{column} is empty"
+        hint = "fill it in, or drop such rows with --drop-incomplete"
+    elif kind == "missing":
+        message = f"{column} is {text!r}, which stands for no value"
+        hint = "fill it in, or drop such rows with --drop-incomplete"
+    elif layout.header and text == layout.columns[number]:
+        message = "the header again: these are several tables, one behind the other"
+        hint = "take the line out"
     else:
-        column = _role(layout, number)
-        if kind == "unclosed":
-            message = f"{column} opens a quote that is not closed on its line"
-            hint = 'a quote inside a quoted field is written twice: "a ""b"" c"'
-        elif kind == "after-quote":
-            message = f"{shown(found)} after the closing quote of {column}, wanted a separator"
-            hint = 'a quote inside a quoted field is written twice: "a ""b"" c"'
-        elif kind == "empty":
-            message = f"{column} is empty"
-            hint = "fill it in or leave the line out"
-        else:
-            dated = number == layout.timestamp
-            message = f"{column} is {shown(found)}, wanted a number{' or an ISO date' * dated}"
-            if line == 1:
-                hint = "if line 1 is a header, take format csv and name user_col and item_col"
-            elif dated:
-                hint = "for example 1717156800 or 2024-05-31T12:00:00Z"
+        message, hint = _number_message(layout, column, line, number, text)
     return DataError(message, path=path, line=line, hint=hint)
+
+
+def _number_message(
+    layout: Layout, column: str, line: int, number: int, text: str
+) -> tuple[str, str | None]:
+    dated = number == layout.timestamp
+    message = f"{column} is {shown(text)}, expected a number{' or a date' * dated}"
+    role = "timestamp" if dated else "rating"
+    if line == 1:
+        return message, "if line 1 is a header: --header yes, and name user_col and item_col"
+    if text.encode() in MISSING:
+        return message, f"drop such rows with --drop-incomplete, or take --{role}-col none"
+    if dated:
+        return message, (
+            "for example 1717156800 or 2024-05-31T12:00:00Z; other forms by --time-format; "
+            "without times: --timestamp-col none"
+        )
+    return message, "without ratings: --rating-col none"
 
 
 def _columns_message(text: bytes, layout: Layout, found: int) -> tuple[str, str | None]:
     wanted = len(layout.columns)
-    message = f"{counted(found, 'column')}, wanted {wanted} ({', '.join(layout.columns)})"
+    message = f"{counted(found, 'column')}, expected {wanted} ({', '.join(layout.columns)})"
     for separator, name in SEPARATOR_NAMES.items():
         other = found == 1 and separator != layout.separator
         if other and len(text.split(separator)) == wanted:

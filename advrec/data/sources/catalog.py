@@ -1,8 +1,7 @@
-"""Well-known data sets: where to get them, what they are, and under what terms.
+"""Well-known data sets: what they are, where they come from, and their terms.
 
-A checksum stands here only where it was computed from the published file, or where several
-independent parties give the same one; for the rest the first download records what it saw (see
-`download`).
+A checksum is given only where it was computed from the published file, or where several independent
+parties give the same one; for the others the first download records its own (see `download`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A data set of the catalogue, as a folder that is whole or not there."""
+"""A data set of the catalogue, as a folder that is complete or absent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from advrec.validation import did_you_mean
 
 @dataclass(frozen=True)
 class Downloaded:
-    """Where a data set lies, and what is to be said about it."""
+    """The folder of a data set, and notes on how it came there."""
 
     name: str
     folder: Path
@@ -35,29 +35,29 @@ def download(
 ) -> Downloaded:
     """Fetch a data set of the catalogue into `home`/`name`.
 
-    `sha256`: checksums to insist on, `HASH` for a set of one file, else `FILE=HASH`. A file whose
-    checksum nobody knows is trusted on first use: recorded in FILE.sha256 and said in the notes;
-    `again` fetches a set that is there and compares with that record. An interrupted download goes
-    on where it stopped. Raises UsageError for a wrong name or checksum option, else DataError.
+    `sha256`: required checksums, `HASH` for a set of one file, else `FILE=HASH`. A file without a
+    known checksum is trusted on first use: the checksum is recorded in FILE.sha256 and named in the
+    notes; `again` fetches an existing set and compares with that record. An interrupted download is
+    resumed. Raises UsageError for a wrong name or checksum option, else DataError.
     """
     entry = find_entry(name)
-    wanted = _checksums(entry, sha256)
+    required = _checksums(entry, sha256)
     home = home or data_home()
     folder = home / name
     if folder.is_dir() and not again:
-        return Downloaded(name, folder, _verify(entry, folder, wanted))
+        return Downloaded(name, folder, _verify(entry, folder, required))
     incoming = home / f".{name}.incoming"
     try:
         incoming.mkdir(parents=True, exist_ok=True)
         notes = [f"terms: {entry.terms}"]
         for remote in entry.files:
-            known = wanted.get(remote.save_as) or remote.sha256
+            known = required.get(remote.save_as) or remote.sha256
             known = known or recorded_sha256(folder / remote.save_as)
             target = incoming / remote.save_as
             if _whole(target, known):
                 continue  # an earlier try got this one
             fetched = fetch(remote.url, target, sha256=known, progress=progress)
-            notes += _said(remote, fetched)
+            notes += _notes_of(remote, fetched)
         _assemble(entry, incoming, home, folder)
     except OSError as error:
         raise DataError(f"cannot be written ({error.strerror or error})", path=home) from error
@@ -98,10 +98,10 @@ def _whole(target: Path, known: str | None) -> bool:
     return target.exists() and file_sha256(target) == (known or recorded_sha256(target))
 
 
-def _said(remote: Remote, fetched: Fetched) -> list[str]:
+def _notes_of(remote: Remote, fetched: Fetched) -> list[str]:
     sentences = []
     if fetched.resumed_from:
-        sentences.append(f"{remote.save_as}: went on after {fetched.resumed_from:,} bytes")
+        sentences.append(f"{remote.save_as}: resumed after {fetched.resumed_from:,} bytes")
     if fetched.first_use:
         sentences.append(
             f"{remote.save_as}: no checksum was known, trusted on first use; "
@@ -112,17 +112,17 @@ def _said(remote: Remote, fetched: Fetched) -> list[str]:
     return sentences
 
 
-def _verify(entry: Entry, folder: Path, wanted: dict[str, str]) -> tuple[str, ...]:
-    """Is what lies there what was fetched? Raises DataError."""
+def _verify(entry: Entry, folder: Path, required: dict[str, str]) -> tuple[str, ...]:
+    """Compare what is there with its checksums. Raises DataError."""
     notes = [f"already in {folder}"]
     for remote in entry.files:
         path = folder / remote.save_as
         recorded = recorded_sha256(path)
-        expected = wanted.get(remote.save_as) or remote.sha256 or recorded
-        found = file_sha256(path) if path.exists() else recorded  # an archive was unpacked
-        if expected is not None and found != expected:
+        expected = required.get(remote.save_as) or remote.sha256 or recorded
+        actual = file_sha256(path) if path.exists() else recorded  # an archive was unpacked
+        if expected is not None and actual != expected:
             raise DataError(
-                f"the sha256 is {found or 'unknown'}, wanted {expected}",
+                f"sha256 must be {expected}, got {actual or 'none'}",
                 path=path,
                 hint=f"delete {folder} and download it again",
             )
@@ -130,7 +130,7 @@ def _verify(entry: Entry, folder: Path, wanted: dict[str, str]) -> tuple[str, ..
 
 
 def _assemble(entry: Entry, incoming: Path, home: Path, folder: Path) -> None:
-    """Make the folder beside its place, then move it there in one step."""
+    """Fill a folder next to the final one, then rename it in one step."""
     ready = home / f".{entry.name}.ready"
     shutil.rmtree(ready, ignore_errors=True)
     ready.mkdir()

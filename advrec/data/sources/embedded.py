@@ -1,4 +1,4 @@
-"""The data set that ships with the package: what Debian source packages depend on.
+"""The data set that ships with advrec: what Debian source packages depend on.
 
 A user is a source package, an item a binary package; `debian/PROVENANCE.json` says from which index
 it was built and by what rules, `data/build_debian.py` builds it.
@@ -22,7 +22,7 @@ _FOLDER = Path(__file__).parents[1]
 
 
 class ItemText(NamedTuple):
-    """What Debian says of a package."""
+    """Debian's description of a package."""
 
     section: str  # such as "libs" or "python"
     description: str  # one line
@@ -72,8 +72,8 @@ def _file(name: str, file_name: str) -> Path:
     path = _FOLDER / name / file_name
     if name not in EMBEDDED or not path.is_file():
         raise DataError(
-            f"the embedded data set {name!r} is not there",
+            f"embedded data set {name!r} is missing",
             path=path,
-            hint=f"embedded are: {', '.join(EMBEDDED)}; reinstall advrec if one of them is missing",
+            hint=f"the embedded sets are {', '.join(EMBEDDED)}; reinstall advrec if one is missing",
         )
     return path

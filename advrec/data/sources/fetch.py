@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it broke off, checked, and only then given its name."""
+"""One file over HTTP: resumed after an interruption, checked, and only then given its name."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that is whole and checked."""
+    """A file that is complete and checked."""
 
     path: Path
     sha256: str
@@ -33,7 +33,7 @@ class Fetched:
 
 
 class _BrokenOffError(Exception):
-    """The transfer stopped early; what came is kept."""
+    """The transfer stopped early; the bytes received are kept."""
 
 
 def fetch(
@@ -45,15 +45,15 @@ def fetch(
     timeout: float = 30.0,
     pause: float = 1.0,
 ) -> Fetched:
-    """Fetch `url` to `target`; `target` is either the whole, checked file or not there.
+    """Fetch `url` to `target`, which is either the complete, checked file or absent.
 
-    What has come is kept in `target`.part and gone on with (HTTP Range), as long as the server says
-    that the file is still the same. The checksum is compared with `sha256`, else with the one in
-    `target`.sha256; without either it is recorded there. Raises DataError.
+    Bytes received are kept in `target`.part and the rest is requested later (HTTP Range), as long
+    as the server says that the file is still the same. The checksum is compared with `sha256`, else
+    with the one in `target`.sha256; without either it is recorded there. Raises DataError.
     """
     if not url.startswith(("http://", "https://")):
-        raise DataError(f"cannot fetch {url}, wanted http:// or https://")
-    part = _beside(target, ".part")
+        raise DataError(f"url must start with http:// or https://, got {url}")
+    part = _sibling(target, ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
     resumed_from = part.stat().st_size if part.exists() and _validator(target) else 0
     for attempt in range(ATTEMPTS):
@@ -73,9 +73,9 @@ def fetch(
     expected = sha256 or recorded_sha256(target)
     if expected is not None and digest != expected.lower():
         part.unlink()
-        _beside(target, ".part.json").unlink(missing_ok=True)
+        _sibling(target, ".part.json").unlink(missing_ok=True)
         raise DataError(
-            f"{url}: the sha256 is {digest}, wanted {expected.lower()}; nothing was kept",
+            f"{url}: sha256 must be {expected.lower()}, got {digest}; nothing was kept",
             path=target,
             hint="the file changed or was tampered with; if you trust the new one, pass its sha256",
         )
@@ -83,7 +83,7 @@ def fetch(
     with part.open("r+b") as file:
         os.fsync(file.fileno())
     part.replace(target)
-    _beside(target, ".part.json").unlink(missing_ok=True)
+    _sibling(target, ".part.json").unlink(missing_ok=True)
     return Fetched(target, digest, expected is None, resumed_from)
 
 
@@ -97,26 +97,26 @@ def file_sha256(path: Path) -> str:
 
 
 def recorded_sha256(target: Path) -> str | None:
-    """The checksum beside a file, in the form of `sha256sum`."""
+    """The checksum in FILE.sha256, in the form of `sha256sum`; None without one."""
     try:
-        return _beside(target, ".sha256").read_text().split()[0].lower()
+        return _sibling(target, ".sha256").read_text().split()[0].lower()
     except (FileNotFoundError, IndexError):
         return None
 
 
 def record_sha256(target: Path, digest: str) -> None:
-    """Write the checksum beside a file, so that `sha256sum -c` understands it."""
-    _beside(target, ".sha256").write_text(f"{digest}  {target.name}\n")
+    """Write FILE.sha256, so that `sha256sum -c` understands it."""
+    _sibling(target, ".sha256").write_text(f"{digest}  {target.name}\n")
 
 
-def _beside(target: Path, ending: str) -> Path:
+def _sibling(target: Path, ending: str) -> Path:
     return target.with_name(target.name + ending)
 
 
 def _validator(target: Path) -> str | None:
     """What identifies the version of the file that the part belongs to."""
     try:
-        validator = json.loads(_beside(target, ".part.json").read_text())["validator"]
+        validator = json.loads(_sibling(target, ".part.json").read_text())["validator"]
     except (OSError, ValueError, KeyError):
         return None
     return validator if isinstance(validator, str) else None
@@ -124,7 +124,7 @@ def _validator(target: Path) -> str | None:
 
 def _transfer(url: str, target: Path, progress: Progress | None, timeout: float) -> None:
     """One request; appends to the part where the server allows it. Raises _BrokenOffError."""
-    part = _beside(target, ".part")
+    part = _sibling(target, ".part")
     validator = _validator(target)
     start = part.stat().st_size if part.exists() and validator else 0
     request = urllib.request.Request(url, headers={"User-Agent": "advrec", "Accept": "*/*"})
@@ -139,16 +139,16 @@ def _transfer(url: str, target: Path, progress: Progress | None, timeout: float)
             raise _BrokenOffError("the part did not fit the file any more") from None
         raise
     with answer:
-        going_on = answer.status == 206 and _range_start(answer) == start
-        if answer.status == 206 and not going_on:
+        resumes = answer.status == 206 and _range_start(answer) == start
+        if answer.status == 206 and not resumes:
             part.unlink(missing_ok=True)
             raise _BrokenOffError("the server sent another range than asked for")
-        if not going_on:
+        if not resumes:
             start = 0
             _remember_validator(target, answer)
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None
-        with part.open("ab" if going_on else "wb") as file:
+        with part.open("ab" if resumes else "wb") as file:
             done = start
             while chunk := answer.read(CHUNK):
                 file.write(chunk)
@@ -156,14 +156,14 @@ def _transfer(url: str, target: Path, progress: Progress | None, timeout: float)
                 if progress is not None:
                     progress(done, total)
     if total is not None and part.stat().st_size != total:
-        raise _BrokenOffError(f"{part.stat().st_size:,} of {total:,} bytes came")
+        raise _BrokenOffError(f"{part.stat().st_size:,} of {total:,} bytes received")
 
 
 def _remember_validator(target: Path, answer: Any) -> None:
     """A strong ETag or a date lets a later request ask for the rest of the same file."""
     etag = answer.headers.get("ETag")
     validator = etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
-    note = _beside(target, ".part.json")
+    note = _sibling(target, ".part.json")
     if validator:
         note.write_text(json.dumps({"validator": validator}))
     else:
@@ -181,7 +181,7 @@ def _give_up(url: str, part: Path, problem: Exception) -> None:
     reason = getattr(problem, "reason", None) or problem
     raise DataError(
         f"{url} broke off ({reason}) after {ATTEMPTS} tries",
-        hint=f"the {came:,} bytes that came are kept; the same command goes on from there"
+        hint=f"the {came:,} bytes received are kept; the same command resumes from there"
         if came
         else "is this machine connected to the internet?",
     ) from None

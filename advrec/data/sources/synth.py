@@ -2,7 +2,7 @@
 
 How many pairs a user has, and how often an item is drawn, fall with the rank as a power (Zipf,
 flattened at the head: the figures of Gowalla and MovieLens are of this kind). Which items a user
-takes depends on nothing but popularity: there is no taste to learn, only work to be done.
+takes depends on popularity alone: there is no taste to learn, only work to measure.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from advrec.errors import DataError, UsageError
 
 USER_HEAD, USER_EXPONENT = 20, 0.6  # the user of rank r has pairs in proportion to (r+20)^-0.6
 ITEM_HEAD, ITEM_EXPONENT = 50, 0.8
-MOST_SHARE = 0.25  # of the items, that one user may have: drawing without repetition stays quick
-BLOCK_PAIRS = 1 << 18  # of whole users, drawn and written at once: the memory it takes
+MOST_SHARE = 0.25  # of the items that one user may have: drawing without repetition stays quick
+BLOCK_PAIRS = 1 << 18  # of whole users, drawn and written at once: what memory depends on
 REDRAWS = 16  # of items that the user has already, before unseen ones are chosen directly
 
 OnPairs = Callable[[int, int], None]
 Part = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Of a block of users: how many items each has, and the items, a user's in a row and ascending."""
+"""Of a block of users: the number of items of each, and the items by user, ascending."""
 
 
 def write_synthetic(
@@ -43,19 +43,19 @@ def write_synthetic(
 
     `out` ending in .txt is one file. Otherwise it is a folder with train.txt and test.txt:
     `test_ratio` of each user's pairs, chosen at random, are for testing, and at least one is not.
-    Every user has a pair; an item that nobody draws is in no file. Memory: some bytes for each user
-    and item, and one block of pairs. The same arguments give the same bytes with one numpy.
+    Every user has a pair; an item that is never drawn is in no file. Memory: some bytes for each
+    user and item, and one block of pairs. The same arguments give the same bytes with one numpy.
 
-    Raises UsageError for numbers that cannot be met or an `out` that is there, DataError where it
-    cannot be written.
+    Raises UsageError for numbers that do not fit together or an `out` that exists, DataError where
+    it cannot be written.
     """
     target = Path(out)
     if target.exists():
-        raise UsageError(f"{target} is already there", hint="take another name or delete it")
+        raise UsageError(f"{target} already exists", hint="take another name or delete it")
     if target.suffix not in ("", ".txt"):
         raise UsageError(
-            f"{target} ends in {target.suffix!r}; wanted .txt for one file, or no ending for a"
-            " folder"
+            f"{target} must end in .txt (one file) or have no ending (a folder), got"
+            f" {target.suffix!r}"
         )
     _check(users, items, pairs, seed, test_ratio)
     one_file = bool(target.suffix)
@@ -90,7 +90,7 @@ def user_degrees(
         share[free] = np.minimum(most, share[free] + missing * weights[free] / weights[free].sum())
     degrees = np.floor(share).astype(np.int64)
     short = pairs - int(degrees.sum())
-    # rounding leaves less than a pair a user: to those who lost most of one, and are below the cap
+    # rounding leaves less than one pair per user: to those who lost most of one, below the cap
     degrees[np.argsort(-(share - degrees), kind="stable")[:short]] += 1
     return rng.permutation(degrees)
 
@@ -98,16 +98,16 @@ def user_degrees(
 def _check(users: int, items: int, pairs: int, seed: int, test_ratio: float) -> None:
     for name, number in (("users", users), ("items", items), ("pairs", pairs)):
         if not 1 <= number < 2**31:
-            raise UsageError(f"{name} is {number}; wanted 1 … 2^31 − 1")
+            raise UsageError(f"{name} must be in [1, 2^31), got {number}")
     if not 0 <= seed < 2**63:
-        raise UsageError(f"seed is {seed}; wanted 0 … 2^63 − 1")
+        raise UsageError(f"seed must be in [0, 2^63), got {seed}")
     if not 0 < test_ratio < 1:
-        raise UsageError(f"the test ratio is {test_ratio}; wanted a number between 0 and 1")
+        raise UsageError(f"test_ratio must be between 0 and 1, got {test_ratio}")
     most = users * max(1, int(items * MOST_SHARE))
     if not users <= pairs <= most:
         raise UsageError(
-            f"{pairs:,} pairs do not go with {users:,} users and {items:,} items; wanted "
-            f"{users:,} to {most:,}",
+            f"pairs must be in [{users:,}, {most:,}] for {users:,} users and {items:,} items, got "
+            f"{pairs:,}",
             hint=f"every user has a pair, and none has more than {MOST_SHARE:.0%} of the items",
         )
 
@@ -115,7 +115,7 @@ def _check(users: int, items: int, pairs: int, seed: int, test_ratio: float) -> 
 def _blocks(
     users: int, items: int, pairs: int, seed: int, test_ratio: float | None
 ) -> Iterator[tuple[int, list[Part]]]:
-    """So many users at a time: the first of them, and train and test, or all of it in one part."""
+    """Blocks of users: the first user, and train and test, or everything in one part."""
     rng = np.random.default_rng(seed)
     degrees = user_degrees(users, items, pairs, rng)
     popularity = np.cumsum((np.arange(items) + ITEM_HEAD) ** -ITEM_EXPONENT)
@@ -142,7 +142,7 @@ def _draw(
     degrees: NDArray[np.int64],
     popularity: NDArray[np.float64],
     rng: np.random.Generator,
-) -> NDArray[np.int64]:  # [sum of degrees] ranks of items, a user's in a row, no item twice
+) -> NDArray[np.int64]:  # [sum of degrees] ranks of items by user, no item twice
     items = len(popularity)
     owners = np.repeat(np.arange(len(degrees)), degrees)
     keys = np.zeros(0, dtype=np.int64)

@@ -22,7 +22,7 @@ def propagate(
     if layers < 0 or x.dim() != 2 or x.shape[0] != graph.n_nodes:
         raise ValueError(
             f"x is {tuple(x.shape)} and layers is {layers}; "
-            f"wanted [{graph.n_nodes}, d] and at least 0"
+            f"expected [{graph.n_nodes}, d] and at least 0"
         )
     if layers == 0:
         return x.clone()
@@ -39,7 +39,7 @@ def _adjacency(graph: Graph, dtype: torch.dtype) -> Tensor:  # [N, N] sparse CSR
     ones = torch.ones(graph.indices.numel(), dtype=dtype, device=graph.indices.device)
     size = (graph.n_nodes, graph.n_nodes)
     with warnings.catch_warnings():
-        # torch says once a process that its CSR is in beta; there is nothing to do about it.
+        # torch warns once per process that its CSR is in beta; there is nothing to do about it.
         warnings.filterwarnings("ignore", message="Sparse")
         return torch.sparse_csr_tensor(
             graph.indptr, graph.indices.long(), ones, size, check_invariants=False

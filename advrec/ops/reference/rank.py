@@ -48,17 +48,17 @@ def rank_scores(
     the n-th relevant item. A masked item never appears, even if it is relevant.
     """
     if k < 1 or scores.dim() != 2:
-        raise ValueError(f"k is {k} and scores are {tuple(scores.shape)}; wanted k >= 1 and [B, I]")
+        raise ValueError(f"k is {k}, scores are {tuple(scores.shape)}; expected k >= 1 and [B, I]")
     table = scores.detach().cpu().numpy()
     n_users, n_items = table.shape
-    masked, wanted = _rows(mask, n_users, "mask"), _rows(relevant, n_users, "relevant")
+    masked, relevant_rows = _rows(mask, n_users, "mask"), _rows(relevant, n_users, "relevant")
     ids = np.full((n_users, k), -1, dtype=np.int32)
     best = np.full((n_users, k), -np.inf, dtype=table.dtype)
     hits = np.zeros((n_users, k), dtype=np.bool_)
     above: list[NDArray[np.int64]] = []
     for user, row in enumerate(table):
         is_relevant = np.zeros(n_items, dtype=np.bool_)
-        is_relevant[wanted[user]] = True
+        is_relevant[relevant_rows[user]] = True
         candidate = np.ones(n_items, dtype=np.bool_)
         candidate[masked[user]] = False
         items = np.flatnonzero(candidate)
@@ -69,7 +69,7 @@ def rank_scores(
         hits[user, : len(order)] = is_relevant[order]
         if count_above:
             others = row[candidate & ~is_relevant]
-            above.extend(np.array([(others >= row[item]).sum()]) for item in wanted[user])
+            above.extend(np.array([(others >= row[item]).sum()]) for item in relevant_rows[user])
     counts = np.concatenate(above) if above else np.zeros(0, dtype=np.int64)
     arrays = (ids, best, hits, counts.astype(np.int64))
     return Ranking(*(torch.from_numpy(array).to(scores.device) for array in arrays))
@@ -80,6 +80,6 @@ def _rows(rows: Rows, n_users: int, name: str) -> list[NDArray[np.int32]]:
     if len(indptr) != n_users + 1 or indptr[-1] != len(items):
         raise ValueError(
             f"{name} has {len(indptr) - 1} rows and {len(items)} items up to {indptr[-1]}; "
-            f"wanted {n_users} rows"
+            f"expected {n_users} rows"
         )
     return [items[indptr[user] : indptr[user + 1]] for user in range(n_users)]

@@ -13,7 +13,7 @@ def triplet_margin(
 ) -> Tensor:  # [B]
     """p_u·q_i − p_u·q_j. Differentiable in both tables; a row's gradients are summed."""
     if triplets.dim() != 2 or triplets.shape[0] != 3:
-        raise ValueError(f"triplets are {tuple(triplets.shape)}, wanted [3, B]")
+        raise ValueError(f"triplets are {tuple(triplets.shape)}, expected [3, B]")
     users = user_table.index_select(0, triplets[0])
     positive = item_table.index_select(0, triplets[1])
     negative = item_table.index_select(0, triplets[2])
