@@ -50,22 +50,22 @@ def config_error(error: ValidationError, kind: type[BaseModel], where: str) -> C
     hints: list[str | None] = []
     for entry in error.errors(include_url=False):
         name = str(entry["loc"][0]) if entry["loc"] else "?"
-        found, context = entry["input"], entry.get("ctx", {})
+        got, context = entry["input"], entry.get("ctx", {})
         if entry["type"] == "extra_forbidden":
             clauses.append(f"unknown option {name!r} in {where}")
             known = ", ".join(kind.model_fields)
             hints.append(did_you_mean(name, kind.model_fields) or f"the options are {known}")
             continue
-        expected = _expected(entry["type"], context, entry)
-        clauses.append(f"{name} in {where} must be {expected}, got {found!r}")
-        if entry["type"] == "literal_error" and isinstance(found, str):
-            hints.append(did_you_mean(found, re.findall("'([^']+)'", str(context["expected"]))))
+        clauses.append(f"{name} in {where} must be {expected(entry)}, got {got!r}")
+        if entry["type"] == "literal_error" and isinstance(got, str):
+            hints.append(did_you_mean(got, re.findall("'([^']+)'", str(context["expected"]))))
     hint = "; ".join(dict.fromkeys(text for text in hints if text)) or None
     return ConfigError("; ".join(dict.fromkeys(clauses)), hint=hint)
 
 
-def _expected(kind: str, context: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
-    """What pydantic's error of this type asks for, in a phrase that follows "must be"."""
+def expected(entry: Mapping[str, Any]) -> str:
+    """What an entry of pydantic's errors asks for, in a phrase that follows "must be"."""
+    kind, context = entry["type"], entry.get("ctx", {})
     for bound, phrase in BOUNDS.items():
         if bound in context:
             limit = context[bound]

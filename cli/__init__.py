@@ -1,7 +1,7 @@
-"""The `advrec` command: a thin face on the library that knows words, tables and exit codes.
+"""The `advrec` command: a thin layer over the library, with words, tables and exit codes.
 
-Nothing here computes. Every command imports the library inside its body, so that `--help`
-answers at once and torch is loaded only when there is work for it.
+Nothing here computes. Every command imports the library inside its body, so that `--help` loads
+neither torch nor numpy.
 """
 
 from __future__ import annotations

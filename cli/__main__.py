@@ -1,4 +1,4 @@
-"""`python -m advrec_cli`: the same command where the script is not on the path."""
+"""`python -m advrec_cli`: the same command if the script is not on the path."""
 
 from __future__ import annotations
 

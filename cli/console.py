@@ -1,7 +1,7 @@
 """The two streams: results on stdout, everything else on stderr.
 
-rich already honours NO_COLOR, TERM=dumb and FORCE_COLOR. What is added here: a table written to
-a pipe is never cut to 80 columns, and `--json` output is plain, stable and free of NaN.
+rich already honours NO_COLOR, TERM=dumb and FORCE_COLOR. Added here: a table written to
+a pipe is not cut to 80 columns, and `--json` output is plain, stable and free of NaN.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from advrec.report.table import Table as Report
 
 PIPE_WIDTH = 200
-"""Columns of a table that nobody looks at directly, unless COLUMNS says otherwise."""
+"""Columns of a table that is not written to a terminal, unless COLUMNS is set."""
 
 
 @functools.cache
@@ -29,7 +29,7 @@ def _console_class() -> type[Console]:
     from rich.console import Console
 
     class PipedConsole(Console):
-        """rich exits with 1 when the reader of a pipe goes away; `failures` knows better."""
+        """rich would exit with 1 when the reader closes the pipe; `failures` handles that."""
 
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
@@ -43,7 +43,7 @@ def _console(stream: IO[str]) -> Console:
 
 
 def stdout() -> Console:
-    """The console of results, bound to whatever `sys.stdout` is now."""
+    """The console of results, bound to the current `sys.stdout`."""
     return _console(sys.stdout)
 
 
@@ -53,7 +53,7 @@ def stderr() -> Console:
 
 
 def tolerate_narrow_encodings() -> None:
-    """Replace what the terminal's encoding lacks (such as λ under LANG=C) instead of failing."""
+    """Replace characters that the terminal's encoding lacks (λ under LANG=C) instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -61,7 +61,7 @@ def tolerate_narrow_encodings() -> None:
 
 
 def note(message: str, *, quiet: bool = False) -> None:
-    """One line on stderr that tells what was understood or done; nothing when `quiet`."""
+    """One line on stderr about what was understood or done; nothing if `quiet`."""
     if not quiet:
         stderr().print(message, markup=False, style="dim", soft_wrap=True)
 
@@ -75,12 +75,12 @@ def table(
 ) -> Table:
     """An empty results table: the first `left` columns are text, the others are numbers.
 
-    Only the columns named in `wrap` may be broken into lines, and they are text wherever they are.
+    Only the columns named in `wrap` may be broken into lines; they are text at any position.
     """
     from rich import box
     from rich.table import Table
 
-    made = Table(
+    empty = Table(
         title=title,
         title_justify="left",
         title_style="bold",
@@ -90,8 +90,8 @@ def table(
     )
     for number, name in enumerate(columns):
         text = number < left or name in wrap
-        made.add_column(name, justify="left" if text else "right", no_wrap=name not in wrap)
-    return made
+        empty.add_column(name, justify="left" if text else "right", no_wrap=name not in wrap)
+    return empty
 
 
 def show(rows: Table | str) -> None:
@@ -102,7 +102,7 @@ def show(rows: Table | str) -> None:
     from rich.text import Text
 
     console = stdout()
-    # A figure that is cut is worse than a line that the terminal breaks.
+    # A number that is cut is worse than a line that the terminal breaks.
     for column in rows.columns:
         if column.no_wrap:
             texts = [column.header, *column.cells]
@@ -115,7 +115,7 @@ def show(rows: Table | str) -> None:
 
 
 def show_report(report: Report) -> None:
-    """Print a table of the library on stdout: repeated text once, numbers to the right."""
+    """Print a table of the library on stdout: repeated text once, numbers aligned right."""
     from rich.markup import escape
 
     numeric = [
@@ -123,7 +123,7 @@ def show_report(report: Report) -> None:
         for place in range(len(report.columns))
     ]
     left = numeric.index(True) if True in numeric else len(numeric)
-    made = table([column.name for column in report.columns], title=report.title, left=left)
+    rows = table([column.name for column in report.columns], title=report.title, left=left)
     before: list[str] = []
     for row in report.rows:
         cells = [column.show(cell) for column, cell in zip(report.columns, row, strict=True)]
@@ -131,10 +131,10 @@ def show_report(report: Report) -> None:
         while same < left and before[same : same + 1] == [cells[same]]:
             same += 1
         if before and same == 0 and left > 1:
-            made.add_section()
-        made.add_row(*("" if place < same else escape(text) for place, text in enumerate(cells)))
+            rows.add_section()
+        rows.add_row(*("" if place < same else escape(text) for place, text in enumerate(cells)))
         before = cells
-    show(made)
+    show(rows)
     for line in report.notes:
         stdout().print(line, markup=False, style="dim", soft_wrap=True)
 
@@ -148,7 +148,7 @@ def show_reports(reports: Sequence[Report]) -> None:
 
 
 def facts(pairs: Iterable[tuple[str, object]], *, title: str | None = None) -> None:
-    """Print names and values in two columns on stdout; long values are left whole."""
+    """Print names and values in two columns on stdout; long values are not broken."""
     from rich.markup import escape
 
     rows = [(name, str(value)) for name, value in pairs]
@@ -179,12 +179,12 @@ def emit_json(document: Mapping[str, Any]) -> None:
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """`0.123` → `12.3 %`; a figure that is no number → `–`."""
+    """`0.123` → `12.3 %`; not finite → `–`."""
     return "–" if not math.isfinite(share) else f"{100 * share:.{digits}f} %"
 
 
 def figure(value: float | None, digits: int = 4) -> str:
-    """A metric with a fixed number of digits; `–` where there is none."""
+    """A metric with a fixed number of digits; `–` if there is none."""
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:.{digits}f}"

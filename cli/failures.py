@@ -47,12 +47,28 @@ def _usage_failure(error: Any) -> int:
     # An unknown option's own sentence repeats the possibilities.
     unknown_option = hasattr(error, "option_name")
     text = str(error.message if unknown_option else error.format_message()).strip()
+    text = _wrong_type(error) or text
     text, suggests, suggested = text.partition(" Did you mean ")
     if suggests:  # typer's words for a mistyped command
         near = [suggested.rstrip("?")]
     text = text[:1].lower() + text[1:].rstrip(".")
     _say("error", text, f"did you mean {' or '.join(near)}?" if near else f"see {path} --help")
     return int(error.exit_code)
+
+
+def _wrong_type(error: Any) -> str | None:
+    """The sentence for text that is not of the flag's type, where typer leaves that to pydantic."""
+    from pydantic import ValidationError
+
+    from advrec.validation import expected
+
+    cause, opts = error.__cause__, getattr(getattr(error, "param", None), "opts", None)
+    if not isinstance(cause, ValidationError) or not opts:
+        return None
+    entry = cause.errors(include_url=False)[0]
+    if entry["type"] in ("value_error", "assertion_error"):
+        return None
+    return f"{opts[0]} must be {expected(entry)}, got {entry['input']!r}"
 
 
 def _defect(error: Exception, debug: bool) -> int:

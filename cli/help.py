@@ -1,6 +1,6 @@
-"""How `--help` looks: typer's panels, then the examples, each on a line of its own.
+"""How `--help` looks: typer's panels, then the examples, each on its own line.
 
-typer prints an epilog in a different way from version to version; here it is printed by us.
+typer prints an epilog differently from version to version, so it is printed here.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from advrec_cli.console import stdout
 
 
 def examples(*lines: str) -> str:
-    """An epilog of example command lines; `  # text` after a line says what it does."""
+    """An epilog of example command lines; `  # text` after a line describes it."""
     split = [line.partition("  # ") for line in lines]
     width = max((len(command) for command, _, remark in split if remark), default=0)
-    made = ["[bold]Examples[/]"]
+    shown = ["[bold]Examples[/]"]
     for command, _, remark in split:
         gap = " " * (width - len(command))
-        made.append(f"  [cyan]{command}[/]" + (f"{gap}  [dim]# {remark}[/]" if remark else ""))
-    return "\n".join(made)
+        shown.append(f"  [cyan]{command}[/]" + (f"{gap}  [dim]# {remark}[/]" if remark else ""))
+    return "\n".join(shown)
 
 
 def paragraphs(docstring: str | None) -> str:
-    """A docstring with its paragraphs in one line each: the terminal has its own width."""
+    """A docstring with each paragraph on one line: the terminal breaks it to its width."""
     texts = inspect.cleandoc(docstring or "").split("\n\n")
     return "\n\n".join(" ".join(text.split("\n")) for text in texts)
 
 
 def _help_with_examples(command: Any, format_help: Callable[[], None]) -> None:
-    """Print the help without the epilog, then the epilog as it is."""
+    """Print the help without the epilog, then the epilog unchanged."""
     epilog, command.epilog = command.epilog, None
     try:
         format_help()
@@ -55,7 +55,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A group of commands whose epilog keeps its lines; alone it prints its help."""
+    """A group of commands whose epilog keeps its lines."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of this group to stdout."""

@@ -13,20 +13,20 @@ from advrec_cli.options import BadValue, Given
 if TYPE_CHECKING:
     from advrec.config.file import ConfigFile
     from advrec.config.train import TrainConfig
-    from advrec.data import Dataset
+    from advrec.data import DataConfig, Dataset
     from advrec.models import Recommender
     from advrec.runs.run import Run
 
 
 def config_file(path: Path | None) -> ConfigFile:
-    """The sections of `--config FILE`, empty without one."""
+    """The sections of `--config FILE`; empty without one."""
     from advrec.config.file import ConfigFile
 
     return ConfigFile() if path is None else ConfigFile.read(path)
 
 
 def model_options(texts: Sequence[str]) -> dict[str, Any]:
-    """`["alpha=0.5", "name=x"]` → values of TOML types; anything else is text."""
+    """`["alpha=0.5", "name=x"]` → values of TOML types; anything that is not TOML is text."""
     from advrec.config.file import tomllib
 
     options: dict[str, Any] = {}
@@ -47,11 +47,27 @@ def train_config(file: ConfigFile, given: Given) -> TrainConfig:
     from advrec.validation import parse
 
     options = {name: value for name, value in file.under(given.train).items() if name != "phase"}
-    return parse(TrainConfig, options, "the options")
+    return parse(TrainConfig, options, source_of(file))
+
+
+def data_config(file: ConfigFile, given: Given, source: str | None = None) -> DataConfig:
+    """The data options of the file with the flags above them, and above both an argument."""
+    from advrec.data import DataConfig
+    from advrec.validation import parse
+
+    options = {**file.data, **given.data}
+    if source is not None:
+        options["data"] = source
+    return parse(DataConfig, options, source_of(file))
+
+
+def source_of(file: ConfigFile) -> str:
+    """Where options come from, for error messages."""
+    return "the options" if file.where is None else f"{file.where} and the flags"
 
 
 def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:
-    """The finished run that was trained last, perhaps behind the run that it started from."""
+    """The finished run that was trained last; before it, if asked for, its parent run."""
     from advrec.errors import AdvrecError, RunError
     from advrec.runs import find
 
@@ -64,18 +80,18 @@ def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:
     run = finished[0]
     chosen = [run]
     if with_parent and run.origin.parent is not None:
-        # The parent may be deleted or damaged; the run itself needs it no more.
+        # The parent may be deleted or damaged; the run itself does not need it any more.
         with suppress(AdvrecError):
             chosen.insert(0, find.find(run.path.parent / Path(run.origin.parent).name, runs_dir))
-    names = " and the run that it started from, ".join(entry.name for entry in reversed(chosen))
-    note(f"no run was named: taking the newest, {names}", quiet=quiet)
+    names = " and its parent run, ".join(entry.name for entry in reversed(chosen))
+    note(f"no run given: taking the newest, {names}", quiet=quiet)
     return chosen
 
 
 def chosen_runs(
     names: Sequence[str], runs_dir: Path, *, with_parent: bool = False, quiet: bool = False
 ) -> list[Run]:
-    """The runs of these names or paths; without any, the newest."""
+    """The runs of these names or paths; by default the newest."""
     from advrec.runs import find
 
     if not names:
@@ -84,7 +100,7 @@ def chosen_runs(
 
 
 class Loader:
-    """Loads the runs of one command; runs of the same data share one data set in memory."""
+    """Loads the runs of one command; runs on the same data share one data set in memory."""
 
     def __init__(self, given: Given, file: ConfigFile, device: str) -> None:
         self._overrides = {**file.data, **given.data}
@@ -92,7 +108,7 @@ class Loader:
         self._data: dict[tuple[str, str | None], Dataset] = {}
 
     def dataset(self, run: Run) -> Dataset:
-        """The data set of a run, as its configuration says, or the flags where they differ."""
+        """The data set of a run, as in its configuration, with the flags over it."""
         from advrec.api import dataset_of
         from advrec.data import DataConfig, load_dataset
 
@@ -106,7 +122,7 @@ class Loader:
         return self._data[key]
 
     def model(self, run: Run) -> Recommender:
-        """The best epoch's model of a run, on the device that was asked for."""
+        """The model of a run's best epoch, on the requested device."""
         from advrec.runs.model import load_model
 
         return load_model(run, self.dataset(run), self._device)
@@ -114,18 +130,18 @@ class Loader:
 
 @contextmanager
 def computing(given: Given, file: ConfigFile) -> Iterator[str]:
-    """Within: the kernels and threads that were asked for. Gives the device's name."""
+    """Within: the requested kernels and threads. Yields the name of the device."""
     from advrec import native
     from advrec.config.train import TrainConfig
     from advrec.native import gpu
     from advrec.validation import parse
 
-    wanted = {
+    options = {
         name: value
         for name, value in file.under(given.train).items()
         if name in ("device", "threads", "kernels")
     }
-    config = parse(TrainConfig, wanted, "the options")
+    config = parse(TrainConfig, options, source_of(file))
     if config.kernels != "auto":
         native.use(config.kernels)
     if config.threads > 0:

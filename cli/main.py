@@ -1,4 +1,4 @@
-"""The command tree: which commands there are, in what order, and what `advrec` alone prints."""
+"""The command tree: the commands, their order, and what `advrec` prints without a command."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ USE = "Use a model"
 LOOK = "Look around"
 
 EPILOG = examples(
-    "advrec pretrain  # 1. train a recommender with BPR on the embedded data",
-    "advrec adv-train --eps 0.5  # 2. train it on against the worst noise of norm 0.5",
-    "advrec attack --noise both  # 3. disturb its parameters; see what it costs",
+    "advrec pretrain  # 1. train a recommender on the embedded data",
+    "advrec adv-train --eps 0.5"
+    "  # 2. keep training it, now against the worst perturbation of norm 0.5",
+    "advrec attack --noise both  # 3. perturb its parameters and see what that costs",
     "advrec eval  # 4. measure it on the held-out test part",
 )
 
@@ -41,8 +42,8 @@ ABOUT = paragraphs(
     """
     Train recommenders that survive perturbation, and measure how robust one is.
 
-    Each step takes the result of the one before; every option has a default that is printed and
-    saved with the run. Results go to stdout (or --json), progress to stderr.
+    Each step takes the result of the step before. Every option has a default, which is printed and
+    saved with the run. Results go to stdout (as JSON with --json), progress to stderr.
     """
 )
 
@@ -56,8 +57,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(asked: bool) -> None:
+    if asked:
         doctor.print_version()
         raise typer.Exit
 
@@ -80,7 +81,7 @@ def advrec(
         typer.Option("--debug", metavar="", help="Print a full traceback when something fails."),
     ] = False,
 ) -> None:
-    """The options of `advrec` itself; alone it prints its help."""
+    """The options of `advrec` itself; without a command it prints its help."""
     del version, debug
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -106,6 +107,6 @@ app.add_typer(data.app, name="data", rich_help_panel=LOOK)
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run `advrec` with these arguments (the process's own where None); return the exit code."""
+    """Run `advrec` with these arguments (default: the process's own); return the exit code."""
     tolerate_narrow_encodings()
     return int(app(args=args, prog_name="advrec", standalone_mode=False) or 0)

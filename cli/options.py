@@ -210,7 +210,7 @@ DEBUG = typer.Option(
 
 def takes(*groups: Sequence[Setting]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the flags of these settings; it gets them as its first argument, a `Given`."""
-    wanted = [setting for group in groups for setting in group]
+    chosen = [setting for group in groups for setting in group]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
@@ -222,9 +222,9 @@ def takes(*groups: Sequence[Setting]) -> Callable[[Callable[..., None]], Callabl
         )
         # Panels appear in the order of their first option: what to do before how to print it.
         parameters = [
-            *(_parameter(setting) for setting in wanted if setting.panel != OUTPUT),
+            *(_parameter(setting) for setting in chosen if setting.panel != OUTPUT),
             *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own),
-            *(_parameter(setting) for setting in wanted if setting.panel == OUTPUT),
+            *(_parameter(setting) for setting in chosen if setting.panel == OUTPUT),
             debug,
         ]
 
@@ -232,7 +232,7 @@ def takes(*groups: Sequence[Setting]) -> Callable[[Callable[..., None]], Callabl
         def run(**values: Any) -> None:
             values.pop("debug")
             given = Given()
-            for setting in wanted:
+            for setting in chosen:
                 _store(given, setting, values.pop(setting.field))
             command(given, **values)
 

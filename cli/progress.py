@@ -1,7 +1,7 @@
-"""The line on stderr that says how long work goes: a training, a download.
+"""The line on stderr that shows the progress of work: a training, a download.
 
-Of a training: epoch, rate, losses, last validation figure, time left. On a terminal it is one live
-line; elsewhere a plain line now and then, for logs. `quiet` turns it off.
+For a training: epoch, rate, losses, last validation metric, time left. On a terminal it is one live
+line, elsewhere an occasional plain line, for logs. `quiet` turns it off.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from advrec.training.loop import Event
 
 LOG_SECONDS = 10.0
-"""Least seconds between two plain lines where stderr is no terminal."""
+"""Minimum seconds between two plain lines if stderr is not a terminal."""
 
 DRAW_SECONDS = 0.1
-"""Least seconds between two changes of the live line; events may come a thousand times faster."""
+"""Minimum seconds between two updates of the live line; events may come a thousand times faster."""
 
 
 def sentence(event: Event, unit: str = "triplets") -> str:
-    """What an event says beside its epoch: rate, losses, validation, time left."""
+    """An event in words, without its epoch: rate, losses, validation, time left."""
     rate = f"{event.rate / 1e6:.2f} M" if event.rate >= 1e5 else f"{event.rate:,.0f}"
     parts = [f"{rate} {unit}/s", f"loss {event.loss:.4f}"]
     if event.adv_loss is not None:
@@ -42,9 +42,9 @@ def sentence(event: Event, unit: str = "triplets") -> str:
 
 
 class TrainingProgress:
-    """Shows a training run. Use it as a context, and call it with each event of the training.
+    """Shows a training run. Use it as a context, and call it with every event of the training.
 
-    `unit` is what a batch of the model is made of, "triplets" or "users".
+    `unit` is what a batch of the model consists of, "triplets" or "users".
     """
 
     def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
@@ -83,7 +83,7 @@ class TrainingProgress:
             self._bar.stop()
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event: notes are printed, the rest moves the line."""
+        """Handle an event: notes are printed, others move the line."""
         if self._quiet:
             return
         if event.kind == "note":
@@ -132,7 +132,7 @@ class TrainingProgress:
 
 
 class CountProgress:
-    """A line of bytes or pairs done, on stderr, where somebody can see it."""
+    """A line of bytes or pairs done, on stderr if that is a terminal."""
 
     def __init__(self, unit: str, *, quiet: bool) -> None:
         self._bar: Any = None
@@ -170,7 +170,7 @@ class CountProgress:
             self._bar.stop()
 
     def __call__(self, done: int, total: int | None) -> None:
-        """So many are done, of so many in all where that is known."""
+        """Show that `done` of `total` are done; None if the total is not known."""
         if self._bar is None:
             return
         if self._task is None:

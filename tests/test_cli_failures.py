@@ -49,7 +49,8 @@ def _elsewhere(tmp_path, monkeypatch):
             "--epochs must be at least 1, got 0",
             "see advrec pretrain --help",
         ),
-        ("pretrain --epochs ten", 2, "--epochs", "pretrain --help"),
+        ("pretrain --epochs ten", 2, "--epochs", "see advrec pretrain --help"),
+        ("attack --steps 1.5", 2, "--steps", "see advrec attack --help"),
         ("pretrain --lr nan", 2, "--lr", "pretrain --help"),
         ("pretrain --lr users=x", 2, "--lr must be a number, got 'x'", "pretrain --help"),
         ("pretrain --layers 2", 3, "model 'mf' has no layers", "leave it out"),
@@ -123,6 +124,13 @@ def test_a_configuration_file_names_its_own_mistakes():
     assert outcome.code == ExitCode.DATA
     assert "'learning_rate'" in outcome.err
     assert "did you mean 'lr'?" in outcome.err
+    assert "a.toml" in outcome.err
+    Path("c.toml").write_text("[data]\ncls = 1\n[train]\nout = 'x'\n")
+    for command in ("pretrain", "adv-train"):
+        outcome = advrec(command, "--config", "c.toml")
+        assert "unknown option 'cls' in c.toml and the flags" in outcome.err
+    Path("c.toml").write_text("[train]\nout = 'x'\n")
+    assert "unknown option 'out' in c.toml" in advrec("adv-train", "--config", "c.toml").err
     Path("b.toml").write_text("[train\n")
     assert "b.toml is not valid TOML" in advrec("pretrain", "--config", "b.toml").err
 

@@ -168,7 +168,7 @@ def test_attack_compares_the_newest_run_with_the_one_it_started_from():
             assert result["budget"]["relative"] > 0
             assert set(result["clean"]["metrics"]) == set(result["noisy"]["metrics"]) == {"NDCG@20"}
         assert json.loads(Path(run["path"], "attack.json").read_text()) == {"runs": [run]}
-    assert "taking the newest, robust and the run that it started from, base" in outcome.err
+    assert "taking the newest, robust and its parent run, base" in outcome.err
 
 
 def test_attack_prints_the_budget_as_measured_and_what_it_costs():

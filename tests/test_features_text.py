@@ -214,8 +214,8 @@ def test_the_command_takes_the_text_of_a_data_set(tmp_path):
 @pytest.mark.parametrize(
     ("line", "code", "wanted"),
     [
-        ("features", 2, "one of --text, --images and --data; here from none"),
-        ("features --text a --images b", 2, "from --text and --images"),
+        ("features", 2, "one of --text, --images and --data is needed, got none"),
+        ("features --text a --images b", 2, "got --text and --images"),
         ("features --text nowhere.tsv", 3, "nowhere.tsv: no such file"),
         ("features --data debian --out f.npy", 2, "written as .npz"),
         ("features --data debian --dim 0", 2, "--dim must be at least 1, got 0"),

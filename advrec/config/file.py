@@ -25,6 +25,7 @@ class ConfigFile:
 
     data: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
+    where: str | None = None  # its name in error messages
 
     @classmethod
     def parse(cls, text: str, where: str) -> ConfigFile:
@@ -39,7 +40,7 @@ class ConfigFile:
                 )
             if not isinstance(section, dict):
                 raise ConfigError(f"{where} has {name!r} as a value, expected a section [{name}]")
-        return cls(document.get("data", {}), document.get("train", {}))
+        return cls(document.get("data", {}), document.get("train", {}), where)
 
     @classmethod
     def read(cls, path: str | Path) -> ConfigFile:

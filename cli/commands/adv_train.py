@@ -78,7 +78,6 @@ def adv_train(
     are not given are the parent run's; ε, λ, norm and site have the model's own defaults.
     """
     import advrec
-    from advrec.data import DataConfig
 
     file = inputs.config_file(config)
     if option:
@@ -88,9 +87,8 @@ def adv_train(
             refuse_with_resume(from_=start, name=name, config=config, data=given.data)
             result = advrec.resume(resume, runs=runs_dir, on_event=watcher, **given.train)
         else:
-            data = {**file.data, **given.data}
             result = advrec.adv_train(
-                DataConfig.of(**data) if data else None,
+                inputs.data_config(file, given) if file.data or given.data else None,
                 start,
                 config=inputs.train_config(file, given),
                 out=new_folder(name, runs_dir),

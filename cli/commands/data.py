@@ -1,15 +1,18 @@
-"""`advrec data …`: list, inspect, convert, make up and download data sets."""
+"""`advrec data …`: list, inspect, convert, generate and download data sets."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from advrec.choices import TARGETS
 from advrec_cli.console import count, emit_json, facts, note, show, table
 from advrec_cli.help import Command, Group, examples
-from advrec_cli.options import ConfigFile, Given, Json, Quiet, one_of, takes
+from advrec_cli.inputs import config_file, data_config
+from advrec_cli.options import ConfigFile, Given, Json, Quiet, one_of, takes, with_default
 from advrec_cli.progress import CountProgress
 from advrec_cli.settings import settings
 
@@ -26,7 +29,7 @@ EPILOG = examples(
 
 app = typer.Typer(
     cls=Group,
-    help="Look at data sets, fetch and convert them.",
+    help="List, inspect, convert, generate and download data sets.",
     epilog=EPILOG,
     rich_markup_mode="rich",
     no_args_is_help=False,
@@ -37,7 +40,7 @@ Source = Annotated[
     str | None,
     typer.Argument(
         metavar="[DATA]",
-        help="An embedded or downloaded set, or a path.",
+        help="An embedded or downloaded data set, or a path.",
         show_default="debian",
     ),
 ]
@@ -51,35 +54,27 @@ def _data(context: typer.Context) -> None:
         typer.echo(context.get_help(), nl=False)
 
 
-def _options(given: Given, config: Path | None, source: str | None) -> dict[str, Any]:
-    """The data options: those of a file, overridden by flags, overridden by the argument."""
-    from advrec_cli.inputs import config_file
-
-    options = {**config_file(config).data, **given.data}
-    return options if source is None else {**options, "data": source}
-
-
 @app.command(
     "list",
     cls=Command,
-    epilog=examples("advrec data list", "advrec data list --json  # with terms and folders"),
+    epilog=examples("advrec data list", "advrec data list --json  # with terms of use and folders"),
 )
 @takes()
 def list_(_: Given, *, json: Json = False) -> None:
-    """List the embedded data set and the well-known ones that can be downloaded.
+    """List the embedded data set and the public ones that can be downloaded.
 
-    Counts are as published; 'advrec data inspect NAME' counts what is on this machine.
+    The counts are the published ones; 'advrec data inspect NAME' counts what is on this machine.
     """
     from advrec.data.sources.catalog import data_home, list_datasets
 
-    known = list_datasets()
+    entries = list_datasets()
     if json:
         emit_json(
             {
                 "folder": str(data_home()),
                 "data": [
                     {**vars(entry), "folder": str(entry.folder) if entry.folder else None}
-                    for entry in known
+                    for entry in entries
                 ],
             }
         )
@@ -87,13 +82,13 @@ def list_(_: Given, *, json: Json = False) -> None:
     from rich.markup import escape
 
     about = "what it is"
-    listing = table(["name", "state", "users", "items", "pairs", about], left=2, wrap=[about])
-    for entry in known:
+    rows = table(["name", "state", "users", "items", "pairs", about], left=2, wrap=[about])
+    for entry in entries:
         numbers = [count(n) if n else "" for n in (entry.users, entry.items, entry.pairs)]
         state = {"can be downloaded": "[dim]to download[/]"}.get(entry.state, entry.state)
-        listing.add_row(f"[bold cyan]{entry.name}[/]", state, *numbers, escape(entry.about))
-    show(listing)
-    note(f"downloads go to {data_home()} ('advrec data download NAME'); --json has the terms")
+        rows.add_row(f"[bold cyan]{entry.name}[/]", state, *numbers, escape(entry.about))
+    show(rows)
+    note(f"downloads go to {data_home()} ('advrec data download NAME'); --json shows their terms")
 
 
 @app.command(
@@ -113,45 +108,44 @@ def inspect(
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
-    """Show what is in a file or folder: its format, counts, ratings and times, and how it would be
-    split. Item features and names are opened too. Nothing is written; training reads it the same
-    way.
+    """Show how a file or folder is read: its format, counts, ratings and times, and how it would be
+    split. Item features and names are opened too. Training reads it in the same way. Nothing is
+    written.
     """
-    from advrec.data import DataConfig
     from advrec.data.inspection import inspect as look
 
-    seen = look(DataConfig.of(**_options(given, config, data)))
+    inspection = look(data_config(config_file(config), given, data))
     if json:
-        emit_json(seen.to_dict())
+        emit_json(inspection.to_dict())
         return
-    facts(_described(seen), title=seen.name)
-    for sentence in seen.notes:
+    facts(_described(inspection), title=inspection.name)
+    for sentence in inspection.notes:
         show(f"- {sentence}")
 
 
-def _described(seen: Inspection) -> list[tuple[str, object]]:
+def _described(inspection: Inspection) -> list[tuple[str, object]]:
     pairs: list[tuple[str, object]] = [
-        ("format", seen.format),
-        ("rows", count(seen.rows)),
-        ("pairs", f"{count(seen.pairs)} different, {count(seen.repeated)} repeated"),
-        ("users", f"{count(seen.users)}, pairs each: {_spread(seen.pairs_per_user)}"),
-        ("items", f"{count(seen.items)}, pairs each: {_spread(seen.pairs_per_item)}"),
-        ("density", f"{100 * seen.density:.4g} %"),
+        ("format", inspection.format),
+        ("rows", count(inspection.rows)),
+        ("pairs", f"{count(inspection.pairs)} different, {count(inspection.repeated)} repeated"),
+        ("users", f"{count(inspection.users)}, pairs each: {_spread(inspection.pairs_per_user)}"),
+        ("items", f"{count(inspection.items)}, pairs each: {_spread(inspection.pairs_per_item)}"),
+        ("density", f"{100 * inspection.density:.4g} %"),
     ]
-    if seen.parts is not None:
-        text = ", ".join(f"{name} {count(rows)}" for name, rows in seen.parts.items())
+    if inspection.parts is not None:
+        text = ", ".join(f"{name} {count(rows)}" for name, rows in inspection.parts.items())
         pairs.append(("given parts", text))
-    pairs.append(("split", seen.split))
-    if seen.ratings is not None:
-        pairs.append(("ratings", _spread(seen.ratings)))
-    if seen.timestamps is not None:
-        times = seen.timestamps
+    pairs.append(("split", inspection.split))
+    if inspection.ratings is not None:
+        pairs.append(("ratings", _spread(inspection.ratings)))
+    if inspection.timestamps is not None:
+        times = inspection.timestamps
         first, last = times.first_date or times.first, times.last_date or times.last
         pairs.append(("times", f"{first} to {last}"))
-    pairs.append(("first users", ", ".join(seen.first_users)))
-    pairs.append(("first items", ", ".join(seen.first_items)))
-    if seen.named_items:
-        pairs.append(("item names", count(seen.named_items)))
+    pairs.append(("first users", ", ".join(inspection.first_users)))
+    pairs.append(("first items", ", ".join(inspection.first_items)))
+    if inspection.named_items:
+        pairs.append(("item names", count(inspection.named_items)))
     return pairs
 
 
@@ -177,14 +171,14 @@ def convert(
     *,
     data: Annotated[
         str,
-        typer.Argument(metavar="DATA", help="An embedded or downloaded set, or a path."),
+        typer.Argument(metavar="DATA", help="An embedded or downloaded data set, or a path."),
     ],
     out: Annotated[
         Path,
         typer.Argument(
             metavar="OUT",
-            help="With an ending: one file with every row as it was read. Without: a folder with"
-            " train, valid and test, filtered and split as the options say.",
+            help="With a file ending: one file with every row as read. Without: a folder with"
+            " train, valid and test, filtered and split according to the options.",
         ),
     ],
     to: Annotated[
@@ -192,8 +186,8 @@ def convert(
         typer.Option(
             "--to",
             metavar="NAME",
-            help="Format to write. One of lightgcn, csv, recbole.",
-            callback=one_of(("lightgcn", "csv", "recbole")),
+            help=f"Format to write. One of {', '.join(TARGETS)}.",
+            callback=one_of(TARGETS),
         ),
     ] = "lightgcn",
     config: ConfigFile = None,
@@ -201,20 +195,24 @@ def convert(
 ) -> None:
     """Write a data set in another format: one file, or a folder that holds its split.
 
-    Reading a folder that was written gives the same three parts again. LightGCN text knows numbers
-    only: where ids are not numbers, users.tsv and items.tsv say which id each number stands for.
+    Reading that folder gives the same three parts again. LightGCN text holds numbers only: if the
+    ids are not numbers, users.tsv and items.tsv map each number to its id.
     """
-    from advrec.data import DataConfig
     from advrec.data.convert import convert as write
 
-    files = write(DataConfig.of(**_options(given, config, data)), out, to=to)
+    files = write(data_config(config_file(config), given, data), out, to=to)
+    _show_files(files, json=json)
+
+
+def _show_files(files: Sequence[Path], *, json: bool) -> None:
+    sizes = {path: path.stat().st_size for path in files}
     if json:
-        emit_json({"files": [{"path": str(f), "bytes": f.stat().st_size} for f in files]})
+        emit_json({"files": [{"path": str(path), "bytes": size} for path, size in sizes.items()]})
         return
-    listing = table(["file", "bytes"])
-    for path in files:
-        listing.add_row(str(path), count(path.stat().st_size))
-    show(listing)
+    rows = table(["file", "bytes"])
+    for path, size in sizes.items():
+        rows.add_row(str(path), count(size))
+    show(rows)
 
 
 @app.command(
@@ -233,7 +231,7 @@ def synth(
         Path,
         typer.Argument(
             metavar="OUT",
-            help="Without an ending: a folder with train.txt and test.txt. With .txt: one file.",
+            help="Without file ending: a folder with train.txt and test.txt. With .txt: one file.",
         ),
     ],
     users: Annotated[int, typer.Option("--users", metavar="N", help="Number of users.")] = 10_000,
@@ -247,10 +245,10 @@ def synth(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make up interactions of any size, to measure time and memory: there is nothing to learn.
+    """Generate interactions of any size, to measure time and memory: there is nothing to learn.
 
-    Users and items are as unequal as in real data (power laws). Pairs are written as drawn, so
-    that memory does not grow with their number.
+    The activity of users and the popularity of items follow power laws, as in real data. Pairs are
+    written as they are drawn, so that memory does not grow with their number.
     """
     from advrec.data.sources.synth import write_synthetic
 
@@ -258,14 +256,9 @@ def synth(
         files = write_synthetic(
             out, users=users, items=items, pairs=pairs, seed=seed, progress=progress
         )
-    if json:
-        emit_json({"files": [{"path": str(f), "bytes": f.stat().st_size} for f in files]})
-        return
-    listing = table(["file", "bytes"])
-    for path in files:
-        listing.add_row(str(path), count(path.stat().st_size))
-    show(listing)
-    note(f"next: advrec pretrain --data {out}", quiet=quiet)
+    _show_files(files, json=json)
+    if not json:
+        note(f"next: advrec pretrain --data {out}", quiet=quiet)
 
 
 @app.command(
@@ -273,7 +266,7 @@ def synth(
     cls=Command,
     epilog=examples(
         "advrec data download ml-1m",
-        "advrec data download yelp2018 --again  # fetch it once more and compare",
+        "advrec data download yelp2018 --again  # download it again and compare",
         "advrec data download ml-100k --sha256 50d2a982…",
     ),
 )
@@ -289,30 +282,31 @@ def download(
         typer.Option(
             "--sha256",
             metavar="[FILE=]HASH",
-            help="Require this checksum; may be repeated. [dim]\\[default: the known or recorded"
-            " one][/]",
+            help=with_default(
+                "Require this checksum; may be repeated.", "the known or recorded one"
+            ),
             show_default=False,
         ),
     ] = None,
     again: Annotated[
-        bool, typer.Option("--again", metavar="", help="Fetch it even if it is there.")
+        bool, typer.Option("--again", metavar="", help="Download it even if it is present.")
     ] = False,
     home: Annotated[
         Path | None,
         typer.Option(
             "--folder",
             metavar="DIR",
-            help="Where data sets go. [dim]\\[default: $ADVREC_DATA, or the cache folder][/]",
+            help=with_default("Folder of data sets.", "$ADVREC_DATA, or the cache folder"),
             show_default=False,
         ),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch a well-known data set, check it, and keep it where --data NAME finds it.
+    """Download a public data set, check it, and keep it where --data NAME finds it.
 
-    An interrupted download is resumed. The terms of the set are printed; they are between you and
-    its publisher.
+    An interrupted download is resumed. The terms of use of the data set are printed; they are
+    between you and its publisher.
     """
     from advrec.data.sources.download import download as fetch
 
@@ -320,7 +314,11 @@ def download(
         downloaded = fetch(name, home=home, sha256=sha256 or [], again=again, progress=progress)
     if json:
         emit_json(
-            {"name": downloaded.name, "folder": str(downloaded.folder), "notes": downloaded.notes}
+            {
+                "name": downloaded.name,
+                "folder": str(downloaded.folder),
+                "notes": downloaded.notes,
+            }
         )
         return
     facts([("data", downloaded.name), ("folder", downloaded.folder)])

@@ -1,4 +1,4 @@
-"""`advrec doctor` and `advrec --version`: what advrec runs on here, and what would mend it."""
+"""`advrec doctor` and `advrec --version`: what advrec runs on here, and what would fix it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ EPILOG = examples(
 def doctor(_: Given, *, json: Json = False) -> None:
     """Check this machine: Python, torch, the compiler, the compiled core, the GPU.
 
-    Exits with 1 where something that advrec needs is missing. Without the compiled core the plain
-    torch twin is used: the same results, slower.
+    Exits with 1 if something that advrec needs is missing. Without the compiled core advrec uses
+    its plain torch twin, which is slower and gives the same results up to rounding.
     """
     from advrec import native
     from advrec.versions import versions
@@ -62,13 +62,13 @@ def print_version() -> None:
     from advrec import native
     from advrec.versions import versions
 
-    found = versions()
-    show(f"advrec {found['advrec']}" + (f" ({found['git'][:12]})" if "git" in found else ""))
-    show(f"torch {found['torch']}, Python {found['python']}")
+    here = versions()
+    show(f"advrec {here['advrec']}" + (f" ({here['git'][:12]})" if "git" in here else ""))
+    show(f"torch {here['torch']}, Python {here['python']}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         core = native.core() if native.prebuilt() else None
     if core:
         show(f"core {core.how}: {core.path}")
     else:
-        show("core not prebuilt: compiled when it is first used; 'advrec doctor' tries it")
+        show("core not prebuilt: it is compiled at its first use; 'advrec doctor' tries that")

@@ -10,15 +10,15 @@ import typer
 from advrec.options import OUTPUT
 from advrec_cli.console import count, emit_json, facts, note, percent
 from advrec_cli.help import examples
-from advrec_cli.options import Given, Json, Quiet, at_least, split_list, takes
+from advrec_cli.options import Given, Json, Quiet, at_least, split_list, takes, with_default
 from advrec_cli.settings import named, reworded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FROM = "Where from (one of these)"
-TEXT = "Of text"
-IMAGES = "Of images"
+FROM = "Source (exactly one)"
+TEXT = "Features from text"
+IMAGES = "Features from images"
 
 EPILOG = examples(
     "advrec features --text items.tsv --out features.npz  # item id, then its text",
@@ -30,12 +30,12 @@ EPILOG = examples(
 
 DATA = reworded(
     "data",
-    "Text of the items of a data set: what an embedded one says of them, otherwise their names.",
+    "Text of the items of a data set: descriptions for the embedded set, otherwise item names.",
     default="none",
     panel=FROM,
 )
-SEED = reworded("seed", "Seed of the start of the decomposition (text).")
-DEVICE = reworded("device", "Where to compute (images).")
+SEED = reworded("seed", "Seed of the decomposition (text).")
+DEVICE = reworded("device", "Device to compute on (images).")
 
 
 @takes([DATA, SEED, DEVICE], named("threads"))
@@ -47,7 +47,7 @@ def features(
         typer.Option(
             "--text",
             metavar="FILE",
-            help="A table of item ids and their text: TF-IDF, then SVD.",
+            help="Table of item ids and their text: TF-IDF, then SVD.",
             rich_help_panel=FROM,
             show_default=False,
         ),
@@ -57,7 +57,7 @@ def features(
         typer.Option(
             "--images",
             metavar="DIR",
-            help="A folder of images ITEM.jpg, ITEM.png, …: through a pretrained encoder.",
+            help="Folder of images ITEM.jpg, ITEM.png, …, for a pretrained encoder.",
             rich_help_panel=FROM,
             show_default=False,
         ),
@@ -67,7 +67,7 @@ def features(
         typer.Option(
             "--dim",
             metavar="N",
-            help="Columns, at most.",
+            help="Number of features, at most.",
             rich_help_panel=TEXT,
             callback=at_least(1),
         ),
@@ -77,7 +77,7 @@ def features(
         typer.Option(
             "--column",
             metavar="NAME",
-            help="A column of --text to read; may be repeated. [dim]\\[default: all but the id][/]",
+            help=with_default("Column of --text to read; may be repeated.", "all but the id"),
             rich_help_panel=TEXT,
             show_default=False,
         ),
@@ -87,8 +87,8 @@ def features(
         typer.Option(
             "--encoder",
             metavar="NAME|PATH",
-            help="An image model of transformers: its name on huggingface.co, or the folder where"
-            " save_pretrained put it.",
+            help="Image model for transformers: its name on huggingface.co, or the folder that"
+            " save_pretrained wrote.",
             rich_help_panel=IMAGES,
             show_default=False,
         ),
@@ -98,7 +98,7 @@ def features(
         typer.Option(
             "--batch-size",
             metavar="N",
-            help="Images a pass.",
+            help="Images per batch.",
             rich_help_panel=IMAGES,
             callback=at_least(1),
         ),
@@ -108,7 +108,7 @@ def features(
         typer.Option(
             "--skip-unreadable",
             metavar="",
-            help="Leave out files that are no images instead of stopping at the first.",
+            help="Skip files that are not readable images instead of stopping at the first.",
             rich_help_panel=IMAGES,
         ),
     ] = False,
@@ -118,40 +118,40 @@ def features(
             "--out",
             "-o",
             metavar="FILE.npz",
-            help="Where the features go, with the item ids beside them.",
+            help="File to write, with the features and their item ids.",
             rich_help_panel=OUTPUT,
         ),
     ] = Path("features.npz"),
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make item features for VBPR and AMR from text (TF-IDF and SVD) or images (an encoder).
+    """Compute item features for VBPR and AMR from text (TF-IDF and SVD) or images (an encoder).
 
-    The result is read by --features. Items are known by their ids, so the order of the rows does
-    not matter and items may be missing: training says how many are, and gives them zeros.
+    Training reads the result with --features. Items are matched by id, so the order of the rows
+    does not matter. Items may be missing: training reports how many, and gives them zeros.
 
-    Images need the extra 'images' (transformers, Pillow). An interrupted extraction goes on where
-    it was when the same command is given again.
+    Images need the extra 'images' (transformers, Pillow). To resume an interrupted extraction, give
+    the same command again.
     """
     from advrec.errors import UsageError
 
     source = [name for name, value in _sources(text, images, given).items() if value is not None]
     if len(source) != 1:
         raise UsageError(
-            f"Features come from one of --text, --images and --data; here from "
-            f"{' and '.join(source) or 'none'}.",
+            f"exactly one of --text, --images and --data is needed, got "
+            f"{' and '.join(source) or 'none'}",
             hint="advrec features --text items.tsv",
         )
     if images is not None:
-        made = _of_images(
+        summary = _of_images(
             given, images, encoder, out, batch_size, skip=skip_unreadable, quiet=quiet
         )
     else:
-        made = _of_text(given, text, split_list(column or ()), dim, out)
+        summary = _of_text(given, text, split_list(column or ()), dim, out)
     if json:
-        emit_json(made)
+        emit_json(summary)
         return
-    facts([(name.replace("_", " "), _shown(value)) for name, value in made.items()])
+    facts([(name.replace("_", " "), _shown(value)) for name, value in summary.items()])
     note(f"next: advrec pretrain --model vbpr --data … --features {out}", quiet=quiet)
 
 
@@ -174,15 +174,15 @@ def _of_text(
     else:
         rows = read_interactions(DataConfig.of(given.data["data"]))
         texts = dict(texts_of(given.data["data"], rows.names))
-    made = text_features(list(texts.values()), dim=dim, seed=given.train.get("seed", 0))
-    save_features(out, list(texts), made.values)
+    features = text_features(list(texts.values()), dim=dim, seed=given.train.get("seed", 0))
+    save_features(out, list(texts), features.values)
     return {
         "file": str(out),
         "items": len(texts),
-        "columns": made.values.shape[1],
-        "words": made.words,
-        "kept": made.kept,
-        "without_words": made.empty,
+        "columns": features.values.shape[1],
+        "words": features.words,
+        "kept": features.kept,
+        "without_words": features.empty,
     }
 
 
@@ -207,7 +207,7 @@ def _of_images(
 
     if name is None:
         raise UsageError(
-            "--images needs --encoder, the name or the folder of an image model.",
+            "--images needs --encoder, the name or the folder of an image model",
             hint="--encoder google/vit-base-patch16-224",
         )
     checked_path(out)
@@ -216,7 +216,7 @@ def _of_images(
         torch.set_num_threads(given.train["threads"])
     encoder = load_encoder(name, device_of(given.train.get("device", "auto")))
     with CountProgress("images", quiet=quiet) as progress:
-        made = image_features(
+        features = image_features(
             folder,
             encoder,
             out,
@@ -226,11 +226,11 @@ def _of_images(
         )
     return {
         "file": str(out),
-        "items": made.items,
-        "columns": made.columns,
+        "items": features.items,
+        "columns": features.columns,
         "encoder": name,
-        "resumed": made.resumed,
-        "unreadable": list(made.unreadable),
+        "resumed": features.resumed,
+        "unreadable": list(features.unreadable),
     }
 
 

@@ -1,4 +1,4 @@
-"""`advrec models`: what can be trained, where it can be perturbed, and what its paper fixes."""
+"""`advrec models`: what can be trained, where it can be perturbed, and its own defaults."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def _described() -> list[dict[str, Any]]:
 def models(_: Given, *, json: Json = False) -> None:
     """List the models: what each is, the sites that can be perturbed, and its own defaults.
 
-    A site is a place in the model where noise is added (--site); its norms say what has length ε
-    there (--norm), the first being the default. The defaults are those of the model's paper or
-    code; flags and configuration files win over them.
+    A site is a place in the model where noise is added (--site). Its norms are what can have norm ε
+    there (--norm); the first is the default. The default options are those of the model's paper or
+    code; configuration files and flags override them.
     """
     described = _described()
     if json:
@@ -51,23 +51,23 @@ def models(_: Given, *, json: Json = False) -> None:
     from rich.markup import escape
 
     about = "what it is"
-    made = table(["model", "site", "norms", about], left=3, wrap=[about])
+    rows = table(["model", "site", "norms", about], left=3, wrap=[about])
     for entry in described:
         needs = "; needs item features (--features)" if entry["needs_features"] else ""
-        made.add_row(f"[bold cyan]{entry['name']}[/]", "", "", escape(f"{entry['about']}{needs}"))
+        rows.add_row(f"[bold cyan]{entry['name']}[/]", "", "", escape(f"{entry['about']}{needs}"))
         for site in entry["sites"]:
-            made.add_row("", site["name"], ", ".join(site["norms"]), escape(site["about"]))
+            rows.add_row("", site["name"], ", ".join(site["norms"]), escape(site["about"]))
         for combination, names in entry["combinations"].items():
-            made.add_row("", combination, "", escape(f"the sites {' + '.join(names)}"))
-        made.add_row("", "[dim]defaults[/]", "", f"[dim]{escape(_listed(entry['defaults']))}[/]")
+            rows.add_row("", combination, "", escape(f"the sites {' + '.join(names)}"))
+        rows.add_row("", "[dim]defaults[/]", "", f"[dim]{escape(_listed(entry['defaults']))}[/]")
         if entry["adversarial_defaults"]:
             text = f"[dim]{escape(_listed(entry['adversarial_defaults']))}[/]"
-            made.add_row("", "[dim]adv-train --from[/]", "", text)
+            rows.add_row("", "[dim]adv-train --from[/]", "", text)
         if entry["options"]:
             text = f"[dim]{escape(_listed(entry['options']))} (--option NAME=VALUE)[/]"
-            made.add_row("", "[dim]own options[/]", "", text)
-        made.add_section()
-    show(made)
+            rows.add_row("", "[dim]own options[/]", "", text)
+        rows.add_section()
+    show(rows)
 
 
 def _listed(options: dict[str, Any]) -> str:

@@ -45,7 +45,6 @@ def pretrain(
     after Ctrl-C. The test part is not used.
     """
     import advrec
-    from advrec.data import DataConfig
 
     file = inputs.config_file(config)
     if option:
@@ -56,7 +55,7 @@ def pretrain(
             result = advrec.resume(resume, runs=runs_dir, on_event=watcher, **given.train)
         else:
             result = advrec.pretrain(
-                DataConfig.of(**{**file.data, **given.data}),
+                inputs.data_config(file, given),
                 config=inputs.train_config(file, given),
                 out=new_folder(name, runs_dir),
                 runs=runs_dir,

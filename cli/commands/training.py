@@ -1,4 +1,4 @@
-"""What `pretrain` and `adv-train` have in common: their options, and what they say at the end."""
+"""What `pretrain` and `adv-train` have in common: their options, and what they print at the end."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Watcher:
         self._progress.__exit__(*problem)
 
     def __call__(self, event: Event) -> None:
-        """Take note of an event of the training."""
+        """Show an event of the training."""
         if event.kind == "started":
             note(event.message, quiet=self._quiet)
             if event.run is not None:
@@ -70,7 +70,7 @@ class Watcher:
 
 
 def _listed(config: ResolvedConfig) -> str:
-    """Every resolved option that has a meaning in this phase, in a line."""
+    """Every resolved option that has a meaning in this phase, on one line."""
     from advrec.config.train import written
 
     hidden = {"phase", "model"}
@@ -86,27 +86,27 @@ def _listed(config: ResolvedConfig) -> str:
 
 
 def refuse_with_resume(**given: object) -> None:
-    """UsageError for an option that makes no sense beside --resume."""
+    """UsageError for an option that --resume excludes."""
     from advrec.errors import UsageError
 
     for name, value in given.items():
         if value:
             flag = "--" + name.rstrip("_").replace("_", "-")
             raise UsageError(
-                f"{flag} and --resume exclude each other: a resumed run keeps what it has.",
+                f"{flag} and --resume exclude each other: a resumed run keeps its name and data",
                 hint="leave one of them out",
             )
 
 
 def new_folder(name: str | None, runs_dir: Path) -> Path | None:
-    """The folder of `--name`, or None to let the library choose one."""
+    """The folder of `--name`; None lets the library choose one."""
     from advrec.runs import find
 
     return None if name is None else find.named_path(runs_dir, name)
 
 
 def conclude(result: TrainResult, *, json: bool, quiet: bool) -> None:
-    """What was reached, on stdout; what to do next, on stderr."""
+    """The result on stdout, the next step on stderr."""
     run = result.run
     if json:
         emit_json(document(run))
@@ -118,28 +118,26 @@ def conclude(result: TrainResult, *, json: bool, quiet: bool) -> None:
         pairs.append(("started from", f"{run.origin.parent}, epoch {run.origin.parent_epoch}"))
     before = _start_value(result)
     if result.best.value is None:
-        pairs.append(("kept", f"epoch {result.best.epoch}, the last: there is no validation part"))
+        pairs.append(
+            ("kept", f"epoch {result.best.epoch}, the last one, without a validation part")
+        )
     else:
         text = f"{config.metric} {figure(result.best.value)} at epoch {result.best.epoch}"
         pairs.append(("best validation", text + (f" (before: {figure(before)})" if before else "")))
     evaluation = duration(progress.seconds["evaluate"])
-    pairs.append(
-        (
-            "time",
-            f"{progress.epoch} epochs in {duration(seconds)}, evaluation {evaluation}",
-        )
-    )
-    pairs.append(("memory", f"{count(progress.peak_bytes >> 20)} MiB at most"))
+    epochs = "1 epoch" if progress.epoch == 1 else f"{progress.epoch} epochs"
+    pairs.append(("time", f"{epochs} in {duration(seconds)}, evaluation {evaluation}"))
+    pairs.append(("peak memory", f"{count(progress.peak_bytes >> 20)} MiB"))
     facts(pairs)
     if config.phase == "pretrain":
         note(f"next: advrec adv-train --from {run.name}", quiet=quiet)
     else:
-        beside = Path(run.origin.parent).name + " " if run.origin.parent else ""
-        note(f"next: advrec attack {beside}{run.name}", quiet=quiet)
+        parent = Path(run.origin.parent).name + " " if run.origin.parent else ""
+        note(f"next: advrec attack {parent}{run.name}", quiet=quiet)
 
 
 def _start_value(result: TrainResult) -> float | None:
-    """The validation figure of the weights that training started from, where it was measured."""
+    """The validation metric of the weights that training started from, if it was measured."""
     first = result.history[0] if result.history else {}
     valid = first.get("valid") if first.get("epoch") == 0 else None
     return next(iter(valid.values())) if valid else None
