@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
 
-from advrec.choices import Format, Header, Split, Validation
+from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from advrec.choices import Header, Split, Validation
+from advrec.data.readers import FORMATS
 from advrec.options import DATA, option
 from advrec.validation import parse
 
@@ -18,6 +22,22 @@ TABLE_OPTIONS = (  # those that say how a table is to be read
     "time_format",
     "drop_incomplete",
 )
+
+
+def _known(word: str) -> str:
+    words = ("auto", *FORMATS)
+    if word not in words:
+        *first, last = map(repr, words)
+        context = {"expected": f"{', '.join(first)} or {last}"}
+        raise PydanticCustomError("literal_error", "Input should be {expected}", context)
+    return word
+
+
+Format = Annotated[
+    str,
+    AfterValidator(_known),
+    WithJsonSchema({"type": "string", "enum": ["auto", *FORMATS]}),
+]
 
 
 class DataConfig(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,16 +17,7 @@ from advrec.data.filters import UniquePairs, unique_pairs
 from advrec.data.interactions import TEST, TRAIN, VALID, Interactions
 from advrec.data.item_features import load_features, load_names
 from advrec.data.item_text import FROM_TEXT, features_of_texts, texts_of
-from advrec.data.readers import (
-    arrow,
-    delimited,
-    frames,
-    json_lines,
-    lightgcn,
-    movielens,
-    recbole,
-    sniff,
-)
+from advrec.data.readers import frames, reader, sniff
 from advrec.data.readers.compressed import plain_name
 from advrec.data.readers.text import shown
 from advrec.data.sources import embedded
@@ -36,16 +27,6 @@ from advrec.data.unseen import unseen_notes
 from advrec.data.wording import counted
 from advrec.errors import ConfigError, DataError
 from advrec.validation import did_you_mean
-
-READERS: Mapping[str, Callable[..., Interactions]] = {
-    "lightgcn": lightgcn.read,
-    "movielens": movielens.read,
-    "recbole": recbole.read,
-    "csv": delimited.read,
-    "json": json_lines.read,
-    "parquet": arrow.read,
-    "arrow": arrow.read,
-}
 
 
 def load_dataset(data: object = "debian", **options: object) -> Dataset:
@@ -82,11 +63,11 @@ def read_interactions(config: DataConfig) -> Interactions:
         rows = embedded.read(config.data)
         return replace(rows, notes=(*notes, *rows.notes))
     chosen = sniff.plan(path, config)
-    reader = READERS[chosen.format]
+    read = reader(chosen.format)
     name = path.resolve().name
     if path.is_file():
         name = plain_name(name).rpartition(".")[0] or plain_name(name)
-    rows = reader(chosen.files, config, name=name, source=config.data)
+    rows = read(chosen.files, config, name=name, source=config.data)
     return replace(rows, notes=(*notes, *chosen.why, *rows.notes))
 
 

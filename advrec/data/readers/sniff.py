@@ -8,7 +8,7 @@ from pathlib import Path
 
 from advrec.data.config import TABLE_OPTIONS, DataConfig
 from advrec.data.interactions import TEST, TRAIN, VALID
-from advrec.data.readers import arrow, movielens
+from advrec.data.readers import arrow, formats_of, movielens
 from advrec.data.readers.compressed import name_inside, plain_name
 from advrec.data.readers.places import Column
 from advrec.data.readers.structure import ALMOST_ALL, Text, refuse_blocks
@@ -23,22 +23,6 @@ STEMS = {
     "val": VALID,
     "dev": VALID,
     "test": TEST,
-}
-ENDINGS = {  # of a file, without .gz and its kin -> the formats that it may have
-    ".txt": ("lightgcn", "csv"),
-    ".csv": ("csv",),
-    ".tsv": ("csv",),
-    ".dat": ("csv",),
-    ".rating": ("csv",),
-    ".inter": ("recbole",),
-    ".json": ("json",),
-    ".jsonl": ("json",),
-    ".ndjson": ("json",),
-    ".parquet": ("parquet",),
-    ".pq": ("parquet",),
-    ".arrow": ("arrow",),
-    ".feather": ("arrow",),
-    ".ipc": ("arrow",),
 }
 SINGLE_STEMS = ("interactions", "ratings", "events")
 
@@ -84,7 +68,7 @@ def _plan_folder(folder: Path, format_option: str) -> Plan:
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", path=folder) from None
     parts = arrow.parts_of(folder)
-    if parts and parts == [path for path in paths if _stem_and_ending(path)[1] in ENDINGS]:
+    if parts and parts == [path for path in paths if formats_of(_stem_and_ending(path)[1])]:
         return Plan("parquet", {None: folder}, (f"{len(parts):,} parts of a parquet table",))
     splits = _splits(paths, format_option)
     if len(splits) > 1:
@@ -109,9 +93,9 @@ def _splits(paths: Iterable[Path], format_option: str) -> list[dict[int, Path]]:
     for path in paths:
         stem, ending = _stem_and_ending(path)
         prefix, _, last = stem.rpartition(".")
-        if last not in STEMS or ending not in ENDINGS:
+        if last not in STEMS or not formats_of(ending):
             continue
-        if format_option in ("auto", *ENDINGS[ending]):
+        if format_option in ("auto", *formats_of(ending)):
             groups.setdefault((prefix, ending), {})[STEMS[last]] = path
     return [files for files in groups.values() if TRAIN in files and TEST in files]
 
@@ -124,9 +108,9 @@ def _plan_single(folder: Path, paths: list[Path], format_option: str) -> Plan:
                 if plain_name(path.name) == name:
                     return _plan_file(path, format_option)
     lonely = [path for path in paths if _stem_and_ending(path)[0].split(".")[-1] in STEMS]
-    tables = [path for path in paths if _stem_and_ending(path)[1] in ENDINGS]
+    tables = [path for path in paths if formats_of(_stem_and_ending(path)[1])]
     tables = [
-        path for path in tables if format_option in ("auto", *ENDINGS[_stem_and_ending(path)[1]])
+        path for path in tables if format_option in ("auto", *formats_of(_stem_and_ending(path)[1]))
     ]
     for choice in (
         [path for path in tables if _stem_and_ending(path)[1] == ".inter"],
@@ -260,7 +244,7 @@ def _stem_and_ending(path: Path) -> tuple[str, str]:
 def _arrow_kind(path: Path, ending: str) -> str | None:
     """parquet or arrow, by the ending or the first bytes."""
     for format in ("parquet", "arrow"):
-        if format in ENDINGS.get(ending, ()):
+        if format in formats_of(ending):
             return format
     try:
         with path.open("rb") as file:
