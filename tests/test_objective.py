@@ -136,7 +136,7 @@ def test_duplicates_are_summed_before_they_are_normalised() -> None:
 
 def test_what_does_not_exist_is_refused() -> None:
     model = model_of("mf")
-    with pytest.raises(UsageError, match="no reduction 'max'"):
+    with pytest.raises(UsageError, match="unknown reduction 'max'"):
         terms(model, reduction="max")
     with pytest.raises(UsageError, match="no site 'user'"):
         terms(model, site="user")

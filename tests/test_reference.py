@@ -66,7 +66,7 @@ def test_propagation_of_no_layers_is_a_copy() -> None:
 
 @pytest.mark.parametrize(("rows", "layers"), [(N_USERS, 2), (N_USERS + N_ITEMS, -1)])
 def test_propagation_refuses_what_does_not_fit(rows: int, layers: int) -> None:
-    with pytest.raises(ValueError, match="wanted"):
+    with pytest.raises(ValueError, match="expected"):
         reference.propagate(randn(rows, DIM), toy_graph(), layers)
 
 
@@ -94,7 +94,7 @@ def test_margins_have_the_right_gradient_where_rows_repeat() -> None:
 
 
 def test_margins_refuse_what_is_no_list_of_triplets() -> None:
-    with pytest.raises(ValueError, match=r"wanted \[3, B\]"):
+    with pytest.raises(ValueError, match=r"expected \[3, B\]"):
         reference.triplet_margin(
             randn(N_USERS, DIM), randn(N_ITEMS, DIM), torch.zeros(2, 4, dtype=torch.int32)
         )

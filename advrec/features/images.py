@@ -143,7 +143,7 @@ def _encode(
             except DataError as error:
                 if not skip_unreadable:
                     error.hint = (
-                        "mend or remove it and give the same command again, which goes on where it"
+                        "mend or remove it and repeat the command, which continues where it"
                         " was; or leave such files out with --skip-unreadable"
                     )
                     raise

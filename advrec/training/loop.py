@@ -62,7 +62,7 @@ OnEvent = Callable[[Event], None]
 
 
 class Training:
-    """One run being trained: `loop` goes on from the run's progress until the end."""
+    """One run being trained: `loop` continues from the run's progress to the end."""
 
     def __init__(
         self,
