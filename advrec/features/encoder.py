@@ -61,7 +61,8 @@ def load_encoder(name: str, device: str = "cpu") -> Encoder:
     """A model by its name on the Hugging Face hub, or from a folder that `save_pretrained` wrote.
 
     Weights are read as safetensors; no code that comes with a model is run. Raises UsageError where
-    transformers or Pillow is missing, ConfigError for a model that is unavailable or has no image encoder.
+    transformers or Pillow is missing, ConfigError for a model that is unavailable or has no
+    image encoder.
     """
     try:
         importlib.import_module("PIL")  # transformers says less clearly that it is missing
