@@ -70,6 +70,8 @@ def _drawn(
     spec: ModelSpec, rows: int, columns: int, draw: Callable[[Tensor], Tensor]
 ) -> nn.Parameter:  # [rows, columns]
     table = torch.empty(rows, columns, dtype=spec.dtype)
+    if not spec.draw:
+        return nn.Parameter(table)
     for part in torch.split(table, max(1, AT_ONCE // max(1, columns))):
         part.copy_(draw(torch.empty_like(part, dtype=torch.float64)))
     return nn.Parameter(table)
