@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from importlib import metadata
 from pathlib import Path
 
 VERSION = "0.1.0"
@@ -24,6 +23,8 @@ def versions() -> dict[str, str]:
 
 def torch_version() -> str:
     """As installed, from the package's metadata: importing torch takes a second."""
+    from importlib import metadata
+
     try:
         return metadata.version("torch")
     except metadata.PackageNotFoundError:  # torch on the path, but not installed as a package
