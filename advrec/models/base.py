@@ -59,6 +59,7 @@ class ModelSpec:
     dtype: torch.dtype = torch.float32
     init_std: float | None = None  # None: the model's own
     options: Mapping[str, object] = field(default_factory=dict)  # what only this model has
+    draw: bool = True  # False: the weights are left undefined, for those of a run to replace them
 
 
 class Recommender(nn.Module):

@@ -79,9 +79,13 @@ def start(
         memory = forecast(config, dataset)
         memory.check()
         positives = Positives.from_pairs(dataset.train, config.device)
-        model = build_model(config, dataset, config.device, positives)
-        if parent is not None:
-            put_weights(model, parent.weights())
+        model = build_model(
+            config,
+            dataset,
+            config.device,
+            positives,
+            weights=None if parent is None else parent.weights(),
+        )
         stepper = make_stepper(model, positives, config)
         run = _create(
             out,
@@ -125,8 +129,7 @@ def resume(
         memory.check()
         weights, optimizer = run.state()
         positives = Positives.from_pairs(dataset.train, config.device)
-        model = build_model(config, dataset, config.device, positives)
-        put_weights(model, weights)
+        model = build_model(config, dataset, config.device, positives, weights=weights)
         stepper = make_stepper(model, positives, config)
         stepper.load_state(optimizer)
         run.progress.stopped = None
