@@ -226,6 +226,11 @@ REFUSED = {
         "column 2 may be an id or the time",
         "--user-col 1 --item-col 3 --timestamp-col 2, or --user-col 1 --item-col 2 --rating-col 3",
     ),
+    "seconds-and-milliseconds.csv": (
+        "in different units, such as seconds and milliseconds: 1717156800 and 1717156800123",
+        "--timestamp-col none",
+    ),
+    "date-and-milliseconds.csv": ("1717113600 and 1717156800123", "dates count as seconds"),
     "one-word-header.csv": (
         "1: line 1 may be a header or a row: 'book'",
         "--header yes, or --header no",
