@@ -400,6 +400,12 @@ def test_a_test_part_that_would_be_in_doubt_has_the_columns_of_train(tmp_path):
     assert rows.ratings[-2:].tolist() == [4, 3]
 
 
+def test_a_test_part_without_a_header_has_the_columns_of_trains_header(tmp_path):
+    (tmp_path / "train.csv").write_text("item,user\nEmma,ann\nDune,bob\n")
+    (tmp_path / "test.csv").write_text("Dune,ann\nEmma,bob\n")
+    assert pairs(read(tmp_path))[-2:] == [("ann", "Dune"), ("bob", "Emma")]
+
+
 def test_columns_of_train_are_checked_on_the_test_part(tmp_path):
     split(tmp_path, TABLE, "71 10 4\n92 11 882606572\n71 11 882606573\n")
     with pytest.raises(DataError, match=r"test.txt:2: .*column 3 is not a rating on every line"):

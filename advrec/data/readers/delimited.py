@@ -79,8 +79,8 @@ def understand(
 ) -> tuple[Layout, str]:
     """The layout of a table, and a sentence that says it.
 
-    Where no file of a split has a header, the columns are those of the `first` file. Raises
-    DataError where the columns cannot be told.
+    A file without a header has the columns of the `first` one of its split. Raises DataError where
+    the columns cannot be told.
     """
     text = Text(path, data)
     refuse_blocks(text)
@@ -95,8 +95,8 @@ def understand(
         roles = by_name(names, wanted, path, line=text.first_line, guessed=guessed)
         how = "header"
     else:
-        same = first is not None and not first.header and len(first.columns) == len(rows[0])
-        known = _places_of(first) if first is not None and same else wanted
+        alike = first is not None and len(first.columns) == len(rows[0])
+        known = _places_of(first) if first is not None and alike else wanted
         roles = by_place(rows, known, path, text.first_line)
         names = _names_of(roles, len(rows[0]))
         how = "no header"
