@@ -145,7 +145,7 @@ def test_without_a_header_the_first_column_is_the_id(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "columns", "wanted"),
     [
-        (["item\ttitle", "a\tx", "b"], [], r"items\.tsv:3: 1 columns?, wanted 2"),
+        (["item\ttitle", "a\tx", "b"], [], r"items\.tsv:3: 1 columns?, expected 2"),
         (["item\ttitle", "a\tx", "a\ty"], [], r"items\.tsv:3: item 'a' has a second row"),
         (["item\ttitle", "a\tx"], ["name"], "no column 'name'"),
         (["item\ttitle"], [], "no rows of an item id"),
