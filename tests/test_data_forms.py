@@ -254,6 +254,8 @@ REFUSED = {
     "rating-and-label.inter": ("'rating' is a rating, and 'label' may", "--rating-col label"),
     "nan-ids.csv": ("3: user is 'nan', which stands for no value", "--drop-incomplete"),
     "none-ids.csv": ("3: item is 'None', which stands for no value", "--drop-incomplete"),
+    "diginetica.csv": ("2: user (column 'user_id') is 'NA', which stands for", "--drop-incomplete"),
+    "hive-nulls.tsv": ("3: user (column 'user_id') is '\\\\N', which stands", "--drop-incomplete"),
     "stray-quote.csv": ("2: a quote opens here and runs over line 3", "is written twice"),
     "thousands.csv": ("'1,234': the comma may be a decimal comma", "--rating-col none"),
 }
@@ -311,6 +313,8 @@ OPTIONS = [
     ("pairs-with-colons.txt", {"separator": ":"}, 0, None),
     ("unknown-header.csv", {"user_col": "kunde", "item_col": "artikel"}, 0, None),
     ("nan-ids.csv", {"drop_incomplete": True}, 0, None),
+    ("diginetica.csv", {"drop_incomplete": True}, 0, 1462752000),
+    ("hive-nulls.tsv", {"drop_incomplete": True}, 0, None),
     ("thousands.csv", {"rating_col": "none"}, 0, None),
     ("lightgcn-lists.csv", {"format": "lightgcn"}, 0, None),
     ("one-name-twice.csv", {"user_col": "2"}, 0, None),
