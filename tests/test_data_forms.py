@@ -422,6 +422,22 @@ def test_a_header_that_the_caller_calls_a_row_is_one(tmp_path):
     assert pairs(read(path, header="no")) == [("user", "item"), ("ann", "Emma")]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "user,item,time\n1,2,5\n2,3,1e400\n"),
+        ("t.csv", "user;item;rating\n1;2;1,5\n2;3;1e400\n"),
+        ("t.csv", "user;item;rating\n1;2;1,5\n2;3;" + "9" * 400 + "\n"),
+        ("t.json", '{"user": 1, "item": 2, "time": "1e400"}\n'),
+    ],
+)
+def test_a_number_too_large_for_a_float_is_not_infinite(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(DataError, match="expected a number"):
+        read(path)
+
+
 @pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000])
 def test_a_name_that_no_file_can_have_is_one_sentence(name):
     with pytest.raises(DataError, match="cannot be read") as caught:
