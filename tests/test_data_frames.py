@@ -130,7 +130,7 @@ def test_ids_of_every_type_are_the_same_strings(kind):
     assert list(dataset.item_ids) == ["1", "2", "3"]
 
 
-EMPTY = " | fill it in or leave the row out"
+EMPTY = " | fill it in, or drop such rows with --drop-incomplete"
 ID = ", expected a whole number or a string"
 TWO = {"user": ["a", "b"], "item": ["x", "y"]}
 NULLABLE = pd.array([1, None], "Int64")

@@ -73,7 +73,7 @@ def read_interactions(config: DataConfig) -> Interactions:
 
 def resolve(data: str) -> tuple[Path | None, tuple[str, ...]]:
     """The path that a name stands for, None for an embedded set, and notes. Raises DataError."""
-    path = Path(data).expanduser()
+    path = _path_of(data)
     if data in embedded.EMBEDDED:
         if path.exists():
             return None, (f"the embedded set {data}; ./{data} is the file of that name",)
@@ -94,6 +94,19 @@ def resolve(data: str) -> tuple[Path | None, tuple[str, ...]]:
         path=data,
         hint=did_you_mean(data, known) or "advrec data list shows the known ones",
     )
+
+
+def _path_of(data: str) -> Path:
+    """The path of this name, whether it exists or not. Raises DataError where none can be."""
+    try:
+        path = Path(data).expanduser()
+        path.exists()
+    except OSError as error:
+        shortened = data if len(data) <= 80 else f"{data[:60]}…"
+        raise DataError(f"cannot be read ({error.strerror or error})", path=shortened) from None
+    except RuntimeError:
+        raise DataError("there is no such user, whose folder ~ is", path=data) from None
+    return path
 
 
 def build_dataset(rows: Interactions, config: DataConfig) -> Dataset:

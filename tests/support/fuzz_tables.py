@@ -70,11 +70,13 @@ class Table:
 
 
 def _ids(rng: random.Random, count: int, *, user: bool) -> tuple[str, list[str]]:
-    kind = rng.choice(["small", "plain", "large", "code", "hex", "word", "zeros", "last, first"])
+    kinds = ["small", "plain", "large", "code", "hex", "word", "zeros", "last, first"]
+    kind = rng.choice([*kinds, "seconds"] if user else kinds)  # items in that range are times
     makers: dict[str, Callable[[int], str]] = {
         "small": str,
         "plain": lambda n: str(17 + n * 7),
         "large": lambda n: str(98_000_000 + n * 7919),
+        "seconds": lambda n: str(1_310_000_000 + n * 7919),  # as users of Twitter have
         "code": lambda n: f"{'u' if user else 'i'}{n}",
         "hex": lambda n: f"{n * 2654435761 % 2**32:08x}x",
         "word": lambda n: WORDS[n % len(WORDS)] + ("" if n < len(WORDS) else str(n)),

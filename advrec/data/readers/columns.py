@@ -113,8 +113,27 @@ def by_name(
                 hint=f"name it with {role}_col"
                 + (f"; if line {line} is a row and not a header: --header no" if guessed else ""),
             )
+    _refuse_names_twice(names, places, wanted, path, line)
     _refuse_two_ratings(names, places["rating"], wanted, path, line)
     return distinct(Roles(**places), names, path)
+
+
+def _refuse_names_twice(
+    names: Sequence[str], places: dict[str, int], wanted: Wanted, path: Path, line: int | None
+) -> None:
+    """Of two columns of one name neither is chosen by that name."""
+    for role, at in places.items():
+        asked = wanted.given().get(role, "")
+        by_number = asked.isdigit() and asked not in names
+        if at >= 0 and not by_number and names.count(names[at]) > 1:
+            numbers = [str(n) for n, name in enumerate(names, start=1) if name == names[at]]
+            raise DataError(
+                f"columns {' and '.join(numbers)} are both called {names[at]!r}; "
+                f"which one is the {role}?",
+                path=path,
+                line=line,
+                hint=f"name it by number: {role}_col {numbers[0]}",
+            )
 
 
 def _refuse_two_ratings(
@@ -147,6 +166,16 @@ def distinct(roles: Roles, names: Sequence[str], path: Path) -> Roles:
         if at >= 0:
             seen[at] = role
     return roles
+
+
+def header_spellings(role: str) -> frozenset[str]:
+    """The names of a role as they stand in headers, in lower case: userid, user_id, user-id …"""
+    names = set(ALIASES[role])
+    for name in ALIASES[role]:
+        stem = name.removesuffix("id")
+        if stem != name:
+            names.update(stem + mark + "id" for mark in "_- ")
+    return frozenset(names)
 
 
 def recognised(names: Sequence[str]) -> bool:

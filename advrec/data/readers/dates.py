@@ -61,7 +61,10 @@ def read_dates(words: Sequence[str], time_format: str | None) -> tuple[NDArray[n
     if time_format is not None:
         return np.array([_formatted(word, time_format) for word in words]), f"by {time_format!r}"
     if all(NUMBER.fullmatch(word.encode()) for word in words):
-        return np.array([float(word) for word in words]), "as numbers"
+        numbers = np.array([float(word) for word in words])
+        if not np.isfinite(numbers).all():
+            raise DateError(words[int(np.isinf(numbers).argmax())], "")
+        return numbers, "as numbers"
     name, form = _form_of(words)
     matches = [form.fullmatch(word.lower()) for word in words]
     groups = [match.groupdict() for match in matches if match is not None]

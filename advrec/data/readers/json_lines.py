@@ -69,6 +69,8 @@ def _read_part(part: int | None, path: Path, data: bytes, config: DataConfig) ->
     names: dict[str, None] = {}
     for _, value in islice(_objects(path, data), FIRST):
         names.update(dict.fromkeys(value))
+    if not names:
+        raise DataError("there is no object in it", path=path)
     while True:
         known = list(names)
         roles = roles_of(known, config, path)

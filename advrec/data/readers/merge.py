@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.data.interactions import Interactions
+from advrec.data.readers.places import TIME_UNITS, YEARS
 from advrec.errors import DataError
 
 
@@ -42,6 +43,9 @@ def merge(
     if not len(users):
         raise DataError("no interaction: every user stands without items", path=source)
     split = len(parts) > 1 or parts[0].part is not None
+    timestamps = _join([part.timestamps for part in parts])
+    if timestamps is not None:
+        _refuse_two_units(timestamps, source)
     labels = [np.full(len(part.users), part.part or 0, dtype=np.int8) for part in parts]
     return Interactions(
         name=name,
@@ -52,11 +56,27 @@ def merge(
         user_ids=user_ids,
         item_ids=item_ids,
         ratings=_join([part.ratings for part in parts]),
-        timestamps=_join([part.timestamps for part in parts]),
+        timestamps=timestamps,
         parts=np.concatenate(labels) if split else None,
         names=names,
         notes=(*notes, *(note for part in parts for note in part.notes)),
     )
+
+
+def _refuse_two_units(timestamps: NDArray[np.float64], source: str) -> None:
+    """Seconds in some rows and milliseconds in others cannot be put in order."""
+    inside = [
+        (timestamps >= YEARS[0] * unit) & (timestamps < YEARS[1] * unit) for unit in TIME_UNITS
+    ]
+    examples = [float(timestamps[mask.argmax()]) for mask in inside if mask.any()]
+    if len(examples) > 1 and sum(mask.mean() for mask in inside) >= 0.99:
+        raise DataError(
+            "the timestamps are in different units, such as seconds and milliseconds: "
+            + " and ".join(f"{value:.0f}" for value in examples),
+            path=source,
+            hint="write them in one unit (dates count as seconds), or leave them out with "
+            "--timestamp-col none",
+        )
 
 
 def refuse_different_columns(parts: Sequence[Part], paths: Sequence[Path]) -> None:

@@ -142,6 +142,13 @@ def find_separator(text: Text) -> bytes:
     fitting |= {s: w for s, (w, n) in most.items() if s in STRONG and n >= ALMOST_ALL * scan.lines}
     if not fitting:
         fitting = {s: w for s, (w, n) in most.items() if n >= ALMOST_ALL * scan.lines}
+    if not fitting and most and scan.numeric == scan.lines:
+        raise DataError(
+            "lines of whole numbers that are of different lengths: lists, one for each user?",
+            path=text.path,
+            line=text.first_line,
+            hint="if they are: --format lightgcn; a table has the same fields on every line",
+        )
     if not fitting and most:
         order = list(SEPARATORS)
         return max(most, key=lambda s: (most[s][1], -order.index(s)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,7 +199,7 @@ def _decimal_commas(
     for word in words:
         plain = word.replace(",", ".") if DECIMAL_COMMA.fullmatch(word) else word
         mixed = "," not in word and "." in word and commas
-        if mixed or not NUMBER.fullmatch(plain.encode()):
+        if mixed or not NUMBER.fullmatch(plain.encode()) or not math.isfinite(float(plain)):
             line = _line_of_word(data, layout, layout.rating, word)
             message = f"{_role(layout, layout.rating)} is {shown(word)}, expected a number"
             if mixed:

@@ -35,7 +35,10 @@ EPOCH = date(1970, 1, 1).toordinal()
 SEPARATORS = (b"::", b"\t", b",", b";", b"|", b" ", b":")  # that a scan counts
 QUOTED_SEPARATORS = (b",", b";", b"|")  # tab-separated text knows no quotes
 MOST_FIELDS = 1 << 12  # more count as so many
-MISSING = (b"", b"nan", b"NaN", b"NAN", b"None", b"null", b"NULL", b"<NA>")
+MISSING = (
+    *(b"", b"nan", b"NaN", b"NAN", b"None", b"null", b"NULL", b"<NA>"),
+    *(b"NA", b"N/A", b"#N/A", b"\\N"),
+)
 SPACE = b" \t\r\v\f"
 
 
