@@ -454,6 +454,13 @@ def test_no_generated_table_is_misread():
     assert not known, "a table whose header names user and item is read without options"
 
 
+def test_no_generated_split_is_misread():
+    counts, sentences = count_outcomes(150, split=True)
+    wrong = [sentence for sentence in sentences if "misread: " in sentence]
+    assert not wrong, "\n".join(wrong)
+    assert counts["right"] >= 75
+
+
 def test_mutated_files_are_read_whole_or_refused():
     """500 for each format: half of them with the compiled reader, half with its twin."""
     first = 0 if text.NATIVE_FROM == 0 else 250
