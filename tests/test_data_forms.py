@@ -222,6 +222,7 @@ REFUSED = {
         "column 1 may be an id or the time",
         "--user-col 2 --item-col 3 --timestamp-col 1, or --user-col 1 --item-col 2 --rating-col 3",
     ),
+    "twitter-two-rows.csv": ("column 1 may be an id or the time", "--user-col 1 --item-col 2"),
     "items-like-times.csv": (
         "column 2 may be an id or the time",
         "--user-col 1 --item-col 3 --timestamp-col 2, or --user-col 1 --item-col 2 --rating-col 3",
