@@ -80,7 +80,7 @@ def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:
     run = finished[0]
     chosen = [run]
     if with_parent and run.origin.parent is not None:
-        # The parent may be deleted or damaged; the run itself does not need it any more.
+        # The parent may be deleted or damaged; the run itself no longer needs it.
         with suppress(AdvrecError):
             chosen.insert(0, find.find(run.path.parent / Path(run.origin.parent).name, runs_dir))
     names = " and its parent run, ".join(entry.name for entry in reversed(chosen))
@@ -130,7 +130,7 @@ class Loader:
 
 @contextmanager
 def computing(given: Given, file: ConfigFile) -> Iterator[str]:
-    """Within: the requested kernels and threads. Yields the name of the device."""
+    """Sets the requested kernels and threads within `with`. Yields the name of the device."""
     from advrec import native
     from advrec.config.train import TrainConfig
     from advrec.native import gpu

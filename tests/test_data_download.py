@@ -1,4 +1,4 @@
-"""A download is whole and checked, or not there; an interrupted one goes on where it stopped.
+"""A download is whole and checked, or not there; an interrupted one resumes where it stopped.
 
 Everything runs against a server on this machine.
 """

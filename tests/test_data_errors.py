@@ -43,19 +43,19 @@ FILES = {
     "comma in a list": (
         "a.txt",
         "0 1 2\n1 2\n2 2,3\n",
-        "FILE:3: '2,3' mixes another separator in, expected ids that are whole numbers from 0, "
+        "FILE:3: '2,3' mixes in another separator, expected ids that are whole numbers from 0, "
         f"separated by blanks | {LIGHTGCN}",
     ),
     "name in a list": (
         "a.txt",
         "0 1 2 3\n\n1 2 x3\n",
         "FILE:3: 'x3' is not an id, expected ids that are whole numbers from 0, separated by blanks "
-        "| LightGCN text has no names as ids; csv and .inter do",
+        "| ids in LightGCN text are numbers; csv and .inter can hold names",
     ),
     "users without items": (
         "a.txt",
         "0\n1\n",
-        "FILE: no interaction: every user stands without items",
+        "FILE: no interactions: no user has items",
     ),
     # any text
     "empty file": ("a.txt", "", "FILE: the file is empty"),

@@ -1,4 +1,4 @@
-"""From options as given to options with nothing left open, checked against the model."""
+"""From options as given to a complete set of options, checked against the model."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def finish(dataset: Dataset, config: DataConfig) -> Dataset:
 
 
 class ItemDescriptions(NamedTuple):
-    """Names and features of items, in the order of their ids, and sentences on where from."""
+    """Names and features of items, in the order of their ids, and where they come from."""
 
     names: Sequence[str] | None  # [I]
     features: NDArray[np.float32] | None  # [I, F]
@@ -194,7 +194,7 @@ def describe_items(
             sentence += f"; none for {missing:,} of {counted(len(item_ids), 'item')}"
         notes.append(sentence)
         shown_names = [by_id.get(item, item) for item in item_ids]
-    elif own_names is not None:  # an item that is called by its id has no name
+    elif own_names is not None:  # a name equal to the id does not count
         both = zip(item_ids, own_names, strict=True)
         by_id = {item: name for item, name in both if item != name}
     features = None

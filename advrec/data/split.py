@@ -152,7 +152,7 @@ def _tie_notes(
     users: NDArray[np.int32],  # [P]
     rank: NDArray[np.int64],  # [P] place within the user, the latest first
 ) -> tuple[str, ...]:
-    """How many users have a latest pair only because it stands further down in the file."""
+    """How many users have a latest pair only because it is further down in the file."""
     last, before = np.flatnonzero(rank == 0), np.flatnonzero(rank == 1)  # both ascend by user
     last = last[np.isin(users[last], users[before])]
     tied = int((times[last] == times[before]).sum())

@@ -1,6 +1,6 @@
 """Held-out users and items that no training pair has: a model has learned nothing about them.
 
-A few of them are normal. If all are unknown, train and test do not speak of the same things, most
+A few of them are normal. If all are unknown, train and test are not about the same things, most
 often because one side spells its ids differently (`1.0` or `00001` in train, `1` in test); every
 figure would then look plausible and mean nothing.
 """

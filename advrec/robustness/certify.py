@@ -78,7 +78,7 @@ class Certificate:
 
     @property
     def median_radius(self) -> float:
-        """Of the held-out items that are among the top k now; NaN if none is."""
+        """Over the held-out items that are among the top k now; NaN without any."""
         inside = self.radii.stays[self.radii.stays > 0]
         return float(np.median(inside)) if len(inside) else float("nan")
 
@@ -114,7 +114,7 @@ class Certificate:
         """One row per held-out item as csv: user, item, rank, radius.
 
         The rank counts ties against the item. The radius is the budget below which the item is sure
-        to stay among the top k; 0 if it is not there.
+        to stay among the top k; 0 if it is not among them now.
         """
         path = Path(path)
         text = io.StringIO()

@@ -178,7 +178,7 @@ class Worker:
         )
         task = {"out": str(out), "threads": threads, "cell": asdict(cell)}
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it died already; `_listen` reports why
+        with contextlib.suppress(OSError):  # it has already ended; `_listen` reports why
             self._process.stdin.write(json.dumps(task) + "\n")
             self._process.stdin.flush()
         threading.Thread(target=self._listen, args=(answers,), daemon=True).start()

@@ -1,4 +1,4 @@
-"""Packed files: gzip, bzip2, xz, zstandard and zip, known by their first bytes, whatever the name.
+"""Packed files: gzip, bzip2, xz, zstandard and zip, known by their first bytes, not their names.
 
 Unpacking is checked to the end (a damaged or cut file gives an error, never a part of its content)
 and bounded: more than `LIMIT` bytes are unpacked only up to `RATIO` times the size of the file, so
@@ -82,7 +82,7 @@ def name_inside(path: Path) -> str:
             with zipfile.ZipFile(path) as archive:
                 members = _members(archive)
         except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error):
-            members = []  # the reader has the sentence for it
+            members = []  # the reader reports it
         if len(members) == 1:
             return plain_name(PurePosixPath(members[0].filename).name)
     return plain_name(path.name)
@@ -113,7 +113,7 @@ def kind_of(data: bytes) -> str | None:
 
 
 def _is_bzip2(data: bytes) -> bool:
-    """More than three letters, which a text may begin with."""
+    """Checks more than the first three letters, which may begin a text."""
     block = data[4:10]
     return data[3:4] in b"123456789" and block in (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
 

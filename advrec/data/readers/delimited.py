@@ -1,4 +1,4 @@
-"""csv, tsv and their kin: one interaction per line, columns known by header or by values."""
+"""csv, tsv and similar tables: one interaction per line, columns known by header or by values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
-from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name, recognised
+from advrec.data.readers.columns import ROLES, ColumnOptions, Roles, by_name, recognised
 from advrec.data.readers.header import has_header
 from advrec.data.readers.merge import Part, merge, once_each, refuse_different_columns
 from advrec.data.readers.places import HIGHEST_RATING, by_place, time_unit
@@ -66,7 +66,7 @@ def read_part(part: int | None, path: Path, data: bytes, layout: Layout) -> Part
 
 
 def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str]:
-    """The layout of a table, and a sentence that says it.
+    """The layout of a table, and a sentence that describes it.
 
     Raises DataError where the columns cannot be told.
     """
@@ -75,15 +75,15 @@ def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str
     separator = given_separator(config) or find_separator(text)
     rows = text.rows(separator)
     if not rows:
-        raise DataError("no line has sound quotes", path=path, line=text.first_line)
-    wanted = Wanted.of(config)
-    names, skip = _header(text, separator, rows, wanted, config)
+        raise DataError("no line has balanced quotes", path=path, line=text.first_line)
+    options = ColumnOptions.of(config)
+    names, skip = _header(text, separator, rows, options, config)
     if names is not None:
         guessed = config.header is None
-        roles = by_name(names, wanted, path, line=text.first_line, guessed=guessed)
+        roles = by_name(names, options, path, line=text.first_line, guessed=guessed)
         how = "header"
     else:
-        roles = by_place(rows, wanted, path, text.first_line)
+        roles = by_place(rows, options, path, text.first_line)
         names = _names_of(roles, len(rows[0]))
         how = "no header"
     layout = Layout(
@@ -97,7 +97,7 @@ def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str
         drop=config.drop_incomplete,
         time_format=config.time_format if roles.timestamp >= 0 else None,
         header=how == "header",
-        guessed=how == "no header" and not (wanted.user and wanted.item),
+        guessed=how == "no header" and not (options.user and options.item),
     )
     above = f"{counted(len(text.comments), 'comment line')} skipped; " if text.comments else ""
     told = SEPARATOR_NAMES.get(separator, repr(separator.decode()))
@@ -117,15 +117,15 @@ def _header(
     text: Text,
     separator: bytes,
     rows: Sequence[Sequence[str]],
-    wanted: Wanted,
+    options: ColumnOptions,
     config: DataConfig,
 ) -> tuple[list[str] | None, int]:
-    """The names of the columns, None without a header, and how many lines stand above the rows."""
+    """The names of the columns, None without a header, and the number of lines above the rows."""
     above = text.first_line - 1
     names = _names_in_comment(text, separator, len(rows[0]), config)
     if names is not None:
         return names, above
-    if has_header(rows, wanted, config.header, text.path, text.first_line):
+    if has_header(rows, options, config.header, text.path, text.first_line):
         return list(rows[0]), text.first_line
     return None, above
 
@@ -172,7 +172,7 @@ def _refuse_header_below(path: Path, data: bytes, layout: Layout, table: Table) 
     rows = np.flatnonzero((table.users == user) & (table.items == item))
     if len(rows):
         raise DataError(
-            "the header again: these are several tables, one behind the other",
+            "the header again: the file is several tables, one after another",
             path=path,
             line=line_of_row(data, layout, int(rows[0])),
             hint="take the line out",
@@ -180,7 +180,7 @@ def _refuse_header_below(path: Path, data: bytes, layout: Layout, table: Table) 
 
 
 def _check_guess(path: Path, data: bytes, layout: Layout, table: Table) -> None:
-    """Roles were decided by values on many lines: here all lines have their say."""
+    """Roles were decided by values on many lines: check them on all lines."""
     wrong = np.flatnonzero(np.abs(table.ratings) > HIGHEST_RATING)
     if layout.rating >= 0 and len(wrong):
         _refuse_guess(path, data, layout, "rating", table.ratings[wrong[0]], int(wrong[0]))

@@ -10,7 +10,7 @@ import numpy as np
 
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
-from advrec.data.readers.columns import Roles, Wanted
+from advrec.data.readers.columns import ColumnOptions, Roles
 from advrec.data.readers.merge import Part, merge
 from advrec.data.readers.table import Rows, Values, roles_of
 from advrec.data.wording import counted
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "frame"  # what data in memory is called
 BATCH = 1 << 18  # rows
-ABOUT_FILES = ("format", "separator", "header")  # options without a meaning here
+ABOUT_FILES = ("format", "separator", "header")  # options that have no meaning here
 EXPECTED = (
     "expected a name, a path, a DataConfig, a pandas or Polars frame, an Arrow table or a SciPy "
     "sparse matrix"
@@ -119,7 +119,7 @@ def _values(series: nw.Series[Any]) -> Values:
 
 
 def _of_matrix(matrix: Any, config: DataConfig, source: str) -> tuple[Part, list[str]]:
-    given = [f"{role}_col" for role in Wanted.of(config).given()]
+    given = [f"{role}_col" for role in ColumnOptions.of(config).given()]
     if given:
         raise ConfigError(f"{given[0]} has no meaning for a sparse matrix, which has no columns")
     if len(matrix.shape) != 2 or matrix.dtype.kind not in "biuf":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from advrec.data.readers.columns import ALIASES, SURE_NAMES, Wanted, plain_name, recognised
+from advrec.data.readers.columns import ALIASES, SURE_NAMES, ColumnOptions, plain_name, recognised
 from advrec.data.readers.dates import is_date
 from advrec.data.readers.places import is_number
 from advrec.data.readers.text import shown
@@ -15,16 +15,16 @@ MOSTLY = 0.9
 
 
 def has_header(
-    rows: Sequence[Sequence[str]], wanted: Wanted, stated: str | None, path: Path, line: int
+    rows: Sequence[Sequence[str]], options: ColumnOptions, stated: str | None, path: Path, line: int
 ) -> bool:
-    """Decide by names, then by what stands below. Raises DataError where that leaves a doubt.
+    """Decide by names, then by the lines below. Raises DataError where both readings fit.
 
     `stated` is the option header: yes, no or None.
     """
     if stated is not None:
         return stated == "yes"
     first, below = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
-    if any(value in first for value in wanted.given().values() if not value.isdigit()):
+    if any(value in first for value in options.given().values() if not value.isdigit()):
         return True
     names = [plain_name(field) for field in first]
     again = [any(row[at] == first[at] for row in below) for at in range(len(first))]
@@ -60,7 +60,7 @@ def _is_named(
 
 
 def _is_above_values(first: str, below: Sequence[str]) -> bool:
-    """Does a word stand above numbers, dates, or ids that all have digits?"""
+    """Is this a word above numbers, dates, or ids that all have digits?"""
     if not below or not first or is_number(first) or is_date(first):
         return False
     values = [value for value in below if value]
@@ -73,7 +73,7 @@ def _is_above_values(first: str, below: Sequence[str]) -> bool:
 
 
 def _is_unlike(first: str, below: Sequence[str]) -> bool:
-    """Have all fields below a capital, a blank or a mark that the first one has not?"""
+    """Do all fields below have a capital, a blank or a mark that the first one lacks?"""
     tests = (str.istitle, str.isupper, lambda text: " " in text, lambda text: not text.isalnum())
     return len(below) > 1 and any(
         not test(first) and all(test(value) for value in below) for test in tests

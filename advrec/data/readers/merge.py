@@ -40,7 +40,7 @@ def merge(
     users, user_ids = _recode([part.users for part in parts], [part.user_ids for part in parts])
     items, item_ids = _recode([part.items for part in parts], [part.item_ids for part in parts])
     if not len(users):
-        raise DataError("no interaction: every user stands without items", path=source)
+        raise DataError("no interactions: no user has items", path=source)
     split = len(parts) > 1 or parts[0].part is not None
     labels = [np.full(len(part.users), part.part or 0, dtype=np.int8) for part in parts]
     return Interactions(

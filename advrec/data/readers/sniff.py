@@ -1,4 +1,4 @@
-"""Which format the files at a path have, which of them to read, and why we think so."""
+"""Which format the files at a path have, which of them to read, and why."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def _why_with_each_user_once(text: Text, width: int) -> str | None:
 
 
 def _in_order(users: Column) -> bool:
-    """Do the users come in ascending order, as those who write lists have them?"""
+    """Are the users in ascending order, as in most files of lists?"""
     numbers = users.numbers
     return numbers is not None and bool((numbers[1:] > numbers[:-1]).all())
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.data.config import DataConfig
-from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name
+from advrec.data.readers.columns import ROLES, ColumnOptions, Roles, by_name
 from advrec.data.readers.dates import DateError, read_dates
 from advrec.data.readers.merge import Part
 from advrec.data.readers.text import shown
@@ -89,13 +89,13 @@ class Rows:
             try:
                 self._batches[role].append(self._parsed(role, values, places, path))
             except _WrongValueError as wrong:
-                found = _name_of(values[wrong.at])
+                name = _name_of(values[wrong.at])
                 raise self._error(
-                    path, role, int(places[wrong.at]), f"is {found}", f", {wrong.expected}"
+                    path, role, int(places[wrong.at]), f"is {name}", f", {wrong.expected}"
                 ) from None
 
     def part(self, part: int | None, path: str | Path) -> Part:
-        """Everything added so far. Raises DataError where that is nothing."""
+        """Everything added so far. Raises DataError if there are no rows."""
         if not sum(map(len, self._batches["user"])):
             raise DataError("the table has no row", path=path)
         self._read_words()
@@ -112,7 +112,7 @@ class Rows:
         )
 
     def _notes(self) -> list[str]:
-        """What was dropped and taken for something else, in sentences."""
+        """What was dropped and what was converted, in sentences."""
         notes = [
             f"the whole numbers of {name!r}, stored as floats, are read as integers"
             for name in sorted(self.whole_floats)
@@ -211,11 +211,11 @@ def roles_of(names: Sequence[str], config: DataConfig, path: str | Path) -> Role
 
     Of two columns of one name neither is chosen by that name.
     """
-    wanted = Wanted.of(config)
-    roles = by_name(names, wanted, Path(path), line=None)
+    options = ColumnOptions.of(config)
+    roles = by_name(names, options, Path(path), line=None)
     for role in ROLES:
         at = getattr(roles, role)
-        asked = wanted.given().get(role, "")
+        asked = options.given().get(role, "")
         if at >= 0 and names.count(names[at]) > 1 and not (asked.isdigit() and asked not in names):
             numbers = [str(n) for n, name in enumerate(names, start=1) if name == names[at]]
             raise DataError(

@@ -1,4 +1,4 @@
-"""Text files: bytes that are known to be sound, parsed by the native reader or by its twin."""
+"""Text files: checked bytes, parsed by the native reader or by its twin."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from advrec.data.readers.text_twin import (
 from advrec.data.wording import counted
 from advrec.errors import DataError
 
-NATIVE_FROM = 1 << 18  # bytes; less is read sooner than a native reader is loaded
+NATIVE_FROM = 1 << 18  # bytes; fewer are read sooner than the native reader is loaded
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SEPARATOR_NAMES = {
     b",": "commas",
@@ -51,12 +51,12 @@ class Layout:
     timestamp: int = -1
     drop: bool = False  # leave out rows without a value in a column that is read
     time_format: str | None = None  # of strptime
-    header: bool = False  # do the names stand in the file?
+    header: bool = False  # are the names in the file?
     guessed: bool = False  # were the roles decided by values alone?
 
     @property
     def quotes(self) -> bool:
-        """May a field stand in quotes?"""
+        """May a field be in quotes?"""
         return self.separator in QUOTED_SEPARATORS
 
 
@@ -277,10 +277,10 @@ def _list_error(path: Path, line: int, text: str) -> DataError:
     if text.startswith("-") and text[1:].isdigit():
         message = f"the id {text} is negative"
     elif any(mark in text for mark in ",;|:"):
-        message = f"{shown(text)} mixes another separator in"
+        message = f"{shown(text)} mixes in another separator"
     else:
         message = f"{shown(text)} is not an id"
-        hint = "LightGCN text has no names as ids; csv and .inter do"
+        hint = "ids in LightGCN text are numbers; csv and .inter can hold names"
     return DataError(f"{message}, {expected}", path=path, line=line, hint=hint)
 
 
@@ -306,10 +306,10 @@ def _table_error(path: Path, data: bytes, layout: Layout, wrong: tuple[Any, ...]
         message = f"{column} is empty"
         hint = "fill it in, or drop such rows with --drop-incomplete"
     elif kind == "missing":
-        message = f"{column} is {text!r}, which stands for no value"
+        message = f"{column} is {text!r}, which means a missing value"
         hint = "fill it in, or drop such rows with --drop-incomplete"
     elif layout.header and text == layout.columns[number]:
-        message = "the header again: these are several tables, one behind the other"
+        message = "the header again: the file is several tables, one after another"
         hint = "take the line out"
     else:
         message, hint = _number_message(layout, column, line, number, text)

@@ -26,7 +26,7 @@ REDRAWS = 16  # of items that the user has already, before unseen ones are chose
 
 OnPairs = Callable[[int, int], None]
 Part = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Of a block of users: the number of items of each, and the items by user, ascending."""
+"""A block of users: the number of items of each, and the items by user, ascending."""
 
 
 def write_synthetic(
