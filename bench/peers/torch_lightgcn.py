@@ -13,7 +13,7 @@ class Plain:
     """COO, autograd through every product, layers stacked, torch's default Adam.
 
     With APR at site ego this is the method of RS_Zoos' ALGN: the clean loss (3 products), autograd
-    for its gradient (3), the perturbed loss (3), autograd through both (6): 15 products a step.
+    for its gradient (3), the perturbed loss (3), autograd through both (6): 15 products per step.
     In float64 it is the reference for every gradient.
     """
 

@@ -15,7 +15,7 @@ from advrec.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The rows of one file; `part` is TRAIN, VALID or TEST, None where the files are no split."""
+    """The rows of one file; `part` is TRAIN, VALID or TEST, None unless the files are a split."""
 
     part: int | None
     users: NDArray[np.int32]  # [n] codes into user_ids
