@@ -42,7 +42,7 @@ def model_options(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def train_config(file: ConfigFile, given: Given) -> TrainConfig:
-    """The training options of the file with the flags above them, checked."""
+    """The training options of the file, overridden by the flags, checked."""
     from advrec.config.train import TrainConfig
     from advrec.validation import parse
 
@@ -51,7 +51,7 @@ def train_config(file: ConfigFile, given: Given) -> TrainConfig:
 
 
 def data_config(file: ConfigFile, given: Given, source: str | None = None) -> DataConfig:
-    """The data options of the file with the flags above them, and above both an argument."""
+    """The data options of the file, overridden by the flags, and both by an argument."""
     from advrec.data import DataConfig
     from advrec.validation import parse
 
@@ -108,7 +108,7 @@ class Loader:
         self._data: dict[tuple[str, str | None], Dataset] = {}
 
     def dataset(self, run: Run) -> Dataset:
-        """The data set of a run, as in its configuration, with the flags over it."""
+        """The data set of a run, as in its configuration, overridden by the flags."""
         from advrec.api import dataset_of
         from advrec.data import DataConfig, load_dataset
 

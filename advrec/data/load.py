@@ -150,7 +150,7 @@ def rule_for(rows: Interactions, pairs: UniquePairs, config: DataConfig) -> Rule
 def finish(dataset: Dataset, config: DataConfig) -> Dataset:
     """The data set with its held-out parts checked, and the names and features of the options.
 
-    Raises DataError for a part that training knows nothing of (see `unseen_notes`), and for files
+    Raises DataError for a part that is all new to training (see `unseen_notes`), and for files
     of names or features that cannot be used.
     """
     unseen = unseen_notes(dataset, items_have_features=config.features is not None)

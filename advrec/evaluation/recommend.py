@@ -76,7 +76,7 @@ def _dense(user_id: str, dataset: Dataset) -> int:
 
 
 def _alike(user_id: str, ids: Sequence[str]) -> str:
-    """Ids that start alike are searched first, and no more than SEARCHED in all."""
+    """Ids that start alike are searched first, and no more than SEARCHED in total."""
     lower = user_id.lower()
     near = [text for text in ids if lower[:2] == text[:2].lower()][:SEARCHED]
     pool = near or ids[:SEARCHED]

@@ -167,7 +167,7 @@ def _save(path: Path, ids: list[str], stamps: list[str], rows: NDArray[np.float3
 
 
 def _saved(parts: Path) -> dict[str, tuple[str, NDArray[np.float32]]]:
-    """Item id -> stamp and features, of all shards, the later over the earlier."""
+    """Item id -> stamp and features, of all shards; later ones override earlier ones."""
     known: dict[str, tuple[str, NDArray[np.float32]]] = {}
     for path in sorted(parts.glob(SHARDS)):
         with np.load(path, allow_pickle=False) as shard:

@@ -128,7 +128,7 @@ class CDAE(Recommender):
         return LOSSES[self.loss](logits, history.rows, history.items)
 
     def penalty(self, batch: Tensor) -> Tensor:
-        """½‖Θ‖² of all weights, once for each user of the batch: of the mean it is the whole."""
+        """½‖Θ‖² of all weights, once for each user of the batch: the mean has it once."""
         return torch.stack([half_squares(p) for p in self.parameters()]).sum() * batch.shape[-1]
 
     def scores(self, users: Tensor, noise: Noise | None = None) -> Tensor:

@@ -35,7 +35,7 @@ class StudyEvent:
     message: str = ""  # of "note" and "failed"
     cell: Cell | None = None
     done: int = 0  # finished cells
-    cells: int = 0  # in all
+    cells: int = 0  # in total
     news: Mapping[str, Any] = field(default_factory=dict)  # of "progress", from the cell
     result: Mapping[str, Any] = field(default_factory=dict)  # of "done"
 
@@ -205,7 +205,7 @@ class Worker:
             self._process.stdin.close()
 
     def wait(self, seconds: float) -> None:
-        """Wait until it has ended, at most so many seconds; then kill it."""
+        """Wait until it has ended, at most `seconds`; then kill it."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -11,7 +11,7 @@ from typing import Final
 from advrec.errors import ConfigError
 
 LIMIT: Final = "ADVREC_MEMORY"
-"""Environment variable: how much a training may take in all, such as 16G, in place of what the
+"""Environment variable: how much a training may take in total, such as 16G, in place of what the
 system says is free."""
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from advrec.ops.positives import Positives
 
 NARROW: Final = 4
-"""With up to so many features per column of W, Γ itself is computed: less work than float64."""
+"""Up to this many features per column of W, Γ itself is computed: less work than float64."""
 
 
 class Slopes(NamedTuple):

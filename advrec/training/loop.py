@@ -1,9 +1,9 @@
 """The training loop, for pretraining and adversarial training alike.
 
-The stepper makes the steps, the objective says what is perturbed. Here: epochs,
+The stepper makes the steps, the objective says what is perturbed. This module has epochs,
 validation, the best epoch, early stopping, checkpoints, Ctrl-C, and non-finite values.
 Everything that a resumed training needs is in the run's `Progress`, the weights and the
-optimiser's state; where a training was interrupted leaves no trace in what it computes.
+optimiser's state; an interruption does not change what a training computes.
 """
 
 from __future__ import annotations

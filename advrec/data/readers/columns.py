@@ -101,8 +101,8 @@ def by_name(
 ) -> Roles:
     """Find the columns under a header, `guessed` where no option says that it is one.
 
-    Of two columns of which one is known, the other is the user or the item that is missing.
-    Raises DataError with the names that are there.
+    If one of two columns is known, the other is the missing user or item.
+    Raises DataError with the names in the table.
     """
     places = {role: _find(names, role, options, path) for role in ROLES}
     free = [at for at in range(len(names)) if at not in places.values()]

@@ -29,7 +29,7 @@ EXPECTED = (
 
 
 def read(data: object, config: DataConfig) -> Interactions:
-    """The rows of a frame, of which columns are chosen as in a file with a header, or the stored
+    """The rows of a frame, its columns chosen as in a file with a header, or the stored
     entries of a sparse matrix: users are its rows, items its columns, both numbered from 0.
 
     Raises UsageError for anything else, ConfigError for options that only files have, DataError,

@@ -60,7 +60,7 @@ def merge(
 
 
 def refuse_different_columns(parts: Sequence[Part], paths: Sequence[Path]) -> None:
-    """The files of a split have ratings in all of them or in none, and so the timestamps."""
+    """Check that all files of a split have ratings or none has; the same for timestamps."""
     for role in ("ratings", "timestamps"):
         have = [getattr(part, role) is not None for part in parts]
         if len(set(have)) > 1:

@@ -193,7 +193,7 @@ def _read_table(data: bytes, layout: Layout, *, rating_text: bool, timestamp_tex
 def _decimal_commas(
     path: Path, data: bytes, layout: Layout, words: list[str]
 ) -> tuple[NDArray[np.float64], str]:
-    """Ratings of which some have a decimal comma."""
+    """Ratings, some with a decimal comma."""
     commas = [word for word in words if DECIMAL_COMMA.fullmatch(word)]
     for word in words:
         plain = word.replace(",", ".") if DECIMAL_COMMA.fullmatch(word) else word

@@ -16,7 +16,7 @@ from typing import Any
 
 from advrec.errors import DataError
 
-Progress = Callable[[int, "int | None"], None]  # bytes done, bytes in all if known
+Progress = Callable[[int, "int | None"], None]  # bytes done, bytes in total if known
 
 CHUNK = 1 << 16
 ATTEMPTS = 3
