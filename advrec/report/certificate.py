@@ -22,7 +22,7 @@ def certificate_table(certificates: Sequence[tuple[str, Certificate]], metric: s
         Column("site"),
         Column("side"),
         Column("median radius", ".1%" if budget == "rho" else ".3f"),
-        Column("ρ" if budget == "rho" else "ε", "g"),
+        Column("ρ", ".1%") if budget == "rho" else Column("ε", "g"),
         Column(f"clean {metric}"),
         Column("certified"),
         Column("at most lost", ".1%"),
