@@ -80,7 +80,7 @@ FILES = {
         "a.txt.gz",
         gzip.compress(b"0 1 2\n1 2 3\n")[:-6],
         "FILE: the gzip data is damaged (Compressed file ended before the end-of-stream marker was "
-        "reached) | fetch or pack the file again",
+        "reached) | download or pack the file again",
     ),
     # tables
     "truncated line": (
@@ -132,7 +132,7 @@ FILES = {
     "rating nan": (
         "a.csv",
         "user,item,rating\n1,2,3\n1,3,nan\n",
-        "FILE:3: rating is 'nan', expected a number | drop such rows with --drop-incomplete, or take "
+        "FILE:3: rating is 'nan', expected a number | drop such rows with --drop-incomplete, or use "
         "--rating-col none",
     ),
     "rating too large": (
@@ -276,14 +276,14 @@ CONFIG = [
     (
         "a.csv",
         {"split": "loo-time"},
-        "split loo-time needs timestamps, FILE has none | name the column with timestamp_col, or take "
+        "split loo-time needs timestamps, FILE has none | name the column with timestamp_col, or use "
         "split loo-random or random",
     ),
     (
         "a.csv",
         {"split": "given"},
         "split given: FILE is not split into train and test | give a folder with train.* and test.*, "
-        "or take another split",
+        "or use another split",
     ),
     (
         "a.txt",
@@ -293,7 +293,7 @@ CONFIG = [
     (
         "a.txt",
         {"user_col": "x"},
-        "user_col has no meaning for LightGCN text, which has no columns | for a table give format csv",
+        "user_col does not apply to LightGCN text, which has no columns | for a table, use format csv",
     ),
     ("a.csv", {"test_ratio": 1.5}, "test_ratio in the data options must be less than 1, got 1.5"),
     (

@@ -187,9 +187,9 @@ REFUSED = {
         "may begin with the day or with the month",
         "--time-format '%m/%d/%Y' or --time-format '%d/%m/%Y'",
     ),
-    "joined.csv": ("3: the header again", "take the line out"),
-    "joined-numbers.csv": ("3: the header again", "take the line out"),
-    "joined-bom.csv": ("3: a byte order mark at the start of this line", "take it out"),
+    "joined.csv": ("3: the header again", "remove the line"),
+    "joined-numbers.csv": ("3: the header again", "remove the line"),
+    "joined-bom.csv": ("3: a byte order mark at the start of this line", "remove it"),
     "one-word-header.csv": (
         "1: line 1 may be a header or a row: 'book'",
         "--header yes, or --header no",

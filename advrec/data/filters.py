@@ -119,7 +119,7 @@ def _positive(rows: Interactions, keep: NDArray[np.int64], notes: list[str]) -> 
         raise DataError(
             "the ratings are labels, and none of them is 1",
             path=rows.source,
-            hint="to take every row for an interaction: --rating-col none",
+            hint="to count every row as an interaction: --rating-col none",
         )
     if dropped:
         notes.append(

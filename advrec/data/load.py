@@ -210,8 +210,8 @@ def describe_items(
 def _refuse_table_options(config: DataConfig) -> None:
     for option in TABLE_OPTIONS:
         if getattr(config, option):
-            raise ConfigError(f"{option} has no meaning for the embedded set {config.data}")
+            raise ConfigError(f"{option} does not apply to the embedded set {config.data}")
     if config.format != "auto":
         raise ConfigError(
-            f"format {config.format} has no meaning for the embedded set {config.data}"
+            f"format {config.format} does not apply to the embedded set {config.data}"
         )

@@ -376,7 +376,7 @@ def _budgets(
     eps: float | Sequence[float] | None, rho: float | Sequence[float] | None
 ) -> tuple[str, tuple[float, ...]]:
     if eps is not None and rho is not None:
-        raise UsageError("eps and rho are two ways to give a budget: choose one")
+        raise UsageError("eps and rho exclude each other", hint="give one of them")
     name, given = ("eps", EPS if eps is None else eps) if rho is None else ("rho", rho)
     budgets = tuple(float(b) for b in ([given] if isinstance(given, (int, float)) else given))
     for budget in budgets:

@@ -146,7 +146,7 @@ def certify(
     from advrec.report.certificate import certificate_table
 
     if eps and rho:
-        raise UsageError("--eps and --rho are two ways to give a budget", hint="choose one")
+        raise UsageError("--eps and --rho exclude each other", hint="give one of them")
     sizes = numbers(eps, float, "--eps") if eps else None
     shares = [_share(text) for text in split_list(rho)] if rho else None
     options: dict[str, Any] = {"eps": sizes, "rho": shares, "side": side, "k": k, "part": part}

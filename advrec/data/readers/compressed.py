@@ -137,7 +137,7 @@ def _unpack_once(path: Path, data: bytes, kind: str, limit: int) -> bytes:
             f"the {kind} data unpacks to more than {limit >> 20:,} MiB, "
             f"over {limit // max(len(data), 1):,} times its size",
             path=path,
-            hint="if this is meant, unpack the file and give what was in it",
+            hint="if this is intended, unpack the file and pass its content",
         ) from None
     except (
         OSError,
@@ -151,7 +151,9 @@ def _unpack_once(path: Path, data: bytes, kind: str, limit: int) -> bytes:
     ) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise DataError(
-            f"the {kind} data is damaged ({reason})", path=path, hint="fetch or pack the file again"
+            f"the {kind} data is damaged ({reason})",
+            path=path,
+            hint="download or pack the file again",
         ) from None
     return output.getvalue()
 
@@ -201,7 +203,7 @@ def _unpack_zip(path: Path, data: bytes, output: _Bounded) -> None:
             raise _question(path, [member.filename for member in members])
         if members[0].flag_bits & 1:
             raise DataError(
-                "the zip is encrypted", path=path, hint="unpack it and give what was in it"
+                "the zip is encrypted", path=path, hint="unpack it and pass its content"
             )
         with archive.open(members[0]) as stream:
             _copy(stream.read, output)
@@ -234,7 +236,7 @@ def _refuse_other_archives(path: Path, data: bytes) -> None:
             raise DataError(
                 f"{kind} archives are not read, expected plain text or {', '.join(ENDINGS)}",
                 path=path,
-                hint="unpack it and give what was in it",
+                hint="unpack it and pass its content",
             )
     if data[TAR_MAGIC_AT:].startswith(TAR_MAGIC):
         raise DataError(

@@ -152,7 +152,7 @@ def _names_in_comment(
         f"{shown(line.decode())} may be a comment, or a row whose id begins with {chr(line[0])!r}",
         path=text.path,
         line=number,
-        hint="take the line out, or put a comment with other words first",
+        hint="remove the line, or put a comment with other words first",
     )
 
 
@@ -175,7 +175,7 @@ def _refuse_header_below(path: Path, data: bytes, layout: Layout, table: Table) 
             "the header again: the file is several tables, one after another",
             path=path,
             line=line_of_row(data, layout, int(rows[0])),
-            hint="take the line out",
+            hint="remove the line",
         )
 
 

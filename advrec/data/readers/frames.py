@@ -37,7 +37,7 @@ def read(data: object, config: DataConfig) -> Interactions:
     """
     for option in ABOUT_FILES:
         if getattr(config, option) != DataConfig.model_fields[option].default:
-            raise ConfigError(f"{option} has no meaning for data in memory")
+            raise ConfigError(f"{option} does not apply to data in memory")
     from scipy import sparse
 
     source = f"{type(data).__module__.split('.')[0]}.{type(data).__name__}"
@@ -121,7 +121,7 @@ def _values(series: nw.Series[Any]) -> Values:
 def _of_matrix(matrix: Any, config: DataConfig, source: str) -> tuple[Part, list[str]]:
     given = [f"{role}_col" for role in ColumnOptions.of(config).given()]
     if given:
-        raise ConfigError(f"{given[0]} has no meaning for a sparse matrix, which has no columns")
+        raise ConfigError(f"{given[0]} does not apply to a sparse matrix, which has no columns")
     if len(matrix.shape) != 2 or matrix.dtype.kind not in "biuf":
         raise DataError(
             f"the matrix holds {matrix.dtype} in shape {matrix.shape}, "

@@ -52,13 +52,13 @@ def _check_options(chosen: Plan, config: DataConfig) -> None:
     named = [option for option in TABLE_OPTIONS if getattr(config, option)]
     if chosen.format == "lightgcn" and named:
         raise ConfigError(
-            f"{named[0]} has no meaning for LightGCN text, which has no columns",
-            hint="for a table give format csv",
+            f"{named[0]} does not apply to LightGCN text, which has no columns",
+            hint="for a table, use format csv",
         )
     for option in ("separator", "header"):
         if chosen.format in ("json", "parquet", "arrow") and getattr(config, option) is not None:
             raise ConfigError(
-                f"{option} has no meaning for {chosen.format}, whose columns have names"
+                f"{option} does not apply to {chosen.format}, whose columns have names"
             )
 
 

@@ -230,5 +230,5 @@ def refuse_blocks(text: Text) -> None:
             f"{shown(first.decode())} is a list with a colon after the user",
             path=text.path,
             line=text.first_line,
-            hint="LightGCN text has no colon: take it out with sed 's/://'",
+            hint="LightGCN text has no colon: remove it with sed 's/://'",
         )

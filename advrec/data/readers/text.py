@@ -85,11 +85,10 @@ def check_text(path: Path, data: bytes) -> bytes:
     middle = data.find(b"\n" + BYTE_ORDER_MARK)
     if middle >= 0:
         raise DataError(
-            "a byte order mark at the start of this line: these are several files, one behind "
-            "the other",
+            "a byte order mark at the start of this line: the file is several, one after another",
             path=path,
             line=_line_at(data, middle) + 1,
-            hint="take it out, and the header if there is one",
+            hint="remove it, and the header if there is one",
         )
     if b"\0" in data:
         raise DataError(
@@ -310,7 +309,7 @@ def _table_error(path: Path, data: bytes, layout: Layout, wrong: tuple[Any, ...]
         hint = "fill it in, or drop such rows with --drop-incomplete"
     elif layout.header and text == layout.columns[number]:
         message = "the header again: the file is several tables, one after another"
-        hint = "take the line out"
+        hint = "remove the line"
     else:
         message, hint = _number_message(layout, column, line, number, text)
     return DataError(message, path=path, line=line, hint=hint)
@@ -325,7 +324,7 @@ def _number_message(
     if line == 1:
         return message, "if line 1 is a header: --header yes, and name user_col and item_col"
     if text.encode() in MISSING:
-        return message, f"drop such rows with --drop-incomplete, or take --{role}-col none"
+        return message, f"drop such rows with --drop-incomplete, or use --{role}-col none"
     if dated:
         return message, (
             "for example 1717156800 or 2024-05-31T12:00:00Z; other forms by --time-format; "

@@ -51,7 +51,7 @@ def write_synthetic(
     """
     target = Path(out)
     if target.exists():
-        raise UsageError(f"{target} already exists", hint="take another name or delete it")
+        raise UsageError(f"{target} already exists", hint="choose another name or delete it")
     if target.suffix not in ("", ".txt"):
         raise UsageError(
             f"{target} must end in .txt (one file) or have no ending (a folder), got"
