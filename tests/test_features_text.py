@@ -197,7 +197,7 @@ def test_the_command_makes_what_training_reads(tmp_path):
         "--runs-dir", tmp_path / "runs", "--json",
     )  # fmt: skip
     assert trained.code == 0, trained.err
-    assert "1 row" in trained.err  # of z, which nobody took
+    assert "1 row" in trained.err  # of z, which is no item of the data
     options = trained.json()["train"]
     assert options["lr"] == {"users": 0.1, "items": 0.2, "projection": 0.05}
 
