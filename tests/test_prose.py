@@ -36,7 +36,7 @@ HABITS = {
 }
 
 # Names of variables that do not say what they hold.
-VAGUE = {"found", "made", "said", "wanted"}
+VAGUE = {"found", "made", "said"}
 
 
 @cache

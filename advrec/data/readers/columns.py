@@ -45,7 +45,7 @@ ALIASES["rating"] += LABELS
 
 
 @dataclass(frozen=True)
-class ColumnOptions:
+class Wanted:
     """The columns that a caller named: by name, by number from 1, or `none` for no column."""
 
     user: str | None = None
@@ -54,7 +54,7 @@ class ColumnOptions:
     timestamp: str | None = None
 
     @classmethod
-    def of(cls, config: DataConfig) -> ColumnOptions:
+    def of(cls, config: DataConfig) -> Wanted:
         """The columns that the options name."""
         return cls(config.user_col, config.item_col, config.rating_col, config.timestamp_col)
 
@@ -92,19 +92,14 @@ class Roles:
 
 
 def by_name(
-    names: Sequence[str],
-    options: ColumnOptions,
-    path: Path,
-    *,
-    line: int | None = 1,
-    guessed: bool = False,
+    names: Sequence[str], wanted: Wanted, path: Path, *, line: int | None = 1, guessed: bool = False
 ) -> Roles:
     """Find the columns under a header, `guessed` where no option says that it is one.
 
     If one of two columns is known, the other is the missing user or item.
     Raises DataError with the names in the table.
     """
-    places = {role: _find(names, role, options, path) for role in ROLES}
+    places = {role: _find(names, role, wanted, path) for role in ROLES}
     free = [at for at in range(len(names)) if at not in places.values()]
     for role, other in (("user", "item"), ("item", "user")):
         if places[role] < 0 and places[other] >= 0 and len(names) == 2 and free:
@@ -118,16 +113,16 @@ def by_name(
                 hint=f"name it with {role}_col"
                 + (f"; if line {line} is a row and not a header: --header no" if guessed else ""),
             )
-    _refuse_two_ratings(names, places["rating"], options, path, line)
+    _refuse_two_ratings(names, places["rating"], wanted, path, line)
     return distinct(Roles(**places), names, path)
 
 
 def _refuse_two_ratings(
-    names: Sequence[str], rating: int, options: ColumnOptions, path: Path, line: int | None
+    names: Sequence[str], rating: int, wanted: Wanted, path: Path, line: int | None
 ) -> None:
     """A rating and a label: which of them says what is an interaction?"""
     labels = [name for name in names if plain_name(name) in LABELS]
-    if rating < 0 or not labels or options.rating is not None or names[rating] in labels:
+    if rating < 0 or not labels or wanted.rating is not None or names[rating] in labels:
         return
     raise DataError(
         f"{names[rating]!r} is a rating, and {labels[0]!r} may say which rows are interactions",
@@ -160,8 +155,8 @@ def recognised(names: Sequence[str]) -> bool:
     return all(any(alias in plain for alias in ALIASES[role]) for role in ("user", "item"))
 
 
-def _find(names: Sequence[str], role: str, options: ColumnOptions, path: Path) -> int:
-    asked = options.given().get(role)
+def _find(names: Sequence[str], role: str, wanted: Wanted, path: Path) -> int:
+    asked = wanted.given().get(role)
     if asked is None:
         return _by_alias(names, role)
     if asked in names:

@@ -9,7 +9,7 @@ import numpy as np
 
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
-from advrec.data.readers.columns import ROLES, ColumnOptions, Roles, by_name, recognised
+from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name, recognised
 from advrec.data.readers.header import has_header
 from advrec.data.readers.merge import Part, merge, once_each, refuse_different_columns
 from advrec.data.readers.places import HIGHEST_RATING, by_place, time_unit
@@ -76,14 +76,14 @@ def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str
     rows = text.rows(separator)
     if not rows:
         raise DataError("no line has balanced quotes", path=path, line=text.first_line)
-    options = ColumnOptions.of(config)
-    names, skip = _header(text, separator, rows, options, config)
+    wanted = Wanted.of(config)
+    names, skip = _header(text, separator, rows, wanted, config)
     if names is not None:
         guessed = config.header is None
-        roles = by_name(names, options, path, line=text.first_line, guessed=guessed)
+        roles = by_name(names, wanted, path, line=text.first_line, guessed=guessed)
         how = "header"
     else:
-        roles = by_place(rows, options, path, text.first_line)
+        roles = by_place(rows, wanted, path, text.first_line)
         names = _names_of(roles, len(rows[0]))
         how = "no header"
     layout = Layout(
@@ -97,7 +97,7 @@ def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str
         drop=config.drop_incomplete,
         time_format=config.time_format if roles.timestamp >= 0 else None,
         header=how == "header",
-        guessed=how == "no header" and not (options.user and options.item),
+        guessed=how == "no header" and not (wanted.user and wanted.item),
     )
     above = f"{counted(len(text.comments), 'comment line')} skipped; " if text.comments else ""
     told = SEPARATOR_NAMES.get(separator, repr(separator.decode()))
@@ -117,7 +117,7 @@ def _header(
     text: Text,
     separator: bytes,
     rows: Sequence[Sequence[str]],
-    options: ColumnOptions,
+    wanted: Wanted,
     config: DataConfig,
 ) -> tuple[list[str] | None, int]:
     """The names of the columns, None without a header, and the number of lines above the rows."""
@@ -125,7 +125,7 @@ def _header(
     names = _names_in_comment(text, separator, len(rows[0]), config)
     if names is not None:
         return names, above
-    if has_header(rows, options, config.header, text.path, text.first_line):
+    if has_header(rows, wanted, config.header, text.path, text.first_line):
         return list(rows[0]), text.first_line
     return None, above
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
-from advrec.data.readers.columns import ColumnOptions, Roles
+from advrec.data.readers.columns import Roles, Wanted
 from advrec.data.readers.merge import Part, merge
 from advrec.data.readers.table import Rows, Values, roles_of
 from advrec.data.wording import counted
@@ -119,7 +119,7 @@ def _values(series: nw.Series[Any]) -> Values:
 
 
 def _of_matrix(matrix: Any, config: DataConfig, source: str) -> tuple[Part, list[str]]:
-    given = [f"{role}_col" for role in ColumnOptions.of(config).given()]
+    given = [f"{role}_col" for role in Wanted.of(config).given()]
     if given:
         raise ConfigError(f"{given[0]} does not apply to a sparse matrix, which has no columns")
     if len(matrix.shape) != 2 or matrix.dtype.kind not in "biuf":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from advrec.data.readers.columns import ALIASES, SURE_NAMES, ColumnOptions, plain_name, recognised
+from advrec.data.readers.columns import ALIASES, SURE_NAMES, Wanted, plain_name, recognised
 from advrec.data.readers.dates import is_date
 from advrec.data.readers.places import is_number
 from advrec.data.readers.text import shown
@@ -15,7 +15,7 @@ MOSTLY = 0.9
 
 
 def has_header(
-    rows: Sequence[Sequence[str]], options: ColumnOptions, stated: str | None, path: Path, line: int
+    rows: Sequence[Sequence[str]], wanted: Wanted, stated: str | None, path: Path, line: int
 ) -> bool:
     """Decide by names, then by the lines below. Raises DataError where both readings fit.
 
@@ -24,7 +24,7 @@ def has_header(
     if stated is not None:
         return stated == "yes"
     first, below = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
-    if any(value in first for value in options.given().values() if not value.isdigit()):
+    if any(value in first for value in wanted.given().values() if not value.isdigit()):
         return True
     names = [plain_name(field) for field in first]
     again = [any(row[at] == first[at] for row in below) for at in range(len(first))]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from advrec.data.readers.columns import ColumnOptions, Roles, distinct
+from advrec.data.readers.columns import Roles, Wanted, distinct
 from advrec.data.readers.dates import is_date
 from advrec.data.readers.text_twin import MISSING, NUMBER
 from advrec.errors import DataError
@@ -115,13 +115,13 @@ class Column:
         return float((np.abs(self.numbers) <= most).mean())
 
 
-def by_place(rows: Sequence[Sequence[str]], options: ColumnOptions, path: Path, line: int) -> Roles:
+def by_place(rows: Sequence[Sequence[str]], wanted: Wanted, path: Path, line: int) -> Roles:
     """The roles of the columns of a table without a header.
 
     Raises DataError with both readings as options where two are possible.
     """
     width = len(rows[0])
-    places = _asked(options, width, path, line)
+    places = _asked(wanted, width, path, line)
     if "user" in places and "item" in places:
         return distinct(_roles(places), _names(width), path)
     if width > 4:
@@ -140,9 +140,9 @@ def by_place(rows: Sequence[Sequence[str]], options: ColumnOptions, path: Path, 
     return distinct(roles, _names(width), path)
 
 
-def _asked(options: ColumnOptions, width: int, path: Path, line: int) -> dict[str, int]:
+def _asked(wanted: Wanted, width: int, path: Path, line: int) -> dict[str, int]:
     places = {}
-    for role, value in options.given().items():
+    for role, value in wanted.given().items():
         if value == "none":
             places[role] = -1
             continue

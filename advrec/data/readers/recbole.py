@@ -8,7 +8,7 @@ from pathlib import Path
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
 from advrec.data.readers import delimited
-from advrec.data.readers.columns import ColumnOptions, by_name
+from advrec.data.readers.columns import Wanted, by_name
 from advrec.data.readers.delimited import given_separator
 from advrec.data.readers.merge import merge, once_each
 from advrec.data.readers.structure import Text, find_separator
@@ -49,7 +49,7 @@ def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str
             )
         names.append(name)
         types.append(kind)
-    roles = by_name(names, ColumnOptions.of(config), path, line=line)
+    roles = by_name(names, Wanted.of(config), path, line=line)
     for role, expected in (("user", "token"), ("item", "token"), ("rating", "float")):
         at = getattr(roles, role)
         if at >= 0 and types[at] != expected:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.data.config import DataConfig
-from advrec.data.readers.columns import ROLES, ColumnOptions, Roles, by_name
+from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name
 from advrec.data.readers.dates import DateError, read_dates
 from advrec.data.readers.merge import Part
 from advrec.data.readers.text import shown
@@ -211,11 +211,11 @@ def roles_of(names: Sequence[str], config: DataConfig, path: str | Path) -> Role
 
     Of two columns of one name neither is chosen by that name.
     """
-    options = ColumnOptions.of(config)
-    roles = by_name(names, options, Path(path), line=None)
+    wanted = Wanted.of(config)
+    roles = by_name(names, wanted, Path(path), line=None)
     for role in ROLES:
         at = getattr(roles, role)
-        asked = options.given().get(role, "")
+        asked = wanted.given().get(role, "")
         if at >= 0 and names.count(names[at]) > 1 and not (asked.isdigit() and asked not in names):
             numbers = [str(n) for n, name in enumerate(names, start=1) if name == names[at]]
             raise DataError(
