@@ -187,9 +187,9 @@ REFUSED = {
         "may begin with the day or with the month",
         "--time-format '%m/%d/%Y' or --time-format '%d/%m/%Y'",
     ),
-    "joined.csv": ("3: the header again", "remove the line"),
-    "joined-numbers.csv": ("3: the header again", "remove the line"),
-    "joined-bom.csv": ("3: a byte order mark at the start of this line", "remove it"),
+    "joined.csv": ("3: the header again", "take the line out"),
+    "joined-numbers.csv": ("3: the header again", "take the line out"),
+    "joined-bom.csv": ("3: a byte order mark at the start of this line", "take it out"),
     "one-word-header.csv": (
         "1: line 1 may be a header or a row: 'book'",
         "--header yes, or --header no",
@@ -211,8 +211,8 @@ REFUSED = {
     "two-times.csv": ("columns 1 and 3 may be the time", "--user-col 2 --item-col 3"),
     "labels-no-header.csv": ("column 3 is 0 or 1", "--user-col 1 --item-col 2 --rating-col 3, or"),
     "rating-and-label.inter": ("'rating' is a rating, and 'label' may", "--rating-col label"),
-    "nan-ids.csv": ("3: user is 'nan', which means a missing value", "--drop-incomplete"),
-    "none-ids.csv": ("3: item is 'None', which means a missing value", "--drop-incomplete"),
+    "nan-ids.csv": ("3: user is 'nan', which stands for no value", "--drop-incomplete"),
+    "none-ids.csv": ("3: item is 'None', which stands for no value", "--drop-incomplete"),
     "stray-quote.csv": ("2: a quote opens here and runs over line 3", "is written twice"),
     "thousands.csv": ("'1,234': the comma may be a decimal comma", "--rating-col none"),
 }

@@ -66,7 +66,7 @@ def read_part(part: int | None, path: Path, data: bytes, layout: Layout) -> Part
 
 
 def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str]:
-    """The layout of a table, and a sentence that describes it.
+    """The layout of a table, and a sentence that says it.
 
     Raises DataError where the columns cannot be told.
     """
@@ -152,7 +152,7 @@ def _names_in_comment(
         f"{shown(line.decode())} may be a comment, or a row whose id begins with {chr(line[0])!r}",
         path=text.path,
         line=number,
-        hint="remove the line, or put a comment with other words first",
+        hint="take the line out, or put a comment with other words first",
     )
 
 
@@ -175,7 +175,7 @@ def _refuse_header_below(path: Path, data: bytes, layout: Layout, table: Table) 
             "the header again: the file is several tables, one after another",
             path=path,
             line=line_of_row(data, layout, int(rows[0])),
-            hint="remove the line",
+            hint="take the line out",
         )
 
 

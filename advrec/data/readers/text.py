@@ -88,7 +88,7 @@ def check_text(path: Path, data: bytes) -> bytes:
             "a byte order mark at the start of this line: the file is several, one after another",
             path=path,
             line=_line_at(data, middle) + 1,
-            hint="remove it, and the header if there is one",
+            hint="take it out, and the header if there is one",
         )
     if b"\0" in data:
         raise DataError(
@@ -305,11 +305,11 @@ def _table_error(path: Path, data: bytes, layout: Layout, wrong: tuple[Any, ...]
         message = f"{column} is empty"
         hint = "fill it in, or drop such rows with --drop-incomplete"
     elif kind == "missing":
-        message = f"{column} is {text!r}, which means a missing value"
+        message = f"{column} is {text!r}, which stands for no value"
         hint = "fill it in, or drop such rows with --drop-incomplete"
     elif layout.header and text == layout.columns[number]:
         message = "the header again: the file is several tables, one after another"
-        hint = "remove the line"
+        hint = "take the line out"
     else:
         message, hint = _number_message(layout, column, line, number, text)
     return DataError(message, path=path, line=line, hint=hint)
