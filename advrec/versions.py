@@ -14,19 +14,19 @@ def versions() -> dict[str, str]:
     """`[versions]` of config.toml."""
     import torch
 
-    facts = {
+    known = {
         "advrec": VERSION,
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
     revision = git_revision()
-    return facts if revision is None else {**facts, "git": revision}
+    return known if revision is None else {**known, "git": revision}
 
 
 def git_revision() -> str | None:
-    """The commit of the checkout that advrec runs from, with "+changes" if it was edited.
+    """The commit of the checkout that advrec runs from, "+changes" behind it if it was edited.
 
-    None for an installed advrec, even if its environment is inside another repository.
+    None for an installed advrec, also where the environment happens to lie in another repository.
     """
     home = Path(__file__).resolve().parent.parent
     top = _git(home, "rev-parse", "--show-toplevel")

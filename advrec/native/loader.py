@@ -98,7 +98,7 @@ def cuda(*, required: bool = False) -> Loaded | None:
 
 
 def prebuilt() -> bool:
-    """Is there a core that was compiled ahead of time? Neither loads nor compiles."""
+    """Is there a core that was compiled ahead of time? Looks, and neither loads nor compiles."""
     return "_C" in _loaded or importlib.util.find_spec("advrec._C") is not None
 
 
