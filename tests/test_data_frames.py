@@ -169,9 +169,9 @@ def test_other_objects_are_refused(data):
 def test_options_about_files_have_no_meaning():
     frame = pd.DataFrame(TWO)
     for options in ({"format": "csv"}, {"separator": ";"}, {"header": "yes"}):
-        with pytest.raises(ConfigError, match="has no meaning for data in memory"):
+        with pytest.raises(ConfigError, match="does not apply to data in memory"):
             load_dataset(frame, **options)
-    with pytest.raises(ConfigError, match="user_col has no meaning for a sparse matrix"):
+    with pytest.raises(ConfigError, match="user_col does not apply to a sparse matrix"):
         load_dataset(sparse.eye(3), user_col="user")
 
 

@@ -208,5 +208,5 @@ def test_options_about_text_have_no_meaning(tmp_path, option):
     path = tmp_path / "t.json"
     path.write_text(A)
     assert refusal(path, **{option: "no"}) == (
-        f"{option} has no meaning for json, whose columns have names"
+        f"{option} does not apply to json, whose columns have names"
     )

@@ -163,7 +163,7 @@ def rule_for(rows: Interactions, pairs: UniquePairs, config: DataConfig) -> Rule
 def finish(dataset: Dataset, config: DataConfig) -> Dataset:
     """The data set with its held-out parts checked, and the names and features of the options.
 
-    Raises DataError for a part that training knows nothing of (see `unseen_notes`), and for files
+    Raises DataError for a part that is all new to training (see `unseen_notes`), and for files
     of names or features that cannot be used.
     """
     unseen = unseen_notes(dataset, items_have_features=config.features is not None)
@@ -177,7 +177,7 @@ def finish(dataset: Dataset, config: DataConfig) -> Dataset:
 
 
 class ItemDescriptions(NamedTuple):
-    """Names and features of items, in the order of their ids, and sentences on where from."""
+    """Names and features of items, in the order of their ids, and where they come from."""
 
     names: Sequence[str] | None  # [I]
     features: NDArray[np.float32] | None  # [I, F]
@@ -207,7 +207,7 @@ def describe_items(
             sentence += f"; none for {missing:,} of {counted(len(item_ids), 'item')}"
         notes.append(sentence)
         shown_names = [by_id.get(item, item) for item in item_ids]
-    elif own_names is not None:  # an item that is called by its id has no name
+    elif own_names is not None:  # a name equal to the id does not count
         both = zip(item_ids, own_names, strict=True)
         by_id = {item: name for item, name in both if item != name}
     features = None
@@ -223,8 +223,8 @@ def describe_items(
 def _refuse_table_options(config: DataConfig) -> None:
     for option in TABLE_OPTIONS:
         if getattr(config, option):
-            raise ConfigError(f"{option} has no meaning for the embedded set {config.data}")
+            raise ConfigError(f"{option} does not apply to the embedded set {config.data}")
     if config.format != "auto":
         raise ConfigError(
-            f"format {config.format} has no meaning for the embedded set {config.data}"
+            f"format {config.format} does not apply to the embedded set {config.data}"
         )

@@ -40,7 +40,7 @@ class Site:
 
     @property
     def table_norms(self) -> tuple[str, ...]:
-        """Those that measure whole tables, as an attack needs."""
+        """The norms that measure whole tables, as an attack needs."""
         return tuple(norm for norm in self.norms if norm not in SAMPLE_NORMS)
 
 
@@ -80,8 +80,8 @@ class Recommender(nn.Module):
     Noise is a mapping from a key to a tensor that is *added* at that key. A model must use every
     key it is given (`check_noise`): an ignored perturbation looks like a robust model.
     All functions are pure: they keep nothing between calls, so the same weights, batch and noise
-    give the same result whatever ran before. What they know of a training step, the key of its
-    dropout and whether its gradients may be sparse, is set by `training_step` alone.
+    give the same result in any order of calls. What they know of a training step (the key of its
+    dropout, and whether its gradients may be sparse) is set by `training_step` alone.
     """
 
     name: ClassVar[str]

@@ -55,7 +55,7 @@ def _notes(certificates: Sequence[tuple[str, Certificate]], metric: str) -> tupl
     first = certificates[0][1]
     part = {"test": "test part", "valid": "validation part"}[first.part]
     notes = [
-        f"{part}; norm row. No perturbation within the budget, whatever its maker knows, leaves "
+        f"{part}; norm row. No perturbation within the budget, however it was found, leaves "
         f"less than the certified {metric}. Median radius: of held-out items that are among the "
         f"top {first.k} now."
     ]

@@ -275,7 +275,7 @@ def _released(run: Run) -> Iterator[None]:
 
 @contextmanager
 def _settings(config: ResolvedConfig) -> Iterator[None]:
-    """Within: kernels and threads as configured. Afterwards as they were."""
+    """Sets kernels and threads as configured within `with`, and restores them afterwards."""
     with ExitStack() as stack:
         stack.enter_context(gpu.errors())
         if config.kernels != "auto":

@@ -11,7 +11,7 @@ from advrec.errors import DataError
 
 ROLES = ("user", "item", "rating", "timestamp")
 
-# As they stand in public data sets, without case, blanks and punctuation, JSON keys included; the
+# Names in public data sets, without case, blanks and punctuation, JSON keys included; the
 # first one in the table wins, so that an id is preferred to a name. A question mark: a word that
 # may as well be the id of a user or an item ("book"); alone it is not enough to see a header.
 _ALIASES = """
@@ -59,7 +59,7 @@ class Wanted:
         return cls(config.user_col, config.item_col, config.rating_col, config.timestamp_col)
 
     def given(self) -> dict[str, str]:
-        """Role -> what was asked for, only the roles that were."""
+        """Role -> the column asked for; roles without one are left out."""
         pairs = {field.name: getattr(self, field.name) for field in fields(self)}
         return {role: value for role, value in pairs.items() if value is not None}
 
@@ -96,8 +96,8 @@ def by_name(
 ) -> Roles:
     """Find the columns under a header, `guessed` where no option says that it is one.
 
-    Of two columns of which one is known, the other is the user or the item that is missing.
-    Raises DataError with the names that are there.
+    If one of two columns is known, the other is the missing user or item.
+    Raises DataError with the names in the table.
     """
     places = {role: _find(names, role, wanted, path) for role in ROLES}
     free = [at for at in range(len(names)) if at not in places.values()]

@@ -1,8 +1,9 @@
-"""Dates as people write them, as seconds since 1970 (UTC where no zone stands).
+"""Dates as people write them, as seconds since 1970 (UTC without a zone).
 
 A column has one form. Where day and month could change places on every row of it, it is refused.
-ISO 8601 is read by the text reader itself; here is the rest: `12/1/2010 8:26`, `31.12.2010`,
-`2020/01/01`, `2024-05-31 12:00:00 UTC`, `May 1 2014`, `05 31, 2014`, `5/1/2014 8:26 PM`.
+ISO 8601 is read by the text reader itself; this module reads other forms: `12/1/2010 8:26`,
+`31.12.2010`, `2020/01/01`, `2024-05-31 12:00:00 UTC`, `May 1 2014`, `05 31, 2014`,
+`5/1/2014 8:26 PM`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""csv, tsv and their kin: one interaction per line, columns known by header or by values."""
+"""csv, tsv and similar tables: one interaction per line, columns known by header or by values."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def understand(
     separator = given_separator(config) or find_separator(text)
     rows = text.rows(separator)
     if not rows:
-        raise DataError("no line has sound quotes", path=path, line=text.first_line)
+        raise DataError("no line has balanced quotes", path=path, line=text.first_line)
     wanted = Wanted.of(config)
     names, skip = _header(text, separator, rows, wanted, config)
     if names is not None:
@@ -140,7 +140,7 @@ def _header(
     wanted: Wanted,
     config: DataConfig,
 ) -> tuple[list[str] | None, int]:
-    """The names of the columns, None without a header, and how many lines stand above the rows."""
+    """The names of the columns, None without a header, and the number of lines above the rows."""
     above = text.first_line - 1
     names = _names_in_comment(text, separator, len(rows[0]), config)
     if names is not None:
@@ -204,7 +204,7 @@ def _refuse_header_below(path: Path, data: bytes, layout: Layout, table: Table) 
         rows = rows[rows > 0]  # `header: no` says what the first line is
     if len(rows):
         raise DataError(
-            "the header again: these are several tables, one behind the other",
+            "the header again: the file is several tables, one after another",
             path=path,
             line=line_of_row(data, layout, int(rows[0])),
             hint="take the line out",
@@ -212,7 +212,7 @@ def _refuse_header_below(path: Path, data: bytes, layout: Layout, table: Table) 
 
 
 def _check_guess(path: Path, data: bytes, layout: Layout, table: Table) -> None:
-    """Roles were decided by values on many lines: here all lines have their say."""
+    """Roles were decided by values on many lines: check them on all lines."""
     wrong = np.flatnonzero(np.abs(table.ratings) > HIGHEST_RATING)
     if layout.rating >= 0 and len(wrong):
         _refuse_guess(path, data, layout, "rating", table.ratings[wrong[0]], int(wrong[0]))

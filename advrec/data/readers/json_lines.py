@@ -55,13 +55,13 @@ def read(
 ) -> Interactions:
     """Read one file, or those of a split. Raises DataError with file and line."""
     parts = []
-    said = {}
+    sentences = {}
     for part, path in files.items():
-        data, said_of_part = _read_part(part, path, read_bytes(path), config)
+        data, sentence = _read_part(part, path, read_bytes(path), config)
         parts.append(data)
-        said[path.name] = said_of_part
+        sentences[path.name] = sentence
     refuse_different_columns(parts, list(files.values()))
-    return merge(parts, name=name, source=source, format="json", notes=once_each(said))
+    return merge(parts, name=name, source=source, format="json", notes=once_each(sentences))
 
 
 def _read_part(part: int | None, path: Path, data: bytes, config: DataConfig) -> tuple[Part, str]:

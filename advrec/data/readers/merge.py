@@ -16,7 +16,7 @@ from advrec.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The rows of one file; `part` is TRAIN, VALID or TEST, None where the files are no split."""
+    """The rows of one file; `part` is TRAIN, VALID or TEST, None unless the files are a split."""
 
     part: int | None
     users: NDArray[np.int32]  # [n] codes into user_ids
@@ -41,7 +41,7 @@ def merge(
     users, user_ids = _recode([part.users for part in parts], [part.user_ids for part in parts])
     items, item_ids = _recode([part.items for part in parts], [part.item_ids for part in parts])
     if not len(users):
-        raise DataError("no interaction: every user stands without items", path=source)
+        raise DataError("no interactions: no user has items", path=source)
     split = len(parts) > 1 or parts[0].part is not None
     timestamps = _join([part.timestamps for part in parts])
     if timestamps is not None:
@@ -80,7 +80,7 @@ def _refuse_two_units(timestamps: NDArray[np.float64], source: str) -> None:
 
 
 def refuse_different_columns(parts: Sequence[Part], paths: Sequence[Path]) -> None:
-    """The files of a split have ratings in all of them or in none, and so the timestamps."""
+    """Check that all files of a split have ratings or none has; the same for timestamps."""
     for role in ("ratings", "timestamps"):
         have = [getattr(part, role) is not None for part in parts]
         if len(set(have)) > 1:

@@ -169,7 +169,7 @@ def _asked(wanted: Wanted, width: int, path: Path, line: int) -> dict[str, int]:
             continue
         if not value.isdigit() or not 1 <= int(value) <= width:
             raise DataError(
-                f"there is no header, and {role}_col {value!r} is not a number from 1 to {width}",
+                f"no header, and {role}_col must be a number from 1 to {width}, got {value!r}",
                 path=path,
                 line=line,
                 hint="if line 1 is a header: --header yes",
@@ -208,7 +208,7 @@ class _Guess:
         for role in ("user", "item"):
             if role not in places:
                 if not rest:
-                    raise self._doubt("there is no column left for the " + role, ())
+                    raise self._doubt("no column is left for the " + role, ())
                 places[role] = rest.pop(0)
         if "rating" not in places:
             places["rating"] = self._rating(rest, places)

@@ -1,4 +1,4 @@
-"""Which format the files at a path have, which of them to read, and why we think so."""
+"""Which format the files at a path have, which of them to read, and why."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def _check_options(chosen: Plan, config: DataConfig) -> None:
     named = [option for option in TABLE_OPTIONS if getattr(config, option)]
     if chosen.format == "lightgcn" and named:
         raise ConfigError(
-            f"{named[0]} has no meaning for LightGCN text, which has no columns",
-            hint="for a table give format csv",
+            f"{named[0]} does not apply to LightGCN text, which has no columns",
+            hint="for a table, use format csv",
         )
     for option in ("separator", "header"):
         if chosen.format in ("json", "parquet", "arrow") and getattr(config, option) is not None:
             raise ConfigError(
-                f"{option} has no meaning for {chosen.format}, whose columns have names"
+                f"{option} does not apply to {chosen.format}, whose columns have names"
             )
 
 
@@ -261,7 +261,7 @@ def _why_with_each_user_once(text: Text, width: int) -> str | None:
 
 
 def _in_order(users: Column) -> bool:
-    """Do the users come in ascending order, as those who write lists have them?"""
+    """Are the users in ascending order, as in most files of lists?"""
     numbers = users.numbers
     return numbers is not None and bool((numbers[1:] > numbers[:-1]).all())
 

@@ -89,13 +89,13 @@ class Rows:
             try:
                 self._batches[role].append(self._parsed(role, values, places, path))
             except _WrongValueError as wrong:
-                found = _name_of(values[wrong.at])
+                name = _name_of(values[wrong.at])
                 raise self._error(
-                    path, role, int(places[wrong.at]), f"is {found}", f", {wrong.expected}"
+                    path, role, int(places[wrong.at]), f"is {name}", f", {wrong.expected}"
                 ) from None
 
     def part(self, part: int | None, path: str | Path) -> Part:
-        """Everything added so far. Raises DataError where that is nothing."""
+        """Everything added so far. Raises DataError if there are no rows."""
         if not sum(map(len, self._batches["user"])):
             raise DataError("the table has no row", path=path)
         self._read_words()
@@ -112,7 +112,7 @@ class Rows:
         )
 
     def _notes(self) -> list[str]:
-        """What was dropped and taken for something else, in sentences."""
+        """What was dropped and what was converted, in sentences."""
         notes = [
             f"the whole numbers of {name!r}, stored as floats, are read as integers"
             for name in sorted(self.whole_floats)
