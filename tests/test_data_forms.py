@@ -222,6 +222,7 @@ REFUSED = {
         "column 1 may be an id or the time",
         "--user-col 2 --item-col 3 --timestamp-col 1, or --user-col 1 --item-col 2 --rating-col 3",
     ),
+    "twitter-two-rows.csv": ("column 1 may be an id or the time", "--user-col 1 --item-col 2"),
     "items-like-times.csv": (
         "column 2 may be an id or the time",
         "--user-col 1 --item-col 3 --timestamp-col 2, or --user-col 1 --item-col 2 --rating-col 3",
@@ -452,6 +453,13 @@ def test_no_generated_table_is_misread():
     assert counts["right"] >= 75
     known = [sentence for sentence in sentences if " known header" in sentence]
     assert not known, "a table whose header names user and item is read without options"
+
+
+def test_no_generated_split_is_misread():
+    counts, sentences = count_outcomes(150, split=True)
+    wrong = [sentence for sentence in sentences if "misread: " in sentence]
+    assert not wrong, "\n".join(wrong)
+    assert counts["right"] >= 75
 
 
 def test_mutated_files_are_read_whole_or_refused():

@@ -245,8 +245,8 @@ class _Guess:
     def _is_id(self, time: int, free: Sequence[int]) -> bool:
         """Is the column a user or an item whose ids lie in the range of times?
 
-        Raises DataError where it may be that or the time: times come again less often than ids, and
-        no rating stands two columns behind the first of them.
+        Raises DataError where it may be that or the time: values come again, as ids do, or are too
+        few to tell, or the third column may be the rating of such ids.
         """
         column = self.columns[time]
         if column.dated or len(free) < 3 or time not in free[:2]:
@@ -254,7 +254,8 @@ class _Guess:
         third = self.columns[free[2]]
         if third.rates and third.fractions and len(free) == 3:
             return True
-        if (third.rates and third.scale) or column.distinct < DIFFERENT_TIMES:
+        again = column.distinct < DIFFERENT_TIMES or len(column.values) < 3
+        if again or (third.rates and third.scale):
             rating = free[2] if third.rates else -1
             raise self._doubt(
                 f"column {time + 1} may be an id or the time",
