@@ -64,7 +64,7 @@ class Lines {
   bool done_ = false;
 };
 
-// Does a field say that there is no value? So pandas, Python, R, Excel and SQL write it.
+// Does a field say that there is no value? As pandas, Python, R, Excel and SQL write it.
 inline bool is_missing(std::string_view field) {
   if (field.empty()) return true;
   if (field.size() < 2 || field.size() > 4) return false;

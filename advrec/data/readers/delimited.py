@@ -77,7 +77,7 @@ def read_part(part: int | None, path: Path, data: bytes, layout: Layout) -> Part
 def understand(
     path: Path, data: bytes, config: DataConfig, first: Layout | None = None
 ) -> tuple[Layout, str]:
-    """The layout of a table, and a sentence that says it.
+    """The layout of a table, and a sentence that describes it.
 
     A file without a header has the columns of the `first` one of its split. Raises DataError where
     the columns cannot be told.

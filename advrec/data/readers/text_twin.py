@@ -33,8 +33,8 @@ DATE = re.compile(
 )
 EPOCH = date(1970, 1, 1).toordinal()
 SEPARATORS = (b"::", b"\t", b",", b";", b"|", b" ", b":")  # that a scan counts
-QUOTED_SEPARATORS = (b",", b";", b"|")  # tab-separated text knows no quotes
-MOST_FIELDS = 1 << 12  # more count as so many
+QUOTED_SEPARATORS = (b",", b";", b"|")  # tab-separated text has no quotes
+MOST_FIELDS = 1 << 12  # larger numbers count as this
 MISSING = (
     *(b"", b"nan", b"NaN", b"NAN", b"None", b"null", b"NULL", b"<NA>"),
     *(b"NA", b"N/A", b"#N/A", b"\\N"),
