@@ -61,10 +61,10 @@ clean: ## remove what was built (not the runs)
 	@rm -rf build dist *.egg-info $(VENV) advrec/*.so
 
 $(VENV)/ready-base:
-	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON); hint: install Python 3.10 or newer, or make PYTHON=…" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "error: found no $(PYTHON); hint: install Python 3.10 or newer, or make PYTHON=…" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: $(PYTHON) is older than 3.10; hint: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: $(PYTHON) has no venv module; hint: apt install python3-venv" >&2; exit 1; }
-	@command -v $${CXX:-c++} >/dev/null || { echo "error: there is no C++ compiler; hint: apt install g++, or xcode-select --install" >&2; exit 1; }
+	@command -v $${CXX:-c++} >/dev/null || { echo "error: found no C++ compiler; hint: apt install g++, or xcode-select --install" >&2; exit 1; }
 	@$(PYTHON) -c 'import sysconfig, pathlib, sys; sys.exit(not (pathlib.Path(sysconfig.get_paths()["include"]) / "Python.h").exists())' || { echo "error: Python's headers are missing; hint: apt install python3-dev" >&2; exit 1; }
 	@echo "setting up $(VENV) with $(TORCH) …"
 	@$(PYTHON) -m venv $(VENV)

@@ -1,8 +1,8 @@
 """What `import advrec` offers: train, attack, evaluate, recommend, export, on runs and data sets.
 
 A data set is a `Dataset`, a `DataConfig`, a name or path, or what `load_dataset` takes from memory:
-a frame, an Arrow table, a sparse matrix. Of a `DataConfig`, a name or a path it is saved with the
-run how the data was made, and later calls on that run need no data set at all.
+a frame, an Arrow table, a sparse matrix. With a `DataConfig`, a name or a path,
+the run records how the data was made, and later calls on that run need no data set.
 A run is a `Run`, the path of its folder, or its name below `runs`.
 """
 
@@ -205,7 +205,7 @@ def certify(
     runs: str | Path = RUNS,
     **options: Any,
 ) -> Certificate:
-    """What no perturbation within a budget takes from a model's rankings, or a run's best epoch's.
+    """Lower bounds of a model's metrics, or of a run's best epoch, within each budget.
 
     For a run, the radius of every held-out item is kept in its certificate.csv. `dataset` None: the
     run's. `options` (eps or rho, site, side, k, part) and errors are those of

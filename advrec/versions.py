@@ -12,15 +12,25 @@ VERSION = "0.1.0"
 
 def versions() -> dict[str, str]:
     """`[versions]` of config.toml."""
-    import torch
-
-    found = {
+    known = {
         "advrec": VERSION,
-        "torch": str(torch.__version__),
+        "torch": torch_version(),
         "python": platform.python_version(),
     }
     revision = git_revision()
-    return found if revision is None else {**found, "git": revision}
+    return known if revision is None else {**known, "git": revision}
+
+
+def torch_version() -> str:
+    """As installed, from the package's metadata: importing torch takes a second."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:  # torch on the path, but not installed as a package
+        import torch
+
+        return str(torch.__version__)
 
 
 def git_revision() -> str | None:

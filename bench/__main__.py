@@ -97,7 +97,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--minutes", type=float, default=20, metavar="N", help="start no claim after so long"
     )
     options = parser.parse_args(arguments)
-    if options.out is None:  # a quick report is no result
+    if options.out is None:  # a quick report is not a result
         quick = Path(__file__).parent.parent / "build" / "bench" / "QUICK.md"
         options.out = quick if options.quick else Path(__file__).with_name("RESULTS.md")
     options.largest = int(options.largest)

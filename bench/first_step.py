@@ -106,7 +106,7 @@ def pandas(folder: Path) -> Callable[[], dict[str, Any]]:
 def _torch_step(users: Any, items: Any, n_users: int, n_items: int) -> dict[str, Any]:
     train = Pairs.from_coo(users, items, n_users, n_items)
     none = Pairs.empty(n_users, n_items)
-    ids = ([""] * n_users, [""] * n_items)  # nobody asks for names here
+    ids = ([""] * n_users, [""] * n_items)  # names are not needed here
     dataset = Dataset("bench", "files", n_users, n_items, train, none, none, *ids)
     batch = torch.from_numpy(vectorised(train, BATCH, np.random.default_rng(0)))
     Savvy(Workload(dataset, Path(), "", DIM, LAYERS), Setting()).step(batch)

@@ -1,4 +1,4 @@
-"""What a claim's script works with: the data, the pace, the peers that are there."""
+"""What a claim's script works with: the data, the settings, the available peers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Lab:
         return timings
 
     def peer(self, name: str, make: Callable[[], T], missing: list[str]) -> T | None:
-        """A peer, made once a run; None, and a line in `missing`, where it cannot be had."""
+        """A peer, made once per run; None, and a line in `missing`, if it is unavailable."""
         if name in self._made:
             return self._made[name]  # type: ignore[return-value]
         reason = peers.why_missing(name.split(":", maxsplit=1)[0], self.checkouts)

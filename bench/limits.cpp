@@ -66,7 +66,7 @@ double best_seconds(int threads, const std::function<void(int)>& work) {
   return best;
 }
 
-// Floats that are really there: every page written.
+// Floats with every page written, so that the memory exists.
 std::unique_ptr<float[]> filled(int64_t count) {
   std::unique_ptr<float[]> data(new float[count]);
   for (int64_t k = 0; k < count; ++k) data[k] = float(k % 17) * 0.01f;
@@ -97,7 +97,7 @@ float sum_of(const float* data, int64_t count) {
   return sum[0][0];
 }
 
-// Every thread reads its own part `passes` times: bytes a second.
+// Every thread reads its own part `passes` times: bytes per second.
 double read_stream(int threads, int64_t bytes_each, int passes) {
   std::vector<std::unique_ptr<float[]>> parts;
   const int64_t count = bytes_each / int64_t(sizeof(float));
@@ -113,7 +113,7 @@ double read_stream(int threads, int64_t bytes_each, int passes) {
   return double(count) * sizeof(float) * threads * passes / seconds;
 }
 
-// Three arrays read and written, as Adam does with weight, m and v: bytes a second, both counted.
+// Three arrays read and written, as Adam does with weight, m and v: bytes per second, both counted.
 double update_stream(int threads, int64_t bytes_each) {
   const int64_t count = bytes_each / int64_t(sizeof(float)) / 3 / kWidth * kWidth;
   std::vector<std::unique_ptr<float[]>> parts;
@@ -132,7 +132,7 @@ double update_stream(int threads, int64_t bytes_each) {
   return 6.0 * double(count) * sizeof(float) * threads / seconds;
 }
 
-// Sums of rows in random order, from one table for all threads: bytes a second of rows.
+// Sums of rows in random order, from one table for all threads: bytes per second of rows.
 double gather_rows(int threads, int64_t table_bytes) {
   const int64_t rows = table_bytes / (kRowFloats * int64_t(sizeof(float)));
   const auto table = filled(rows * kRowFloats);

@@ -1,4 +1,4 @@
-"""Builds limits.cpp and asks it what this machine can do at most."""
+"""Builds limits.cpp and runs it: the limits of this machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TUNINGS = ("-march=native", "-mcpu=native", "")  # x86, ARM, a compiler that kno
 
 @dataclass(frozen=True)
 class Limits:
-    """Of all threads together; bytes and operations a second."""
+    """Limits of all threads together, in bytes and operations per second."""
 
     threads: int
     flops: float  # float32 multiply-adds, each counted as two
@@ -29,7 +29,7 @@ def build(folder: Path) -> Path:
     """Compile the program. RuntimeError where there is no compiler."""
     compiler = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")
     if compiler is None:
-        raise RuntimeError("there is no C++ compiler to measure the machine with")
+        raise RuntimeError("found no C++ compiler to measure the machine with")
     program = folder / "limits"
     said = ""
     for tuning in TUNINGS:

@@ -1,4 +1,4 @@
-"""What a measurement was made on, and whether the machine was left alone meanwhile."""
+"""What a measurement was made on, and whether other processes used the machine meanwhile."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Watch:
         self._wall, self._own, self._all = time.monotonic(), _own_seconds(), _busy_seconds()
 
     def foreign(self) -> float | None:
-        """Their share of all cores' time, 0 to 1; None where the system does not tell."""
+        """Their share of all cores' time, 0 to 1; None where the system does not say."""
         busy = _busy_seconds()
         if busy is None or self._all is None:
             return None
@@ -74,7 +74,7 @@ def _own_seconds() -> float:
 
 
 def _busy_seconds() -> float | None:
-    """Of all cores together, time taken by the hypervisor included."""
+    """Busy time of all cores together, time taken by the hypervisor included."""
     try:
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
     except OSError:

@@ -18,7 +18,7 @@ from bench import threads
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that does the work."""
+    """One implementation of the work."""
 
     name: str
     call: Callable[[], object]
@@ -44,7 +44,7 @@ QUICK = Pace(rounds=1, block_seconds=0.0, contender_seconds=0.0, least_rounds=1,
 
 @dataclass
 class Timing:
-    """Seconds for one unit of work, a figure each round."""
+    """Seconds for one unit of work, one figure per round."""
 
     name: str
     threads: int
@@ -75,13 +75,13 @@ class Ratio:
 
 
 def ratio(ours: Timing, other: Timing) -> Ratio:
-    """Of two contenders of one race."""
+    """The ratio of two contenders of one race."""
     each = [b / a for a, b in zip(ours.rounds, other.rounds, strict=False)]
     return Ratio(other.best / ours.best, min(each), max(each))
 
 
 def race(contenders: Sequence[Contender], n_threads: int, pace: Pace) -> list[Timing]:
-    """Measure everyone who can use that many threads, in turn."""
+    """Measure every contender that can use that many threads, in turn."""
     threads.use(n_threads)
     runners = [c for c in contenders if c.threads is None or n_threads in c.threads]
     timings = [Timing(c.name, n_threads, [], c.remark) for c in runners]

@@ -31,7 +31,7 @@ def _dataset(n_items: int) -> Dataset:
         train=pairs(0, half),
         valid=Pairs.empty(USERS, n_items),
         test=pairs(half, n_items),
-        user_ids=[""] * USERS,  # nobody asks for names here
+        user_ids=[""] * USERS,  # names are not needed here
         item_ids=[""] * n_items,
     )
 

@@ -1,4 +1,4 @@
-"""What a training step is asked for, the same of everybody, and how far off someone is."""
+"""What a training step must compute, the same for all contenders, and how far off each is."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.results import Check
 
 @dataclass(frozen=True)
 class Setting:
-    """Of a training step. adv_weight 0 is BPR."""
+    """The settings of a training step. adv_weight 0 is BPR."""
 
     lr: float = 1e-3
     reg: float = 1e-4  # γ, on the batch's rows before propagation, divided by the batch's size
@@ -26,7 +26,7 @@ class Setting:
 
 
 class Step(NamedTuple):
-    """What a step finds before it changes anything."""
+    """What a step computes before it changes anything."""
 
     clean: float  # BPR loss of the batch
     adversarial: float  # the same at Θ + Δ, 0 without
@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 
 class Trainer(Protocol):
-    """Someone who trains."""
+    """A contender that trains."""
 
     def look(self, batch: Tensor) -> Step:
         """Losses and gradient of a batch [3, B] at the start embedding; changes nothing."""
@@ -69,7 +69,7 @@ and the float64 reference is itself compared with what was computed in single pr
 def compare(
     who: str, found: Step, truth: Step, *, gradient: float = GRADIENT_LIMIT, losses: float = 1e-5
 ) -> list[Check]:
-    """A float32 step beside the float64 one of plain autograd, and how far off each may be."""
+    """A float32 step compared with the float64 one of plain autograd, within limits."""
     off = (found.gradient.double() - truth.gradient).abs().max() / truth.gradient.abs().max()
     off_losses = max(
         abs(found.clean - truth.clean) / max(1.0, abs(truth.clean)),

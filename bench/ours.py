@@ -35,7 +35,7 @@ def embedding_of(model: Recommender) -> Tensor:  # [N, d], users first
 
 
 class Ours:
-    """A model of advrec with the embedding that everyone starts from."""
+    """A model of advrec with the embedding that all contenders start from."""
 
     def __init__(
         self,
@@ -95,13 +95,13 @@ class Ours:
         return min(self.stepper.grain, self.stepper.total_steps)
 
     def _parts(self) -> Iterator[tuple[int, int]]:
-        """Whole calls, around and around: (epoch, first step)."""
+        """Whole calls, over and over: (epoch, first step)."""
         size = self.work_of_a_call
         starts = range(0, self.stepper.total_steps - size + 1, size)
         return cycle([(0, start) for start in starts])
 
     def steps(self) -> object:
-        """One call: some steps, their triplets drawn within."""
+        """One call: some steps, their triplets drawn within it."""
         epoch, first = next(self.calls)
         return self.stepper.run(epoch, first, self.work_of_a_call)
 

@@ -1,4 +1,4 @@
-"""RESULTS.md from the results as JSON, so that a single claim can be measured anew."""
+"""RESULTS.md from the results as JSON, so that a single claim can be measured again."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _timings(part: dict[str, Any]) -> list[str]:
 
     rows = []
     for timing in part["timings"]:
-        beside = timing["ratio"]
+        ratio = timing["ratio"]
         rows.append(
             (
                 timing["name"] + (f" ({timing['remark']})" if timing["remark"] else ""),
@@ -94,9 +94,8 @@ def _timings(part: dict[str, Any]) -> list[str]:
                 f"{timing['spread']:.0%}",
                 len(timing["rounds"]),
                 ""
-                if beside is None
-                else f"{figure(beside['value'])} "
-                f"({figure(beside['low'])}–{figure(beside['high'])})",
+                if ratio is None
+                else f"{figure(ratio['value'])} ({figure(ratio['low'])}–{figure(ratio['high'])})",
             )
         )
     best = "max" if unit["rate"] else "min"

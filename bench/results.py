@@ -17,7 +17,7 @@ RESOLVED = 1.3
 class Unit:
     """How seconds for a unit of work are shown: as a time, or as a rate."""
 
-    label: str  # "ms a step", "million triplets/s"
+    label: str  # "ms per step", "million triplets/s"
     factor: float  # what the seconds (or the rate) are multiplied by
     rate: bool = False
 
@@ -27,18 +27,18 @@ class Unit:
 
 @dataclass(frozen=True)
 class Check:
-    """That someone computed the same as everyone else, or how far off they are."""
+    """That a contender computed the same as the others, or how far off it is."""
 
     who: str
-    what: str  # with how it is measured and what is allowed; the same text for everyone
+    what: str  # with how it is measured and what is allowed; the same text for every contender
     ok: bool
     found: str = ""
 
 
 @dataclass(frozen=True)
 class Target:
-    """At least so many times as fast as the fastest of `against`; without any, at least such a
-    rate, or at most such a time."""
+    """A bound: how many times as fast as the fastest of `against`; without any, the least rate or
+    the most time."""
 
     text: str
     bound: float
@@ -49,7 +49,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a target."""
+    """The outcome of a target."""
 
     text: str
     threads: int
@@ -77,7 +77,7 @@ class Table:
         return list(dict.fromkeys(t.threads for t in self.timings))
 
     def ratio(self, timing: Timing) -> Ratio | None:
-        """Beside ours with as many threads."""
+        """The ratio to ours with as many threads."""
         ours = self.of(timing.threads).get(self.ours)
         return None if ours is None or timing.name == self.ours else ratio(ours, timing)
 
@@ -126,7 +126,7 @@ Part = Table | Facts
 
 @dataclass
 class Section:
-    """All that the script of one claim found."""
+    """All results of one claim."""
 
     name: str
     title: str
@@ -148,9 +148,9 @@ def _part_json(part: Part) -> dict[str, Any]:
     if isinstance(part, Table):
         values["kind"] = "timings"
         for timing, row in zip(part.timings, values["timings"], strict=True):
-            beside = part.ratio(timing)
+            relative = part.ratio(timing)
             row |= {"best": timing.best, "median": timing.median, "spread": timing.spread}
-            row["ratio"] = None if beside is None else asdict(beside)
+            row["ratio"] = None if relative is None else asdict(relative)
         values["verdicts"] = [asdict(verdict) for verdict in part.verdicts()]
     else:
         values["kind"] = "facts"

@@ -1,4 +1,4 @@
-"""One number of threads for everything that is measured, whoever's pool it is."""
+"""One number of threads for everything that is measured, in every thread pool."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def use(threads: int) -> None:
 
 
 def current() -> int:
-    """For peers that take the number as an argument."""
+    """The number, for peers that take it as an argument."""
     return _current
 
 

@@ -1,4 +1,4 @@
-"""The data that everyone gets, and what is made from it once: graph, matrices, batches, vectors."""
+"""The data of every contender, and what is made from it once: graph, matrices, batches, vectors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = (600, 500, 12_000)
 
 @dataclass(eq=False)
 class Workload:
-    """A data set and its derivatives. Nobody may change them."""
+    """A data set and its derivatives; they must not be changed."""
 
     dataset: Dataset
     folder: Path  # its train.txt and test.txt
@@ -108,7 +108,7 @@ class Workload:
     def batches(
         self, size: int, count: int, *, sampling: str, epoch: int = 0, seed: int = 0
     ) -> list[Tensor]:  # [3, size] int64 each
-        """The triplets that advrec itself draws: everybody trains on the same."""
+        """The triplets that advrec itself draws: all contenders train on the same."""
         total = len(self.positives)
         made = []
         for step in range(count):
@@ -127,10 +127,10 @@ class Workload:
 
 def open_workload(data: str | None, *, quick: bool, scratch: Path) -> Workload:
     """The data set of `--data`, else Gowalla below $ADVREC_DATA, else one that is made up."""
-    found = Path(data) if data else None if quick else _gowalla()
-    if found is not None:
-        dataset = load_dataset(found, valid="none")
-        return Workload(dataset, found, f"{dataset.name}{_counts(dataset)}")
+    path = Path(data) if data else None if quick else _gowalla()
+    if path is not None:
+        dataset = load_dataset(path, valid="none")
+        return Workload(dataset, path, f"{dataset.name}{_counts(dataset)}")
     users, items, pairs = SMALL if quick else GOWALLA
     folder = scratch / "synthetic"
     write_synthetic(folder, users=users, items=items, pairs=pairs, seed=1)

@@ -42,7 +42,7 @@ def model_options(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def train_config(file: ConfigFile, given: Given) -> TrainConfig:
-    """The training options of the file with the flags above them, checked."""
+    """The training options of the file, overridden by the flags, checked."""
     from advrec.config.train import TrainConfig
     from advrec.validation import parse
 
@@ -51,7 +51,7 @@ def train_config(file: ConfigFile, given: Given) -> TrainConfig:
 
 
 def data_config(file: ConfigFile, given: Given, source: str | None = None) -> DataConfig:
-    """The data options of the file with the flags above them, and above both an argument."""
+    """The data options of the file, overridden by the flags, and both by an argument."""
     from advrec.data import DataConfig
     from advrec.validation import parse
 
@@ -80,7 +80,7 @@ def newest(runs_dir: Path, *, with_parent: bool, quiet: bool) -> list[Run]:
     run = finished[0]
     chosen = [run]
     if with_parent and run.origin.parent is not None:
-        # The parent may be deleted or damaged; the run itself does not need it any more.
+        # The parent may be deleted or damaged; the run itself no longer needs it.
         with suppress(AdvrecError):
             chosen.insert(0, find.find(run.path.parent / Path(run.origin.parent).name, runs_dir))
     names = " and its parent run, ".join(entry.name for entry in reversed(chosen))
@@ -108,7 +108,7 @@ class Loader:
         self._data: dict[tuple[str, str | None], Dataset] = {}
 
     def dataset(self, run: Run) -> Dataset:
-        """The data set of a run, as in its configuration, with the flags over it."""
+        """The data set of a run, as in its configuration, overridden by the flags."""
         from advrec.api import dataset_of
         from advrec.data import DataConfig, load_dataset
 
@@ -130,7 +130,7 @@ class Loader:
 
 @contextmanager
 def computing(given: Given, file: ConfigFile) -> Iterator[str]:
-    """Within: the requested kernels and threads. Yields the name of the device."""
+    """Sets the requested kernels and threads within `with`. Yields the name of the device."""
     from advrec import native
     from advrec.config.train import TrainConfig
     from advrec.native import gpu

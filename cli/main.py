@@ -1,27 +1,18 @@
-"""The command tree: the commands, their order, and what `advrec` prints without a command."""
+"""The command tree: the commands, their order, and what `advrec` prints without a command.
+
+Only the module of the command that was typed is imported; the help of `advrec` needs all of them.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import atexit
+import gc
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from advrec_cli.commands import (
-    adv_train,
-    attack,
-    certify,
-    compare,
-    data,
-    doctor,
-    evaluate,
-    export,
-    features,
-    models,
-    pretrain,
-    recommend,
-    runs,
-    study,
-)
 from advrec_cli.console import tolerate_narrow_encodings
 from advrec_cli.failures import CommandGroup
 from advrec_cli.help import Command, examples, paragraphs
@@ -47,9 +38,83 @@ ABOUT = paragraphs(
     """
 )
 
+
+class Entry(NamedTuple):
+    """A line of the command tree: the panel of the help, and what is in `advrec_cli.commands`."""
+
+    panel: str
+    module: str
+    function: str | None  # None: the module is a group of commands, its `app`
+
+
+COMMANDS: Mapping[str, Entry] = {
+    "pretrain": Entry(FLOW, "pretrain", "pretrain"),
+    "adv-train": Entry(FLOW, "adv_train", "adv_train"),
+    "attack": Entry(FLOW, "attack", "attack"),
+    "eval": Entry(FLOW, "evaluate", "evaluate"),
+    "certify": Entry(USE, "certify", "certify"),
+    "compare": Entry(USE, "compare", "compare"),
+    "study": Entry(USE, "study", "study"),
+    "recommend": Entry(USE, "recommend", "recommend"),
+    "export": Entry(USE, "export", "export"),
+    "features": Entry(USE, "features", "features"),
+    "models": Entry(LOOK, "models", "models"),
+    "runs": Entry(LOOK, "runs", "runs"),
+    "doctor": Entry(LOOK, "doctor", "doctor"),
+    "data": Entry(LOOK, "data", None),
+}
+
+
+def _command(name: str) -> Any:
+    """Import a command and build its parser."""
+    panel, place, function = COMMANDS[name]
+    module = import_module(f"advrec_cli.commands.{place}")
+    tree = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
+    if function is None:
+        tree.add_typer(module.app, name=name, rich_help_panel=panel)
+    else:
+        register = tree.command(name, cls=Command, rich_help_panel=panel, epilog=module.EPILOG)
+        register(getattr(module, function))
+    return typer.main.get_group(tree).commands[name]
+
+
+class Commands(Mapping[str, Any]):
+    """The commands by name, each imported when it is asked for."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in COMMANDS:
+            raise KeyError(name)
+        if name not in self._built:
+            self._built[name] = _command(name)
+        return self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class Root(CommandGroup):
+    """The root of the tree."""
+
+    commands: Any  # typer's type is a dict
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = Commands()
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """The names, in the order of the help."""
+        return list(COMMANDS)
+
+
 app = typer.Typer(
     name="advrec",
-    cls=CommandGroup,
+    cls=Root,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     epilog=EPILOG,
@@ -59,6 +124,8 @@ app = typer.Typer(
 
 def _version(asked: bool) -> None:
     if asked:
+        from advrec_cli.commands import doctor
+
         doctor.print_version()
         raise typer.Exit
 
@@ -87,26 +154,10 @@ def advrec(
         typer.echo(context.get_help())
 
 
-for panel, name, command, epilog in (
-    (FLOW, "pretrain", pretrain.pretrain, pretrain.EPILOG),
-    (FLOW, "adv-train", adv_train.adv_train, adv_train.EPILOG),
-    (FLOW, "attack", attack.attack, attack.EPILOG),
-    (FLOW, "eval", evaluate.evaluate, evaluate.EPILOG),
-    (USE, "certify", certify.certify, certify.EPILOG),
-    (USE, "compare", compare.compare, compare.EPILOG),
-    (USE, "study", study.study, study.EPILOG),
-    (USE, "recommend", recommend.recommend, recommend.EPILOG),
-    (USE, "export", export.export, export.EPILOG),
-    (USE, "features", features.features, features.EPILOG),
-    (LOOK, "models", models.models, models.EPILOG),
-    (LOOK, "runs", runs.runs, runs.EPILOG),
-    (LOOK, "doctor", doctor.doctor, doctor.EPILOG),
-):
-    app.command(name, cls=Command, rich_help_panel=panel, epilog=epilog)(command)
-app.add_typer(data.app, name="data", rich_help_panel=LOOK)
-
-
 def main(args: list[str] | None = None) -> int:
     """Run `advrec` with these arguments (default: the process's own); return the exit code."""
     tolerate_narrow_encodings()
+    # Python would search everything that torch has imported for garbage before it ends: a quarter
+    # of a second.
+    atexit.register(gc.freeze)
     return int(app(args=args, prog_name="advrec", standalone_mode=False) or 0)

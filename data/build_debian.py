@@ -92,7 +92,7 @@ def unpack(path: Path) -> bytes:
 
 
 def parse_index(text: str) -> Iterator[Stanza]:
-    """The stanzas of an index; a field that goes on over lines is joined with blanks."""
+    """The stanzas of an index; a field that continues over lines is joined with blanks."""
     stanza: Stanza = {}
     field = ""
     for line in text.split("\n"):

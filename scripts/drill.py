@@ -29,7 +29,7 @@ def loops(root: Path = ROOT) -> list[Path]:
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
-    """0 if every loop found nothing, 1 if one failed, 2 if there is none of a name."""
+    """0 if every loop found nothing, 1 if one failed, 2 for an unknown name."""
     parser = argparse.ArgumentParser(prog="drill", description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=100_000, help="files or faults per loop")
     parser.add_argument("--seed", type=int, default=None, help="by default a new one each time")

@@ -354,7 +354,7 @@ def test_one_row_per_held_out_item_is_written(tmp_path):
         ("cdae", {}, "model 'cdae' has no certificate"),
         ("neumf", {}, "model 'neumf' has no certificate"),
         ("ngcf", {"site": "weights"}, "has no certificate at site 'weights'"),
-        ("mf", {"eps": [0.1], "rho": [0.1]}, "choose one"),
+        ("mf", {"eps": [0.1], "rho": [0.1]}, "exclude each other"),
         ("mf", {"eps": [-1.0]}, "at least 0, got -1.0"),
         ("mf", {"side": "left"}, "unknown side 'left'"),
         ("mf", {"k": 0}, "k must be at least 1"),
@@ -402,7 +402,7 @@ def test_the_command_keeps_radii_and_takes_vectors_from_elsewhere(tmp_path, monk
     ("flags", "message"),
     [
         (["--rho", "5x"], "--rho must be a share such as 5% or 0.05, got '5x'"),
-        (["--eps", "1", "--rho", "5%"], "--eps and --rho are two ways to give a budget"),
+        (["--eps", "1", "--rho", "5%"], "--eps and --rho exclude each other"),
         (["--side", "left"], "--side must be both, users or items, got 'left'"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 from support.cli_runner import advrec, write_ratings
 
 import advrec as library
@@ -106,5 +107,5 @@ def test_version_names_advrec_torch_and_the_core():
     assert shown.code == 0
     lines = shown.out.splitlines()
     assert lines[0].startswith(f"advrec {library.__version__}")
-    assert lines[1].startswith("torch ")
+    assert lines[1].startswith(f"torch {torch.__version__}, ")
     assert lines[2].startswith("core ")

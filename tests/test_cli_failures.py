@@ -219,6 +219,6 @@ def test_ctrl_c_while_training_saves_and_says_how_to_go_on(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == ExitCode.INTERRUPTED, done.stderr
-    assert "interrupted: Stopped by SIGINT after 3 of 500 epochs" in done.stderr
+    assert "interrupted: stopped by SIGINT after 3 of 500 epochs" in done.stderr
     assert "hint: advrec pretrain --resume runs/stopped" in done.stderr
     assert advrec("pretrain", "--resume", "stopped", "--epochs", 5, "-q").code == 0

@@ -66,17 +66,6 @@ def test_advrec_alone_shows_the_four_steps_in_order():
     assert places == sorted(places)
 
 
-def test_help_loads_neither_torch_nor_numpy():
-    code = (
-        "import sys; from advrec_cli.main import main\n"
-        f"for words in {[(), *COMMANDS]!r}: main([*words, '--help'])\n"
-        "heavy = {'torch', 'numpy', 'scipy', 'matplotlib'} & set(sys.modules)\n"
-        "sys.exit(str(heavy) if heavy else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 SET_BY_THE_COMMAND = {"phase"}
 OF_THE_ADVERSARY = {"eps", "adv_weight", "norm", "site", "site_eps", "site_adv_weight"}
 SCHEMAS = {"data": DataConfig, "train": TrainConfig}

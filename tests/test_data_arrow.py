@@ -221,7 +221,7 @@ def test_several_tables_in_a_folder_are_a_question(tmp_path):
     assert refusal(tmp_path).startswith("FILE: cannot tell which file holds the interactions")
 
 
-EMPTY = " | fill it in or leave the row out"
+EMPTY = " | fill it in, or drop such rows with --drop-incomplete"
 ID = ", expected a whole number or a string"
 LATEST_EXACT = arrow.array([1, 2**24], arrow.float32())
 REFUSED = [

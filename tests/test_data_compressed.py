@@ -72,7 +72,7 @@ def test_a_damaged_file_is_one_sentence(tmp_path, ending):
         with pytest.raises(DataError, match="data is damaged") as caught:
             unpack(tmp_path / "t", content)
         assert "\n" not in str(caught.value)
-        assert caught.value.hint == "fetch or pack the file again"
+        assert caught.value.hint == "download or pack the file again"
 
 
 @pytest.mark.parametrize("ending", PACKERS)
@@ -127,7 +127,7 @@ def test_an_encrypted_zip_is_named(tmp_path):
         content[content.index(header) + flags] |= 1
     path = tmp_path / "t.zip"
     path.write_bytes(content)
-    assert refusal(path) == "FILE: the zip is encrypted | unpack it and give what was in it"
+    assert refusal(path) == "FILE: the zip is encrypted | unpack it and pass its content"
 
 
 def test_other_archives_are_named(tmp_path):

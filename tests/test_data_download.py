@@ -1,4 +1,4 @@
-"""A download is whole and checked, or not there; an interrupted one goes on where it stopped.
+"""A download is whole and checked, or not there; an interrupted one resumes where it stopped.
 
 Everything runs against a server on this machine.
 """
@@ -255,7 +255,7 @@ def test_an_archive_gives_only_the_members_that_are_named(site, shelf):
     assert download("ml").notes == (f"already in {shelf / 'ml'}",)
 
 
-def test_an_interrupted_set_is_not_there_and_goes_on(site, shelf):
+def test_an_interrupted_set_is_absent_and_resumes(site, shelf):
     site.files["/test"] = TEST * 20_000
     site.break_after = [len(TRAIN), 50_000, 50_000, 10_000]
     site.fail = []

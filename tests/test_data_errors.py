@@ -43,19 +43,19 @@ FILES = {
     "comma in a list": (
         "a.txt",
         "0 1 2\n1 2\n2 2,3\n",
-        "FILE:3: '2,3' mixes another separator in, expected ids that are whole numbers from 0, "
+        "FILE:3: '2,3' mixes in another separator, expected ids that are whole numbers from 0, "
         f"separated by blanks | {LIGHTGCN}",
     ),
     "name in a list": (
         "a.txt",
         "0 1 2 3\n\n1 2 x3\n",
         "FILE:3: 'x3' is not an id, expected ids that are whole numbers from 0, separated by blanks "
-        "| LightGCN text has no names as ids; csv and .inter do",
+        "| ids in LightGCN text are numbers; csv and .inter can hold names",
     ),
     "users without items": (
         "a.txt",
         "0\n1\n",
-        "FILE: no interaction: every user stands without items",
+        "FILE: no interactions: no user has items",
     ),
     # any text
     "empty file": ("a.txt", "", "FILE: the file is empty"),
@@ -80,7 +80,7 @@ FILES = {
         "a.txt.gz",
         gzip.compress(b"0 1 2\n1 2 3\n")[:-6],
         "FILE: the gzip data is damaged (Compressed file ended before the end-of-stream marker was "
-        "reached) | fetch or pack the file again",
+        "reached) | download or pack the file again",
     ),
     # tables
     "truncated line": (
@@ -132,7 +132,7 @@ FILES = {
     "rating nan": (
         "a.csv",
         "user,item,rating\n1,2,3\n1,3,nan\n",
-        "FILE:3: rating is 'nan', expected a number | drop such rows with --drop-incomplete, or take "
+        "FILE:3: rating is 'nan', expected a number | drop such rows with --drop-incomplete, or use "
         "--rating-col none",
     ),
     "rating too large": (
@@ -276,14 +276,14 @@ CONFIG = [
     (
         "a.csv",
         {"split": "loo-time"},
-        "split loo-time needs timestamps, FILE has none | name the column with timestamp_col, or take "
+        "split loo-time needs timestamps, FILE has none | name the column with timestamp_col, or use "
         "split loo-random or random",
     ),
     (
         "a.csv",
         {"split": "given"},
         "split given: FILE is not split into train and test | give a folder with train.* and test.*, "
-        "or take another split",
+        "or use another split",
     ),
     (
         "a.txt",
@@ -293,7 +293,7 @@ CONFIG = [
     (
         "a.txt",
         {"user_col": "x"},
-        "user_col has no meaning for LightGCN text, which has no columns | for a table give format csv",
+        "user_col does not apply to LightGCN text, which has no columns | for a table, use format csv",
     ),
     ("a.csv", {"test_ratio": 1.5}, "test_ratio in the data options must be less than 1, got 1.5"),
     (

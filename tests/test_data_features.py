@@ -55,7 +55,7 @@ def test_items_without_a_row_get_zeros_and_are_counted(tmp_path):
     assert features.tolist() == [[0], [0], [5]]
     assert sentence == (
         "item features: 1 column from f.csv; zeros for those without, 2 of 3 items; "
-        "2 rows of no item of the data left out"
+        "2 rows of unknown items left out"
     )
 
 

@@ -171,6 +171,30 @@ READ = {
         [1.0, 0, 1, 1],
         None,
     ),
+    "amazon-2018.csv": (  # the product stands first
+        "csv",
+        [
+            ("A1C6M8LCIO199M", "0001713353"),
+            ("A1REUF3A1YCPHM", "B00CWTZ8SI"),
+            ("A1REUF3A1YCPHM", "0001713353"),
+        ],
+        [5.0, 3, 4],
+        [1407110400.0, 1404518400, 1404518401],
+    ),
+    "twitter-users-halves.csv": (  # an item has no fraction, so the first column is not the time
+        "csv",
+        [("1310000001", "10"), ("1310000002", "11"), ("1310000001", "12")],
+        [4.5, 3, 5],
+        None,
+    ),
+    "twitter-users-pairs.csv": (  # two columns are the user and the item
+        "csv",
+        [("1310000001", "20"), ("1310000002", "21"), ("1310000001", "21")],
+        None,
+        None,
+    ),
+    "trailing-comma.csv": ("csv", [("71", "101"), ("92", "102"), ("71", "103")], [4.0, 3, 5], None),
+    "amazon-lines.csv": ("json", [("A1", "B1"), ("A2", "B1")], [5.0, 3], None),
 }
 
 # name -> what the error says, what the hint says
@@ -190,6 +214,24 @@ REFUSED = {
     "joined.csv": ("3: the header again", "take the line out"),
     "joined-numbers.csv": ("3: the header again", "take the line out"),
     "joined-bom.csv": ("3: a byte order mark at the start of this line", "take it out"),
+    "joined-without-header.csv": ("2: the header again", "take the line out"),
+    "joined-other-header.csv": ("3: the header again", "take the line out"),
+    "one-name-twice.csv": ("1: columns 1 and 2 are both called 'user_id'", "user_col 1"),
+    "lightgcn-lists.csv": ("1: lines of whole numbers that are of diff", "--format lightgcn"),
+    "twitter-users.csv": (
+        "column 1 may be an id or the time",
+        "--user-col 2 --item-col 3 --timestamp-col 1, or --user-col 1 --item-col 2 --rating-col 3",
+    ),
+    "twitter-two-rows.csv": ("column 1 may be an id or the time", "--user-col 1 --item-col 2"),
+    "items-like-times.csv": (
+        "column 2 may be an id or the time",
+        "--user-col 1 --item-col 3 --timestamp-col 2, or --user-col 1 --item-col 2 --rating-col 3",
+    ),
+    "seconds-and-milliseconds.csv": (
+        "in different units, such as seconds and milliseconds: 1717156800 and 1717156800123",
+        "--timestamp-col none",
+    ),
+    "date-and-milliseconds.csv": ("1717113600 and 1717156800123", "dates count as seconds"),
     "one-word-header.csv": (
         "1: line 1 may be a header or a row: 'book'",
         "--header yes, or --header no",
@@ -213,6 +255,8 @@ REFUSED = {
     "rating-and-label.inter": ("'rating' is a rating, and 'label' may", "--rating-col label"),
     "nan-ids.csv": ("3: user is 'nan', which stands for no value", "--drop-incomplete"),
     "none-ids.csv": ("3: item is 'None', which stands for no value", "--drop-incomplete"),
+    "diginetica.csv": ("2: user (column 'user_id') is 'NA', which stands for", "--drop-incomplete"),
+    "hive-nulls.tsv": ("3: user (column 'user_id') is '\\\\N', which stands", "--drop-incomplete"),
     "stray-quote.csv": ("2: a quote opens here and runs over line 3", "is written twice"),
     "thousands.csv": ("'1,234': the comma may be a decimal comma", "--rating-col none"),
 }
@@ -270,7 +314,13 @@ OPTIONS = [
     ("pairs-with-colons.txt", {"separator": ":"}, 0, None),
     ("unknown-header.csv", {"user_col": "kunde", "item_col": "artikel"}, 0, None),
     ("nan-ids.csv", {"drop_incomplete": True}, 0, None),
+    ("diginetica.csv", {"drop_incomplete": True}, 0, 1462752000),
+    ("hive-nulls.tsv", {"drop_incomplete": True}, 0, None),
     ("thousands.csv", {"rating_col": "none"}, 0, None),
+    ("lightgcn-lists.csv", {"format": "lightgcn"}, 0, None),
+    ("one-name-twice.csv", {"user_col": "2"}, 0, None),
+    ("items-like-times.csv", {"user_col": "1", "item_col": "2", "rating_col": "3"}, 0, None),
+    ("twitter-users.csv", {"user_col": "2", "item_col": "3", "timestamp_col": "1"}, 0, 1310000001),
 ]
 
 
@@ -321,6 +371,81 @@ def test_a_line_far_down_decides_too(tmp_path):
         read(path)
 
 
+TABLE = "71 10 4\n92 11 3\n71 12 5\n92 10 1\n"
+
+
+def split(folder: Path, train: str, test: str) -> Path:
+    (folder / "train.txt").write_text(train)
+    (folder / "test.txt").write_text(test)
+    return folder
+
+
+def test_a_table_is_not_the_test_part_of_lists(tmp_path):
+    split(tmp_path, "0 12 7 3\n1 7\n2 3 12\n", TABLE)
+    with pytest.raises(DataError, match=r"test\.txt: 3 numbers per line and users come again"):
+        read(tmp_path)
+    split(tmp_path, "0 12 7 3\n1 7\n", "0 5 4 882606572\n1 6 3 882606573\n")
+    with pytest.raises(DataError, match="one of them a time, so a table, but train"):
+        read(tmp_path)
+
+
+def test_lists_are_not_the_test_part_of_a_table(tmp_path):
+    with pytest.raises(DataError, match=r"test.txt:1: lines of whole numbers"):
+        read(split(tmp_path, TABLE, "71 10 4\n92 11\n"))
+
+
+def test_lists_that_happen_to_be_of_one_length_are_the_test_part_of_lists(tmp_path):
+    rows = read(split(tmp_path, "0 12 7 3\n1 7\n2 3 12\n", "0 4 5\n1 3 6\n"))
+    assert pairs(rows)[-4:] == [("0", "4"), ("0", "5"), ("1", "3"), ("1", "6")]
+
+
+def test_a_test_part_that_would_be_in_doubt_has_the_columns_of_train(tmp_path):
+    rows = read(split(tmp_path, TABLE, "1 2 4\n2 3 3\n"))
+    assert pairs(rows)[-2:] == [("1", "2"), ("2", "3")]
+    assert rows.ratings[-2:].tolist() == [4, 3]
+
+
+def test_a_test_part_without_a_header_has_the_columns_of_trains_header(tmp_path):
+    (tmp_path / "train.csv").write_text("item,user\nEmma,ann\nDune,bob\n")
+    (tmp_path / "test.csv").write_text("Dune,ann\nEmma,bob\n")
+    assert pairs(read(tmp_path))[-2:] == [("ann", "Dune"), ("bob", "Emma")]
+
+
+def test_columns_of_train_are_checked_on_the_test_part(tmp_path):
+    split(tmp_path, TABLE, "71 10 4\n92 11 882606572\n71 11 882606573\n")
+    with pytest.raises(DataError, match=r"test.txt:2: .*column 3 is not a rating on every line"):
+        read(tmp_path)
+
+
+def test_a_header_that_the_caller_calls_a_row_is_one(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("user,item\nann,Emma\n")
+    assert pairs(read(path, header="no")) == [("user", "item"), ("ann", "Emma")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "user,item,time\n1,2,5\n2,3,1e400\n"),
+        ("t.csv", "user;item;rating\n1;2;1,5\n2;3;1e400\n"),
+        ("t.csv", "user;item;rating\n1;2;1,5\n2;3;" + "9" * 400 + "\n"),
+        ("t.json", '{"user": 1, "item": 2, "time": "1e400"}\n'),
+    ],
+)
+def test_a_number_too_large_for_a_float_is_not_infinite(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(DataError, match="expected a number"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000])
+def test_a_name_that_no_file_can_have_is_one_sentence(name):
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        load_dataset(name)
+    assert len(str(caught.value)) < 200
+
+
 def test_no_generated_table_is_misread():
     counts, sentences = count_outcomes(150)
     wrong = [sentence for sentence in sentences if "misread: " in sentence]
@@ -328,6 +453,13 @@ def test_no_generated_table_is_misread():
     assert counts["right"] >= 75
     known = [sentence for sentence in sentences if " known header" in sentence]
     assert not known, "a table whose header names user and item is read without options"
+
+
+def test_no_generated_split_is_misread():
+    counts, sentences = count_outcomes(150, split=True)
+    wrong = [sentence for sentence in sentences if "misread: " in sentence]
+    assert not wrong, "\n".join(wrong)
+    assert counts["right"] >= 75
 
 
 def test_mutated_files_are_read_whole_or_refused():

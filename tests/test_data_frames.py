@@ -130,7 +130,7 @@ def test_ids_of_every_type_are_the_same_strings(kind):
     assert list(dataset.item_ids) == ["1", "2", "3"]
 
 
-EMPTY = " | fill it in or leave the row out"
+EMPTY = " | fill it in, or drop such rows with --drop-incomplete"
 ID = ", expected a whole number or a string"
 TWO = {"user": ["a", "b"], "item": ["x", "y"]}
 NULLABLE = pd.array([1, None], "Int64")
@@ -169,9 +169,9 @@ def test_other_objects_are_refused(data):
 def test_options_about_files_have_no_meaning():
     frame = pd.DataFrame(TWO)
     for options in ({"format": "csv"}, {"separator": ";"}, {"header": "yes"}):
-        with pytest.raises(ConfigError, match="has no meaning for data in memory"):
+        with pytest.raises(ConfigError, match="does not apply to data in memory"):
             load_dataset(frame, **options)
-    with pytest.raises(ConfigError, match="user_col has no meaning for a sparse matrix"):
+    with pytest.raises(ConfigError, match="user_col does not apply to a sparse matrix"):
         load_dataset(sparse.eye(3), user_col="user")
 
 

@@ -113,7 +113,7 @@ def test_a_name_that_only_later_objects_have_is_seen(tmp_path, monkeypatch):
     lines = [{"user": "a", "item": n} for n in range(8)] + [{"user": "a", "item": 8, "rating": 1}]
     path = tmp_path / "t.json"
     path.write_text(spaced(lines))
-    assert refusal(path) == "FILE:1: rating is missing | fill it in or leave the row out"
+    assert refusal(path) == "FILE:1: rating is missing" + EMPTY
 
 
 A1 = '{"user": 1, "item": 2}'
@@ -121,7 +121,7 @@ A = A1 + "\n"
 P = "{'user': 1, 'item': 2}\n"
 NO = "not JSON: "
 PY = NO + "neither JSON nor Python's notation"
-EMPTY = " | fill it in or leave the row out"
+EMPTY = " | fill it in, or drop such rows with --drop-incomplete"
 ID = ", expected a whole number or a string"
 EXAMPLE = " | expected on each line, for example, " + '{"user": "a", "item": "x"}'
 REFUSED = [
@@ -208,5 +208,5 @@ def test_options_about_text_have_no_meaning(tmp_path, option):
     path = tmp_path / "t.json"
     path.write_text(A)
     assert refusal(path, **{option: "no"}) == (
-        f"{option} has no meaning for json, whose columns have names"
+        f"{option} does not apply to json, whose columns have names"
     )

@@ -1,4 +1,4 @@
-"""The readers on real data sets, which lie beside a checkout where they may not be shipped."""
+"""The readers on real data sets, kept next to a checkout where they may not be shipped."""
 
 from __future__ import annotations
 

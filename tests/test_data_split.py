@@ -231,8 +231,8 @@ def test_a_given_split_keeps_its_test_part_and_its_validation_part(rows):
 def test_a_pair_in_two_parts_stays_in_the_first_and_is_counted():
     rows = [*SURE, (0, 1, 9, 1, TRAIN), (1, 0, 9, 1, VALID), (2, 5, 0, 1, TEST)]
     data = split(rows, "given")
-    assert "1 pair stands in both train and test: dropped from test" in data.notes
-    assert "1 pair stands in both valid and test: dropped from test" in data.notes
+    assert "1 pair is in both train and test: dropped from test" in data.notes
+    assert "1 pair is in both valid and test: dropped from test" in data.notes
     assert 1 in data.train.of(0)
     assert 0 in data.valid.of(1)
     assert len(data.test) == 1

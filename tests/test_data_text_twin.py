@@ -89,7 +89,7 @@ fields = st.one_of(
         ['"a,b"', '"say ""x"""', '""', "1e999", "1e-999", "4e-320", ".", "-", "1.", ".5"]
     ),
     st.sampled_from(
-        ["None", "nan", "<NA>", '"two\nlines"', '"a\r\n\n""b"', '"'],
+        ["None", "nan", "<NA>", "NA", "\\N", "N", '"two\nlines"', '"a\r\n\n""b"', '"'],
     ),
     st.sampled_from(
         ["+1", "1_0", "0x1", "inf", "nan", "1e", "1e+", "２", "2024-02-29", "2023-02-29"]

@@ -88,7 +88,7 @@ def test_texts_without_a_shared_word_have_zeros_and_are_counted():
     assert not made.values[5:].any()
     assert not np.signbit(made.values[5:]).any()
     assert "2 of 7 items have no such word: zeros" in made.sentence
-    with pytest.raises(DataError, match="no word stands in two of the 2 item texts"):
+    with pytest.raises(DataError, match="no word is in two of the 2 item texts"):
         text_features(["one", "two"])
     with pytest.raises(UsageError, match="dim must be at least 1, got 0"):
         text_features(TEXTS, dim=0)
@@ -145,7 +145,7 @@ def test_without_a_header_the_first_column_is_the_id(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "columns", "wanted"),
     [
-        (["item\ttitle", "a\tx", "b"], [], r"items\.tsv:3: 1 columns?, wanted 2"),
+        (["item\ttitle", "a\tx", "b"], [], r"items\.tsv:3: 1 column, expected 2"),
         (["item\ttitle", "a\tx", "a\ty"], [], r"items\.tsv:3: item 'a' has a second row"),
         (["item\ttitle", "a\tx"], ["name"], "no column 'name'"),
         (["item\ttitle"], [], "no rows of an item id"),
@@ -197,7 +197,7 @@ def test_the_command_makes_what_training_reads(tmp_path):
         "--runs-dir", tmp_path / "runs", "--json",
     )  # fmt: skip
     assert trained.code == 0, trained.err
-    assert "1 row" in trained.err  # of z, which nobody took
+    assert "1 row" in trained.err  # of z, which is no item of the data
     options = trained.json()["train"]
     assert options["lr"] == {"users": 0.1, "items": 0.2, "projection": 0.05}
 

@@ -48,7 +48,7 @@ CUDA = "cuda:0"
 
 @pytest.fixture(autouse=True, scope="module")
 def the_cuda_core() -> None:
-    """The operators for CUDA tensors; NativeError says why if they cannot be had."""
+    """The operators for CUDA tensors; NativeError says why if they are unavailable."""
     native.cuda(required=True)
 
 

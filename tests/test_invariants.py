@@ -63,7 +63,7 @@ def one_thread() -> Iterator[None]:
 def kernels(request: pytest.FixtureRequest) -> Iterator[None]:
     """Everything below holds on the compiled operators and on their twins in plain torch."""
     if request.param == "native" and native.core() is None:
-        pytest.skip("the compiled core cannot be had here; `advrec doctor` says why")
+        pytest.skip("the compiled core is unavailable here; `advrec doctor` says why")
     native.use(request.param)
     yield
     native.use(os.environ.get("ADVREC_KERNELS", "auto"))

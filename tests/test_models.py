@@ -14,6 +14,7 @@ from advrec.config.train import TrainConfig
 from advrec.data.dataset import Pairs
 from advrec.errors import UsageError
 from advrec.models import MODELS, ModelSpec, Recommender, Site, create, model_class
+from advrec.models.initial import initial
 from advrec.models.lightgcn import LightGCN
 from advrec.models.mf import MF
 from advrec.ops.graph import Graph
@@ -230,6 +231,16 @@ def test_initial_weights_have_the_distribution_of_the_papers_code() -> None:
     assert abs(float(mf.std()) / 0.0088 - 1) < 0.02  # of a normal cut at 2σ: .8796 σ
     assert abs(float(lightgcn.std()) / 0.1 - 1) < 0.02
     assert lightgcn.abs().max() > 0.3
+
+
+def test_weights_beyond_the_cut_are_drawn_again_from_whole_tables() -> None:
+    drawn = initial(spec(dim=3, seed=5), 2_000, 0.1, truncated=True).detach()
+    generator = torch.Generator().manual_seed(5)
+    expected = torch.empty(2_000, 3, dtype=torch.float64).normal_(0, 0.1, generator=generator)
+    while (expected.abs() > 0.2).any():
+        again = torch.empty_like(expected).normal_(0, 0.1, generator=generator)
+        expected = torch.where(expected.abs() > 0.2, again, expected)
+    assert torch.equal(drawn, expected.to(drawn.dtype))
 
 
 def test_the_graph_follows_the_model() -> None:

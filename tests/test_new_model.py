@@ -24,7 +24,7 @@ from advrec.models.losses import loss_of_scores
 
 
 class Popular(Recommender):
-    """Scores an item by one number, whoever asks."""
+    """Scores an item by one number, the same for every user."""
 
     name = "popular"
     about = "one number an item"

@@ -136,7 +136,7 @@ def test_a_run_can_change_tier_because_both_have_the_same_state(model, optimizer
 
 
 class Popular(Recommender):
-    """Scores items by a weight, whoever asks: a model of users with two parameters."""
+    """Scores items by a weight, the same for every user: a model of users with two parameters."""
 
     name = "popular"
     about = "for tests"

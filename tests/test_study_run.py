@@ -264,13 +264,13 @@ def test_a_chosen_part_is_made_and_the_rest_is_said_to_be_missing(tiny, inline):
 def test_a_cell_that_fails_takes_only_its_own_children_with_it(tiny, inline):
     def make(self, cell, out):
         if cell.training == "pretrained" and cell.seed == 0:
-            raise TrainingError("The loss is nan.", hint="a lower --lr")
+            raise TrainingError("the loss is nan", hint="a lower --lr")
         return make_cell(cell, out, silent)
 
     inline.make = make
     result = study(tiny, "failing")
     told = {failure.cell.label: failure.message for failure in result.failures}
-    assert told.pop("tiny / MF / pretrained / seed 0") == "The loss is nan."
+    assert told.pop("tiny / MF / pretrained / seed 0") == "the loss is nan"
     assert set(told.values()) == {"the pretraining that it starts from failed"}
     assert len(told) == 3
     assert all(line.seeds == [1] for line in result.lines)
@@ -295,7 +295,7 @@ def test_a_cell_that_someone_else_stops_is_reported_and_its_children_wait(inline
         made = inline(cell, out, threads, answers)
         if cell.training == "pretrained":
             answers.queue.clear()
-            answers.put((cell.key, {"stopped": "Stopped by SIGTERM after 1 of 3 epochs."}))
+            answers.put((cell.key, {"stopped": "stopped by SIGTERM after 1 of 3 epochs"}))
             answers.put((cell.key, {"ended": True, "code": None}))
         return made
 
@@ -309,7 +309,7 @@ def test_a_cell_that_someone_else_stops_is_reported_and_its_children_wait(inline
         "continued",
         "restarted",
     ]
-    assert "Stopped by SIGTERM" in lane.failures[0].message
+    assert "stopped by SIGTERM" in lane.failures[0].message
 
 
 def test_a_process_that_dies_is_reported_with_its_last_words(monkeypatch, tmp_path):

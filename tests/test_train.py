@@ -144,7 +144,7 @@ def test_ctrl_c_finishes_the_steps_saves_and_says_how_to_go_on(tmp_path):
         if event.kind == "progress" and event.epoch == 2:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="Stopped by SIGINT after 1 of 4 epochs") as error:
+    with pytest.raises(Interrupted, match="stopped by SIGINT after 1 of 4 epochs") as error:
         advrec.pretrain(DATASET, runs=tmp_path, on_event=press, **FAST)
     assert error.value.hint == f"advrec pretrain --resume {tmp_path / 'mf-tiny-1'}"
     run = advrec.Run.open(tmp_path / "mf-tiny-1")

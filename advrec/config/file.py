@@ -54,7 +54,7 @@ class ConfigFile:
         return cls.parse(text, str(path))
 
     def under(self, flags: Mapping[str, Any]) -> dict[str, Any]:
-        """The `[train]` options with the flags that are not None laid over them."""
+        """The `[train]` options, overridden by the flags that are not None."""
         options = {**self.train.get("options", {}), **(flags.get("options") or {})}
         merged = {**self.train, **{k: v for k, v in flags.items() if v is not None}}
         return {**merged, "options": options} if options else merged

@@ -1,4 +1,4 @@
-"""From options as given to options with nothing left open, checked against the model."""
+"""From options as given to a complete set of options, checked against the model."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def resolve(
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Options over others. Model options and learning rates by table that are not named stay."""
+    """Options overridden by others; model options and rates of tables that are not named stay."""
     merged = {**below, **above}
     for name in ("options", "lr"):
         if isinstance(below.get(name), Mapping) and isinstance(above.get(name), Mapping):

@@ -213,7 +213,7 @@ def _not_empty(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class ResolvedConfig(TrainConfig):
-    """A TrainConfig with nothing left open. The values here are for models that set no other.
+    """A TrainConfig with nothing left open. The values here apply to models without their own.
 
     Only `init_std` may stay None: a model with weights of several kinds has its own for each.
     """

@@ -1,6 +1,6 @@
 """A cache of data sets that are read and split, so that large text is parsed once.
 
-An entry is found by everything that decides its content: the data options, the files with their
+An entry is keyed by everything that decides its content: the data options, the files with their
 sizes and times, and the reading code itself. It is checked by the digest of its data set; a damaged
 entry counts as absent. Features, and item names from a file of their own, are added after loading.
 """
@@ -56,7 +56,7 @@ class CacheEntry(NamedTuple):
         try:
             looks = [(str(path), *_look(path)) for path in _files(source)]
         except OSError:
-            return None  # the reader has the sentence for it
+            return None  # the reader reports it
         sizes, times = [size for _, size, _ in looks], [changed for *_, changed in looks]
         if sum(sizes) < WORTHWHILE or time.time() - max(times) / 1e9 < SETTLED:
             return None

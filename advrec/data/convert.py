@@ -45,7 +45,7 @@ def convert(
         raise UsageError(f"unknown format {to!r}: choose {', '.join(ENDINGS)}")
     target = Path(out)
     if target.exists():
-        raise UsageError(f"{target} already exists", hint="take another name or delete it")
+        raise UsageError(f"{target} already exists", hint="choose another name or delete it")
     config = data if isinstance(data, DataConfig) else DataConfig.of(str(data), **options)
     rows = read_interactions(config)
     if target.suffix:

@@ -102,7 +102,7 @@ class Dataset:
     item_ids: Sequence[str]  # [I]
     item_names: Sequence[str] | None = None  # [I], for people to read
     item_features: NDArray[np.float32] | None = None  # [I, F]
-    split: str | None = None  # the rule that made the three sets; None: they came as they are
+    split: str | None = None  # the rule that made the three sets; None: as given
     notes: tuple[
         str, ...
     ] = ()  # how the files were understood, what was merged, dropped, warned of

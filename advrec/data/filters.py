@@ -110,7 +110,7 @@ def _well_rated(
 
 
 def _positive(rows: Interactions, keep: NDArray[np.int64], notes: list[str]) -> NDArray[np.int64]:
-    """Without the negatives, where the ratings are labels: 0 and 1, or -1 and 1."""
+    """Drop the negatives if the ratings are labels: 0 and 1, or -1 and 1."""
     if rows.ratings is None or not np.isin(rows.ratings, (-1.0, 0.0, 1.0)).all():
         return keep
     kept = keep[rows.ratings > 0]
@@ -119,7 +119,7 @@ def _positive(rows: Interactions, keep: NDArray[np.int64], notes: list[str]) -> 
         raise DataError(
             "the ratings are labels, and none of them is 1",
             path=rows.source,
-            hint="to take every row for an interaction: --rating-col none",
+            hint="to count every row as an interaction: --rating-col none",
         )
     if dropped:
         notes.append(
@@ -164,7 +164,7 @@ def _note_repeats(
             crossing |= here
             if here.any():
                 notes.append(
-                    f"{_count(here, 'pair stands', 'pairs stand')} in both {PART_NAMES[stays]} and "
+                    f"{_count(here, 'pair is', 'pairs are')} in both {PART_NAMES[stays]} and "
                     f"{PART_NAMES[leaves]}: dropped from {PART_NAMES[leaves]}"
                 )
     repeats = ~first & ~crossing

@@ -33,7 +33,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: NDArray[np.generic]) -> Spread:
-        """Of an array with at least one number."""
+        """The spread of an array with at least one number."""
         floats = values.astype(np.float64)
         return cls(
             float(floats.min()),
@@ -75,7 +75,7 @@ class Inspection:
     first_users: tuple[str, ...]
     first_items: tuple[str, ...]
     named_items: int  # items that have a name
-    split: str  # the rule that the options mean here
+    split: str  # the rule that the options choose here
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:

@@ -72,7 +72,7 @@ def load_features(path: Path, item_ids: Sequence[str]) -> tuple[NDArray[np.float
         sentence += f"; zeros for those without, {missing:,} of {counted(len(item_ids), 'item')}"
     unused = named - len(np.unique(rows[known]))
     if unused:
-        sentence += f"; {counted(unused, 'row')} of no item of the data left out"
+        sentence += f"; {counted(unused, 'row')} of unknown items left out"
     return features, sentence
 
 

@@ -48,7 +48,9 @@ def read_texts(path: Path, columns: Sequence[str] = ()) -> dict[str, str]:
     texts: dict[str, str] = {}
     for row, line in zip(rows, lines, strict=True):
         if len(row) != width:
-            raise DataError(f"{len(row)} columns, expected {width}", path=path, line=line)
+            raise DataError(
+                f"{counted(len(row), 'column')}, expected {width}", path=path, line=line
+            )
         if row[item_at] in texts:
             raise DataError(f"item {shown(row[item_at])} has a second row", path=path, line=line)
         texts[row[item_at]] = " ".join(row[at] for at in places)

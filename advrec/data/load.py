@@ -73,7 +73,7 @@ def read_interactions(config: DataConfig) -> Interactions:
 
 def resolve(data: str) -> tuple[Path | None, tuple[str, ...]]:
     """The path that a name stands for, None for an embedded set, and notes. Raises DataError."""
-    path = Path(data).expanduser()
+    path = _path_of(data)
     if data in embedded.EMBEDDED:
         if path.exists():
             return None, (f"the embedded set {data}; ./{data} is the file of that name",)
@@ -94,6 +94,19 @@ def resolve(data: str) -> tuple[Path | None, tuple[str, ...]]:
         path=data,
         hint=did_you_mean(data, known) or "advrec data list shows the known ones",
     )
+
+
+def _path_of(data: str) -> Path:
+    """The path of this name, whether it exists or not. Raises DataError where none can be."""
+    try:
+        path = Path(data).expanduser()
+        path.exists()
+    except OSError as error:
+        shortened = data if len(data) <= 80 else f"{data[:60]}…"
+        raise DataError(f"cannot be read ({error.strerror or error})", path=shortened) from None
+    except RuntimeError:
+        raise DataError("there is no such user, whose folder ~ is", path=data) from None
+    return path
 
 
 def build_dataset(rows: Interactions, config: DataConfig) -> Dataset:
@@ -150,7 +163,7 @@ def rule_for(rows: Interactions, pairs: UniquePairs, config: DataConfig) -> Rule
 def finish(dataset: Dataset, config: DataConfig) -> Dataset:
     """The data set with its held-out parts checked, and the names and features of the options.
 
-    Raises DataError for a part that training knows nothing of (see `unseen_notes`), and for files
+    Raises DataError for a part that is all new to training (see `unseen_notes`), and for files
     of names or features that cannot be used.
     """
     unseen = unseen_notes(dataset, items_have_features=config.features is not None)
@@ -164,7 +177,7 @@ def finish(dataset: Dataset, config: DataConfig) -> Dataset:
 
 
 class ItemDescriptions(NamedTuple):
-    """Names and features of items, in the order of their ids, and sentences on where from."""
+    """Names and features of items, in the order of their ids, and where they come from."""
 
     names: Sequence[str] | None  # [I]
     features: NDArray[np.float32] | None  # [I, F]
@@ -194,7 +207,7 @@ def describe_items(
             sentence += f"; none for {missing:,} of {counted(len(item_ids), 'item')}"
         notes.append(sentence)
         shown_names = [by_id.get(item, item) for item in item_ids]
-    elif own_names is not None:  # an item that is called by its id has no name
+    elif own_names is not None:  # a name equal to the id does not count
         both = zip(item_ids, own_names, strict=True)
         by_id = {item: name for item, name in both if item != name}
     features = None
@@ -210,8 +223,8 @@ def describe_items(
 def _refuse_table_options(config: DataConfig) -> None:
     for option in TABLE_OPTIONS:
         if getattr(config, option):
-            raise ConfigError(f"{option} has no meaning for the embedded set {config.data}")
+            raise ConfigError(f"{option} does not apply to the embedded set {config.data}")
     if config.format != "auto":
         raise ConfigError(
-            f"format {config.format} has no meaning for the embedded set {config.data}"
+            f"format {config.format} does not apply to the embedded set {config.data}"
         )

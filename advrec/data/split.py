@@ -57,14 +57,14 @@ def assign_parts(
     if rule in ("loo-time", "global-time") and pairs.timestamps is None:
         raise ConfigError(
             f"split {rule} needs timestamps, {source} has none",
-            hint="name the column with timestamp_col, or take split loo-random or random",
+            hint="name the column with timestamp_col, or use split loo-random or random",
         )
     if rule in ("loo-time", "global-time"):
         _check_times_differ(pairs, rule, source)
     if rule == "given" and pairs.parts is None:
         raise ConfigError(
             f"split given: {source} is not split into train and test",
-            hint="give a folder with train.* and test.*, or take another split",
+            hint="give a folder with train.* and test.*, or use another split",
         )
     if rule == "given":
         parts, notes = _given(pairs, options)
@@ -143,7 +143,7 @@ def _check_times_differ(pairs: UniquePairs, rule: str, source: str) -> None:
             f"split {rule} needs an order in time, but all {len(times):,} timestamps are "
             f"{times[0]:.15g}",
             path=source,
-            hint="take split loo-random or random, or name another column with timestamp_col",
+            hint="use split loo-random or random, or name another column with timestamp_col",
         )
 
 
@@ -152,7 +152,7 @@ def _tie_notes(
     users: NDArray[np.int32],  # [P]
     rank: NDArray[np.int64],  # [P] place within the user, the latest first
 ) -> tuple[str, ...]:
-    """How many users have a latest pair only because it stands further down in the file."""
+    """How many users have a latest pair only because it is further down in the file."""
     last, before = np.flatnonzero(rank == 0), np.flatnonzero(rank == 1)  # both ascend by user
     last = last[np.isin(users[last], users[before])]
     tied = int((times[last] == times[before]).sum())

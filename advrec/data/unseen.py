@@ -1,6 +1,6 @@
 """Held-out users and items that no training pair has: a model has learned nothing about them.
 
-A few of them are normal. If all are unknown, train and test do not speak of the same things, most
+A few of them are normal. If all are unknown, train and test are not about the same things, most
 often because one side spells its ids differently (`1.0` or `00001` in train, `1` in test); every
 figure would then look plausible and mean nothing.
 """
@@ -98,9 +98,7 @@ def _refusal(look: _Unseen, dataset: Dataset) -> DataError:
         hint = "are the parts of one data set, with the same columns and the same ids?"
     else:
         share = "--test-ratio" if look.part == "test" else "--valid-ratio, or --valid none"
-        hint = (
-            f"everything after the cut in time is new: take a smaller {share}, or a split by user"
-        )
+        hint = f"everything after the cut in time is new: use a smaller {share}, or a split by user"
         hint += " such as --split loo-time"
     what = f"{look.part} {look.noun}"
     which = f"any of the {look.held_out:,} {what}s" if look.held_out > 1 else f"the only {what}"

@@ -94,7 +94,7 @@ def evaluate(
         sampled: rank each relevant item against this many random negatives, not the catalogue.
         sampled_seed: seed of these negatives.
         batch_users: users per block; by default what suits the model.
-        on_block: called after each block with (users done, users in all).
+        on_block: called after each block with (users done, users in total).
 
     Raises:
         UsageError: an unknown metric or part, or a number that is out of range.

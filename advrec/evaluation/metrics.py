@@ -53,7 +53,7 @@ class RankedHits:
         hits: NDArray[np.bool_],  # [B, k]
         n_relevant: NDArray[np.integer],  # [B]
     ) -> RankedHits:
-        """Collects the positions of the hits. ValueError when the two disagree."""
+        """Collect the positions of the hits. Raises ValueError when the two disagree."""
         if hits.ndim != 2 or n_relevant.shape != (hits.shape[0],):
             raise ValueError(f"hits {hits.shape} and n_relevant {n_relevant.shape} do not agree")
         users, ranks = np.nonzero(hits)
@@ -162,14 +162,14 @@ def parse_metric(text: str) -> MetricSpec:
     known = _known_name(name)
     if known == AUC:
         if at:
-            raise UsageError(f"AUC has no cut-off, but '{text}' gives one.", hint="write AUC")
+            raise UsageError(f"metric AUC has no cut-off, got {text!r}", hint="write AUC")
         return MetricSpec(AUC, None)
     if not at:
-        raise UsageError(f"'{text}' needs a cut-off.", hint=f"write {known}@20, for example")
+        raise UsageError(f"metric {text!r} needs a cut-off", hint=f"for example {known}@20")
     if not re.fullmatch("0*[1-9][0-9]{0,8}", cutoff):
         raise UsageError(
-            f"The cut-off of '{text}' must be a whole number from 1 to 999999999.",
-            hint=f"write {known}@20, for example",
+            f"the cut-off of a metric must be a whole number from 1 to 999999999, got {text!r}",
+            hint=f"for example {known}@20",
         )
     return MetricSpec(known, int(cutoff))
 
@@ -182,7 +182,7 @@ def metric_specs(metrics: Sequence[str], ks: Sequence[int]) -> list[MetricSpec]:
     """
     for k in ks:
         if isinstance(k, bool) or int(k) != k or k < 1:
-            raise UsageError(f"A cut-off must be a whole number of at least 1, not {k}.")
+            raise UsageError(f"a cut-off must be a whole number of at least 1, got {k}")
     specs: list[MetricSpec] = []
     for text in metrics:
         if "@" in text or _known_name(text) == AUC:
@@ -190,7 +190,9 @@ def metric_specs(metrics: Sequence[str], ks: Sequence[int]) -> list[MetricSpec]:
         else:
             specs.extend(MetricSpec(_known_name(text), int(k)) for k in ks)
     if not specs:
-        raise UsageError("No metric was asked for.", hint=f"choose from {', '.join(METRICS)}")
+        raise UsageError(
+            "at least one metric is needed, got none", hint=f"choose from {', '.join(METRICS)}"
+        )
     return list(dict.fromkeys(specs))
 
 

@@ -49,7 +49,7 @@ def recommend(
         TrainingError: scores that are not finite.
     """
     if k < 1:
-        raise UsageError(f"A list needs at least 1 item, not {k}.")
+        raise UsageError(f"k must be at least 1, got {k}")
     users = np.array([_dense(user_id, dataset)])
     known = merged_rows([dataset.train, dataset.valid], users)
     nothing = (np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int32))
@@ -69,14 +69,14 @@ def _dense(user_id: str, dataset: Dataset) -> int:
         return list(dataset.user_ids).index(user_id)
     except ValueError:
         raise DataError(
-            f"The data set {dataset.name!r} has no user {user_id!r} among its "
-            f"{dataset.n_users:,} users.",
+            f"data set {dataset.name!r} has no user {user_id!r} among its "
+            f"{dataset.n_users:,} users",
             hint=_alike(user_id, dataset.user_ids),
         ) from None
 
 
 def _alike(user_id: str, ids: Sequence[str]) -> str:
-    """Ids that start alike are searched first, and no more than SEARCHED in all."""
+    """Ids that start alike are searched first, and no more than SEARCHED in total."""
     lower = user_id.lower()
     near = [text for text in ids if lower[:2] == text[:2].lower()][:SEARCHED]
     pool = near or ids[:SEARCHED]

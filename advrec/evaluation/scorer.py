@@ -145,7 +145,7 @@ class ByVectors:
             rows = slice(first, first + step)
             chosen = torch.from_numpy(items[rows].astype(np.int64)).to(self.item.device)
             own = self.user[torch.from_numpy(users[rows]).to(self.item.device)]
-            # not a batched matmul: its result may depend on the column an item stands in
+            # not a batched matmul: its result may depend on the column of an item
             gathered[rows] = self.item[chosen].mul_(own[:, None, :]).sum(-1).cpu().numpy()
         return gathered
 

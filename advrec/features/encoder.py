@@ -65,7 +65,7 @@ def load_encoder(name: str, device: str = "cpu") -> Encoder:
     image encoder.
     """
     try:
-        importlib.import_module("PIL")  # transformers says less clearly that it is missing
+        importlib.import_module("PIL")  # transformers reports a missing one less clearly
         transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
         raise UsageError(
@@ -94,7 +94,7 @@ def load_encoder(name: str, device: str = "cpu") -> Encoder:
 
 
 def _is_cached(name: str) -> bool:
-    """Is it on this machine already? Otherwise raises, and soon, where the hub does not have it.
+    """Is the model on this machine already? If not, raises soon if the hub does not have it.
 
     transformers itself would try for more than a minute to reach a hub that cannot be reached.
     """

@@ -18,9 +18,10 @@ def save_features(
     ids: Sequence[str],  # [n], all different
     features: NDArray[np.float32],  # [n, F]
 ) -> None:
-    """Write `ids` and `features`: the file is whole or not there, the same content the same bytes.
+    """Write `ids` and `features`: the file is complete or absent.
 
-    Raises DataError for values that are not finite, RunError when the file system says no.
+    The same content gives the same bytes. Raises DataError for values that are not finite,
+    RunError if the file cannot be written.
     """
     target = checked_path(path)
     wrong = np.argwhere(~np.isfinite(features))

@@ -1,7 +1,7 @@
 """Features from images: a folder of them through an encoder, a shard at a time.
 
-Shards and a manifest are in a folder next to the result until it is complete, each whole or not
-there. A shard knows which files it was computed from, so that an interrupted extraction resumes
+Shards and a manifest are in a folder next to the result until it is complete, each complete
+or absent. A shard knows which files it was computed from, so that an interrupted extraction resumes
 where it was even if some images have been changed, removed or added.
 """
 
@@ -85,9 +85,9 @@ def image_features(
     """Encode every image and write the features as an .npz with the item ids.
 
     Called again after an interruption it does only what is left, and what has changed since.
-    Raises DataError naming the first file that is no image (`skip_unreadable`: it is left out and
-    listed), RunError for the remains of another encoder's extraction, UsageError for a batch_size
-    below 1.
+    Raises DataError naming the first file that is not an image (`skip_unreadable`: it is left out
+    and listed), RunError for the remains of another encoder's extraction, UsageError for a
+    batch_size below 1.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size must be at least 1, got {batch_size}")
@@ -143,7 +143,7 @@ def _encode(
             except DataError as error:
                 if not skip_unreadable:
                     error.hint = (
-                        "mend or remove it and repeat the command, which continues where it"
+                        "repair or remove it and repeat the command, which continues where it"
                         " was; or leave such files out with --skip-unreadable"
                     )
                     raise
@@ -167,7 +167,7 @@ def _save(path: Path, ids: list[str], stamps: list[str], rows: NDArray[np.float3
 
 
 def _saved(parts: Path) -> dict[str, tuple[str, NDArray[np.float32]]]:
-    """Item id -> stamp and features, of all shards, the later over the earlier."""
+    """Item id -> stamp and features, of all shards; later ones override earlier ones."""
     known: dict[str, tuple[str, NDArray[np.float32]]] = {}
     for path in sorted(parts.glob(SHARDS)):
         with np.load(path, allow_pickle=False) as shard:
@@ -190,7 +190,7 @@ def _settle(parts: Path, encoder: Encoder) -> None:
     if before.get("fingerprint") != manifest["fingerprint"]:
         raise RunError(
             f"{parts} holds what {before.get('encoder')!r} made of these images, or an encoder"
-            f" {encoder.name!r} with other weights.",
+            f" {encoder.name!r} with other weights",
             hint=f"remove {parts}, or choose another --out",
         )
 

@@ -31,7 +31,7 @@ DENSE: Final = 400
 
 @dataclass(frozen=True, eq=False)
 class TextFeatures:
-    """What the text of some items became."""
+    """Features made from the text of some items."""
 
     values: NDArray[np.float32]  # [n, F], rows of norm 1 at most; zeros where no word is known
     words: int  # different words that count
@@ -40,7 +40,7 @@ class TextFeatures:
 
     @property
     def sentence(self) -> str:
-        """The result, for people."""
+        """The result in a sentence."""
         sentence = (
             f"{self.values.shape[1]} columns by TF-IDF and SVD of {self.words:,} words"
             f" ({100 * self.kept:.0f} % of the weight kept)"
@@ -53,10 +53,10 @@ class TextFeatures:
 def text_features(texts: Sequence[str], *, dim: int = 64, seed: int = 0) -> TextFeatures:
     """Truncated SVD of the TF-IDF matrix of the texts: U·S of its `dim` largest singular values.
 
-    A word counts if it stands in two texts at least; its weight in a text is
+    A word counts if it is in at least two texts; its weight in a text is
     (1 + ln n)·(1 + ln((1 + N)/(1 + df))), n times in the text, in df of N texts, every text then
     scaled to norm 1. A column's sign makes its largest entry positive. There are fewer columns
-    where the texts have fewer dimensions. Raises DataError when no word stands in two texts,
+    where the texts have fewer dimensions. Raises DataError if no word is in two texts,
     UsageError for a `dim` below 1.
     """
     if dim < 1:
@@ -79,7 +79,7 @@ def _tf_idf(texts: Sequence[str]) -> sparse.csr_array:  # [n, words]
     words = sorted(word for word, texts_with in spread.items() if texts_with > 1)
     if not words:
         raise DataError(
-            f"no word stands in two of the {len(texts):,} item texts: nothing to compare them by"
+            f"no word is in two of the {len(texts):,} item texts: nothing to compare them by"
         )
     column = {word: number for number, word in enumerate(words)}
     idf = [1 + math.log((1 + len(texts)) / (1 + spread[word])) for word in words]

@@ -40,7 +40,7 @@ class Site:
 
     @property
     def table_norms(self) -> tuple[str, ...]:
-        """Those that measure whole tables, as an attack needs."""
+        """The norms that measure whole tables, as an attack needs."""
         return tuple(norm for norm in self.norms if norm not in SAMPLE_NORMS)
 
 
@@ -59,6 +59,7 @@ class ModelSpec:
     dtype: torch.dtype = torch.float32
     init_std: float | None = None  # None: the model's own
     options: Mapping[str, object] = field(default_factory=dict)  # what only this model has
+    draw: bool = True  # False: the weights are left undefined, for those of a run to replace them
 
 
 class Recommender(nn.Module):
@@ -79,8 +80,8 @@ class Recommender(nn.Module):
     Noise is a mapping from a key to a tensor that is *added* at that key. A model must use every
     key it is given (`check_noise`): an ignored perturbation looks like a robust model.
     All functions are pure: they keep nothing between calls, so the same weights, batch and noise
-    give the same result whatever ran before. What they know of a training step, the key of its
-    dropout and whether its gradients may be sparse, is set by `training_step` alone.
+    give the same result in any order of calls. What they know of a training step (the key of its
+    dropout, and whether its gradients may be sparse) is set by `training_step` alone.
     """
 
     name: ClassVar[str]

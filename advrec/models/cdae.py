@@ -117,18 +117,18 @@ class CDAE(Recommender):
 
     @classmethod
     def parameter_count(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
-        """Of encoder, decoder and users."""
+        """The size of encoder, decoder and user vectors."""
         return (spec.n_users + 2 * spec.n_items) * spec.dim
 
     def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
-        """Of each user [B], summed over all items."""
+        """The loss of each user [B], summed over all items."""
         given, users = check_noise(noise, SITES), batch[0]
         history = self._history(users)
         logits = self._logits(self._hidden(users, history, given), given)
         return LOSSES[self.loss](logits, history.rows, history.items)
 
     def penalty(self, batch: Tensor) -> Tensor:
-        """½‖Θ‖² of all weights, once for each user of the batch: of the mean it is the whole."""
+        """½‖Θ‖² of all weights, once for each user of the batch: the mean has it once."""
         return torch.stack([half_squares(p) for p in self.parameters()]).sum() * batch.shape[-1]
 
     def scores(self, users: Tensor, noise: Noise | None = None) -> Tensor:
@@ -139,8 +139,8 @@ class CDAE(Recommender):
     def vectors(self, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
         """[h_u, 1] and [W2_i, b2_i], whose dot products are the logits."""
         given = check_noise(noise, SITES)
-        everyone = torch.arange(self.n_users, device=self.items.device)
-        hidden = self._hidden(everyone, self._history(everyone), given)
+        all_users = torch.arange(self.n_users, device=self.items.device)
+        hidden = self._hidden(all_users, self._history(all_users), given)
         user = torch.cat([hidden, hidden.new_ones(len(hidden), 1)], 1)
         return user, torch.cat([_moved(self.decoder, given, "decoder"), self.item_bias[:, None]], 1)
 

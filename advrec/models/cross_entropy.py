@@ -1,4 +1,4 @@
-"""The loss of a whole row of labels of which few are 1, without a tensor of labels.
+"""The loss of a whole row of labels, few of them 1, without a tensor of labels.
 
 −log σ(ŷ) for a label 1 is −log(1 − σ(ŷ)) − ŷ: the sum over a row needs every ŷ once, and once more
 those that belong to a 1. The derivatives are written out: autograd would keep and pass over several

@@ -16,7 +16,7 @@ from advrec.ops.graph import Graph
 
 
 class Edges(NamedTuple):
-    """The P pairs of a graph, by user, and where the same pairs stand by item."""
+    """The P pairs of a graph, by user, and the places of the same pairs by item."""
 
     indptr: Tensor  # [N+1] int32 \ Graph's rows: the first P entries are pairs by user,
     indices: Tensor  # [2P] int32 / the others the same pairs by item
@@ -72,7 +72,7 @@ def _sums(to_user: Tensor, to_item: Tensor, x: Tensor, edges: Edges) -> Tensor:
 
 
 def _matrix(indptr: Tensor, indices: Tensor, values: Tensor, columns: Tensor) -> Tensor:
-    """In compressed rows, with a column for each row of `columns`."""
+    """The matrix in compressed rows, with a column for each row of `columns`."""
     size = (len(indptr) - 1, len(columns))
     with warnings.catch_warnings():
         # torch warns once per process that its CSR is in beta; there is nothing to do about it.

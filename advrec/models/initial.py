@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 2**22
 """Numbers that are drawn at once, at most."""
-AT_ONCE_BYTES: Final = 40
-"""Memory for each of them: up to five float64 arrays where numbers beyond the cut are redrawn."""
+AT_ONCE_BYTES: Final = 24
+"""Memory for each of them: two float64 arrays, and what tells which lie beyond the cut."""
 
 
 def initial(
@@ -36,11 +36,26 @@ def initial(
     generator = draws(spec) if generator is None else generator
 
     def draw(values: Tensor) -> Tensor:
-        if truncated:
-            return nn.init.trunc_normal_(values, 0.0, std, -2 * std, 2 * std, generator=generator)
-        return nn.init.normal_(values, 0.0, std, generator=generator)
+        drawn = nn.init.normal_(values, 0.0, std, generator=generator)
+        return _cut(drawn, std, generator) if truncated else drawn
 
     return _drawn(spec, rows, columns or spec.dim, draw)
+
+
+def _cut(values: Tensor, std: float, generator: torch.Generator) -> Tensor:
+    """Draw again what lies beyond two standard deviations, in place, until nothing does.
+
+    The numbers are those of torch 2.13's `trunc_normal_`, which also draws a whole table each time.
+    It compares and copies the whole table each time as well, which takes longer than the drawing.
+    """
+    flat = values.view(-1)
+    beyond = (flat.abs() > 2 * std).nonzero().view(-1)
+    again = torch.empty_like(flat) if len(beyond) else flat
+    while len(beyond):
+        drawn = again.normal_(0.0, std, generator=generator)[beyond]
+        flat[beyond] = drawn
+        beyond = beyond[drawn.abs() > 2 * std]
+    return values
 
 
 def glorot(
@@ -70,6 +85,8 @@ def _drawn(
     spec: ModelSpec, rows: int, columns: int, draw: Callable[[Tensor], Tensor]
 ) -> nn.Parameter:  # [rows, columns]
     table = torch.empty(rows, columns, dtype=spec.dtype)
+    if not spec.draw:
+        return nn.Parameter(table)
     for part in torch.split(table, max(1, AT_ONCE // max(1, columns))):
         part.copy_(draw(torch.empty_like(part, dtype=torch.float64)))
     return nn.Parameter(table)

@@ -1,6 +1,6 @@
 """Losses of triplets (u, i, j), and the squared norms of their rows.
 
-BPR wants the positive item above the negative one, BCE wants the one likely and the other unlikely.
+BPR ranks the positive item above the negative one; BCE makes one likely and the other unlikely.
 """
 
 from __future__ import annotations

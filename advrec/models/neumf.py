@@ -85,7 +85,7 @@ class NeuMF(Recommender):
 
     @classmethod
     def parameter_count(cls, spec: ModelSpec, features: int) -> int:  # noqa: ARG003
-        """Of [p, p'] and [q, q']."""
+        """The size of all [p, p'] and [q, q']."""
         layers = 3 if spec.layers is None else spec.layers
         columns = spec.dim + (spec.dim * 2 ** (layers - 1) if layers else 0)
         return (spec.n_users + spec.n_items) * columns
@@ -96,7 +96,7 @@ class NeuMF(Recommender):
         return self.embedding.shape[1]
 
     def losses(self, batch: Tensor, noise: Noise | None = None) -> Tensor:
-        """Of each triplet [B]; noise of tables, of samples, or both."""
+        """The loss of each triplet [B]; noise of tables, of samples, or both."""
         tables, samples = split_noise(noise)
         table, weights = self._parts(tables)
         # All rows at once: the gradient of each gathering is as large as the table.

@@ -28,14 +28,14 @@ NOTHING: Final[Noise] = MappingProxyType({})
 
 
 class Distinct(NamedTuple):
-    """The different ids among some, and where each of those stands among them."""
+    """The distinct ids among some, and the place of each of those among them."""
 
     ids: Tensor  # [R] int64, ascending
     place: Tensor  # of the shape of what was given, int64
 
     @classmethod
     def of(cls, ids: Tensor) -> Distinct:
-        """Of ids of any shape."""
+        """The distinct ones of ids of any shape."""
         return cls(*torch.unique(ids.long(), return_inverse=True))
 
     def counts(self, like: Tensor) -> Tensor:  # [R, 1]
@@ -53,7 +53,7 @@ class Rows(NamedTuple):
 
     @classmethod
     def of(cls, batch: Tensor) -> Rows:
-        """Of triplets [3, B]."""
+        """The rows of triplets [3, B]."""
         users, items = Distinct.of(batch[0]), Distinct.of(batch[1:])
         places = torch.cat([users.place.unsqueeze(0), items.place])
         return cls(users, items, places.to(batch.dtype))
@@ -63,7 +63,7 @@ class VBPR(Recommender):
     """Matrix factorisation in which an item's content features move its vector, c_i·E.
 
     The option `scorer` chooses the form; c_i is the feature row of item i, divided by the largest
-    |c| of all, so that eps is in units of the largest feature whatever the features were:
+    |c| of all, so that eps is always in units of the largest feature:
 
     - `amr` (Tang et al., TKDE 2019, and their code): ŷ_ui = p_u·(q_i + E c_i).
     - `vbpr` (He & McAuley, AAAI 2016): ŷ_ui = p_u·q_i + θ_u·(E c_i) + b_i + b'·c_i, with a visual
@@ -131,7 +131,7 @@ class VBPR(Recommender):
 
     @classmethod
     def parameter_count(cls, spec: ModelSpec, features: int) -> int:
-        """Of users (twice for scorer vbpr), items and projection."""
+        """The size of the tables of users (twice for scorer vbpr), items and projection."""
         twice = spec.options.get("scorer", cls.options["scorer"]) == "vbpr"
         return (spec.n_users * (1 + twice) + spec.n_items + features) * spec.dim
 
@@ -237,7 +237,7 @@ class VBPR(Recommender):
         return torch.cat([item, content[:, : self.dim], bias + content[:, self.dim :]], 1)
 
     def parts(self, slopes: Tensor) -> tuple[Tensor, Tensor]:
-        """Of a gradient in item vectors, that in an item's own rows and that in its content."""
+        """Split a gradient in item vectors: in an item's own rows, and in its content."""
         if self.scorer == "amr":
             return slopes, slopes
         item, bias = slopes[:, : self.dim], slopes[:, 2 * self.dim :]

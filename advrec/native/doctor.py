@@ -25,7 +25,7 @@ class Check:
 
 
 def diagnose() -> list[Check]:
-    """Every check, each with its remedy if it fails. Loads, and compiles, what can be."""
+    """Every check, each with its remedy if it fails. Loads the modules, compiling if need be."""
     python = ".".join(map(str, sys.version_info[:3]))
     compiler = compiler_path()
     checks = [

@@ -84,7 +84,7 @@ def probe() -> None:
 
 @contextlib.contextmanager
 def errors() -> Iterator[None]:
-    """Turns what a GPU can refuse into NativeError with a remedy."""
+    """Turns the errors of a GPU into NativeError with a remedy."""
     try:
         yield
     except torch.OutOfMemoryError as error:

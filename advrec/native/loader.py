@@ -7,7 +7,6 @@ once. A prebuilt module is used if there is one that fits; otherwise it is compi
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import threading
 import warnings
@@ -95,11 +94,6 @@ def cuda(*, required: bool = False) -> Loaded | None:
             raise reason
         return None
     return obtain("_C_cuda", required=required) if core(required=required) else None
-
-
-def prebuilt() -> bool:
-    """Is there a core that was compiled ahead of time? Looks, and neither loads nor compiles."""
-    return "_C" in _loaded or importlib.util.find_spec("advrec._C") is not None
 
 
 def isa() -> str:

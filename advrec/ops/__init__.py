@@ -1,4 +1,4 @@
-"""The operators of which models are built, and their arguments.
+"""The operators that models are built from, and their arguments.
 
 - functional: the operators, on the compiled core or on their plain-torch twins in `reference`
 - register: fake kernels and autograd of the compiled ones

@@ -25,7 +25,7 @@ from advrec.ops.register import operators
 SAMPLINGS: Final[Mapping[str, int]] = {"pairs": 0, "users": 1}
 NORMS: Final[Mapping[str, int]] = {"row": 0, "sample": 1, "joint": 2}
 SITES: Final[Mapping[str, int]] = {"ego": 0, "final": 1}
-"""The core's numbers for words: the enums of csrc/kernels.h. Other words it does not know."""
+"""The core's numbers for words: the enums of csrc/kernels.h. It knows no other words."""
 
 Rows = tuple[Tensor, Tensor]
 
@@ -124,7 +124,7 @@ def rank_topk(
 ) -> Ranking:
     """The k best unmasked items of each user by p_u·q_i; see `advrec.ops.reference.rank_scores`.
 
-    The catalogue is scored tile by tile and never held: memory is B·k, whatever I is.
+    The catalogue is scored tile by tile and never held: memory is B·k for every I.
     """
     if not takes(user_vectors):
         return reference.rank_topk(user_vectors, item_vectors, mask, relevant, k, count_above)

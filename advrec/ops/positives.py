@@ -12,7 +12,7 @@ from advrec.data.dataset import Pairs
 from advrec.errors import DataError
 
 ATTACK_EPOCH = 2**31 - 1
-"""An epoch that no training reaches: the attack's negatives are fresh whatever the seed."""
+"""An epoch that no training reaches: the attack's negatives are fresh for every seed."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ def certificate_table(certificates: Sequence[tuple[str, Certificate]], metric: s
         Column("site"),
         Column("side"),
         Column("median radius", ".1%" if budget == "rho" else ".3f"),
-        Column("ρ" if budget == "rho" else "ε", "g"),
+        Column("ρ", ".1%") if budget == "rho" else Column("ε", "g"),
         Column(f"clean {metric}"),
         Column("certified"),
         Column("at most lost", ".1%"),
@@ -55,7 +55,7 @@ def _notes(certificates: Sequence[tuple[str, Certificate]], metric: str) -> tupl
     first = certificates[0][1]
     part = {"test": "test part", "valid": "validation part"}[first.part]
     notes = [
-        f"{part}; norm row. No perturbation within the budget, whatever its maker knows, leaves "
+        f"{part}; norm row. No perturbation within the budget, however it was found, leaves "
         f"less than the certified {metric}. Median radius: of held-out items that are among the "
         f"top {first.k} now."
     ]

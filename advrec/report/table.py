@@ -27,7 +27,7 @@ class Column:
     format: str = ".4f"
 
     def show(self, cell: Cell) -> str:
-        """The cell as text; no number is a dash."""
+        """The cell as text; a missing number is a dash."""
         if cell is None or (isinstance(cell, float) and math.isnan(cell)):
             return NOTHING
         if isinstance(cell, float):

@@ -78,7 +78,7 @@ class Certificate:
 
     @property
     def median_radius(self) -> float:
-        """Of the held-out items that are among the top k now; NaN if none is."""
+        """Over the held-out items that are among the top k now; NaN without any."""
         inside = self.radii.stays[self.radii.stays > 0]
         return float(np.median(inside)) if len(inside) else float("nan")
 
@@ -114,7 +114,7 @@ class Certificate:
         """One row per held-out item as csv: user, item, rank, radius.
 
         The rank counts ties against the item. The radius is the budget below which the item is sure
-        to stay among the top k; 0 if it is not there.
+        to stay among the top k; 0 if it is not among them now.
         """
         path = Path(path)
         text = io.StringIO()
@@ -376,7 +376,7 @@ def _budgets(
     eps: float | Sequence[float] | None, rho: float | Sequence[float] | None
 ) -> tuple[str, tuple[float, ...]]:
     if eps is not None and rho is not None:
-        raise UsageError("eps and rho are two ways to give a budget: choose one")
+        raise UsageError("eps and rho exclude each other", hint="give one of them")
     name, given = ("eps", EPS if eps is None else eps) if rho is None else ("rho", rho)
     budgets = tuple(float(b) for b in ([given] if isinstance(given, (int, float)) else given))
     for budget in budgets:

@@ -111,9 +111,9 @@ def gradient(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The losses of a batch [B] and Γ: the gradient of their sum with respect to noise at the site.
 
-    `at` is the noise at which the gradient is taken; None is no noise, which gives Γ at the clean
-    parameters. Of the sum even where training takes the mean: a direction has no scale. Touches no
-    parameter's `.grad`. The losses keep their graph to the parameters.
+    `at` is the noise at which the gradient is taken; without one, Γ is that at the clean
+    parameters. The sum is taken even where training takes the mean: a direction has no scale.
+    Leaves every parameter's `.grad` as it is. The losses keep their graph to the parameters.
     """
     name = model.check_site(site, norm).name
     return _differentiate(model, batch, model.noise_like(name, norm, batch) if at is None else at)

@@ -26,7 +26,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class Draw(NamedTuple):
-    """Uniform numbers: one for all tensors, drawn first whatever the norm, and more."""
+    """Uniform numbers: one for all tensors, drawn first under every norm, and more."""
 
     shared: Tensor
     more: Callable[[tuple[int, ...]], Tensor]
@@ -56,7 +56,7 @@ class Norm:
         return {key: value / _or_one(lengths[key]) for key, value in scaled.items()}
 
     def project(self, noise: Tensors, eps: float) -> dict[str, Tensor]:
-        """Whatever is longer than eps scaled back to it; whatever is not stays."""
+        """Scale back what is longer than eps; the rest stays as it is."""
         lengths = self.lengths(noise)
         return {
             key: torch.where(lengths[key] > eps, value * (eps / lengths[key]), value)
@@ -82,7 +82,7 @@ class Budget:
     absolute: float  # the largest length under `norm`: of a row, of a tensor, or of all tensors
     relative: float  # absolute / the mean such length of the table (for rows: its mean row norm)
     rows: int  # how many rows are not zero
-    largest_row: float  # the largest row norm, whatever `norm` is
+    largest_row: float  # the largest row norm, under any `norm`
 
 
 def fgm(
@@ -127,7 +127,7 @@ def random_start(
 
 
 def project(noise: Tensors, *, eps: float, norm: str) -> dict[str, Tensor]:
-    """The nearest noise within eps: whatever is longer is scaled back, whatever is not stays.
+    """The nearest noise within eps: what is longer is scaled back, the rest stays as it is.
 
     For rows this is the projection onto each row's L2 ball. Clipping the elements to ±eps is not:
     it leaves rows of up to eps·√d.

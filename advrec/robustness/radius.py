@@ -46,7 +46,7 @@ class Reach:
 
     users: Tensor  # [U] per unit of the budget
     items: Tensor  # [I]
-    user_slack: Tensor  # [U] rounding, whatever the budget
+    user_slack: Tensor  # [U] rounding, for any budget
     item_slack: Tensor  # [I]
     levers: Tensor | None = None  # [U] what an item's move is multiplied by; None: ‖p_u‖
     exact: bool = True  # False: sound, but rows share their noise (LightGCN, `ego`)

@@ -1,4 +1,4 @@
-"""The final vectors of a model with the original ids, for a server of recommendations."""
+"""The final vectors of a model with the original ids, for a recommendation server."""
 
 from __future__ import annotations
 

@@ -26,11 +26,17 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bf16": torch.floa
 
 
 def build_model(
-    config: ResolvedConfig, dataset: Dataset, device: str, positives: Positives | None = None
+    config: ResolvedConfig,
+    dataset: Dataset,
+    device: str,
+    positives: Positives | None = None,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Recommender:
-    """The model of `config`, its weights drawn from `config.seed`, on a device.
+    """The model of `config` on a device, with these weights, or else drawn from `config.seed`.
 
-    `positives` are those of the training pairs, if the caller has them already.
+    `positives` are those of the training pairs, if the caller has them already. RunError when the
+    weights are another model's.
     """
     kind, dtype = model_class(config.model), DTYPES[config.precision]
     features = dataset.item_features
@@ -48,8 +54,12 @@ def build_model(
         dtype=dtype,
         init_std=config.init_std,
         options=config.options,
+        draw=weights is None,
     )
-    return create(config.model, spec).to(device)
+    model = create(config.model, spec).to(device)
+    if weights is not None:
+        put_weights(model, weights)
+    return model
 
 
 def weights_of(model: Recommender) -> dict[str, Tensor]:
@@ -73,6 +83,4 @@ def put_weights(model: Recommender, weights: Mapping[str, Tensor]) -> None:
 def load_model(run: Run, dataset: Dataset, device: str = "auto") -> Recommender:
     """The best epoch's model of a run, ready to evaluate; RunError for another data set."""
     run.check_data(dataset)
-    model = build_model(run.config, dataset, device_of(device))
-    put_weights(model, run.weights())
-    return model.eval()
+    return build_model(run.config, dataset, device_of(device), weights=run.weights()).eval()

@@ -225,7 +225,7 @@ class _Lane:
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Options, the later over the earlier; an option that is a table is merged entry by entry."""
+    """Options merged, later ones override earlier ones; a table is merged entry by entry."""
     result: dict[str, Any] = {}
     for layer in layers:
         for name, value in layer.items():

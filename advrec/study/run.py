@@ -47,7 +47,7 @@ class StudyResult:
     conclusion: list[str]  # sentences: where it helps and where it does not
     sentences: list[str]  # a few for each model and data set
     figures: list[Path]
-    cells: int  # in all
+    cells: int  # in total
     missing: list[Cell]  # not made yet
     failures: list[Failure]
     document: dict[str, Any]  # results.json

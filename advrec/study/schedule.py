@@ -35,7 +35,7 @@ class StudyEvent:
     message: str = ""  # of "note" and "failed"
     cell: Cell | None = None
     done: int = 0  # finished cells
-    cells: int = 0  # in all
+    cells: int = 0  # in total
     news: Mapping[str, Any] = field(default_factory=dict)  # of "progress", from the cell
     result: Mapping[str, Any] = field(default_factory=dict)  # of "done"
 
@@ -178,7 +178,7 @@ class Worker:
         )
         task = {"out": str(out), "threads": threads, "cell": asdict(cell)}
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it died already; `_listen` reports why
+        with contextlib.suppress(OSError):  # it has already ended; `_listen` reports why
             self._process.stdin.write(json.dumps(task) + "\n")
             self._process.stdin.flush()
         threading.Thread(target=self._listen, args=(answers,), daemon=True).start()
@@ -205,7 +205,7 @@ class Worker:
             self._process.stdin.close()
 
     def wait(self, seconds: float) -> None:
-        """Wait until it has ended, at most so many seconds; then kill it."""
+        """Wait until it has ended, at most `seconds`; then kill it."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:

@@ -21,8 +21,8 @@ LOCK = "lock"
 class RunLock:
     """Held from construction to `release`; a second one on the same folder raises RunError.
 
-    The file `lock` names the process that holds it. With fcntl the system's lock on it counts, and
-    a file left behind is harmless; without fcntl it counts that the file exists.
+    The file `lock` names the process that holds it. With fcntl the system's lock on it
+    decides, and a leftover file is harmless; without fcntl the existence of the file decides.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from advrec.errors import ConfigError
 
 LIMIT: Final = "ADVREC_MEMORY"
-"""Environment variable: how much a training may take in all, such as 16G, in place of what the
+"""Environment variable: how much a training may take in total, such as 16G, in place of what the
 system says is free."""
 
 
@@ -52,7 +52,7 @@ def peak_bytes() -> int:
 
 
 def written(size: int, space: str = " ") -> str:
-    """Bytes for people."""
+    """Bytes as text: `1.5 GB`."""
     for unit, power in (("GB", 30), ("MB", 20)):
         if size >= 1 << power:
             return f"{size / (1 << power):.{0 if size >= 10 << power else 1}f}{space}{unit}"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from advrec.ops.positives import Positives
 
 NARROW: Final = 4
-"""With up to so many features per column of W, Γ itself is computed: less work than float64."""
+"""Up to this many features per column of W, Γ itself is computed: less work than float64."""
 
 
 class Slopes(NamedTuple):
@@ -43,7 +43,7 @@ class Slopes(NamedTuple):
 
     @classmethod
     def of(cls, users: Tensor, items: Tensor, rows: Rows) -> Slopes:
-        """At these vectors."""
+        """The losses and gradients at these vectors."""
         margins = ops.triplet_margin(users, items, rows.triplets)
         grad = torch.sigmoid(-margins).neg_()  # of softplus(−margin)
         slopes = ops.triplet_margin_backward(grad, users, items, rows.triplets)
@@ -63,7 +63,7 @@ class FeaturePerturbation(NamedTuple):
         if len(weights) <= NARROW * weights.shape[1]:
             delta = ops.normalize_rows(slopes @ weights.T, eps)
             return cls(delta @ weights, delta, None)
-        g, wide = slopes.double(), weights.double()  # the square of a tiny float is no 0 there
+        g, wide = slopes.double(), weights.double()  # there the square of a tiny float is not 0
         moved = g @ (wide.T @ wide)
         lengths = torch.linalg.vecdot(moved, g).clamp_min_(0).sqrt_().unsqueeze(1)
         reach = torch.where(lengths > 0, eps / lengths, 0.0)

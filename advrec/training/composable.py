@@ -71,7 +71,7 @@ class ComposableStepper:
 
     @property
     def grain(self) -> int:
-        """One step outlasts Python; only on a GPU would reading the loss after each stall it."""
+        """A step outlasts its call; only a GPU would stall if each loss were read at once."""
         return 1 if self._device.type == "cpu" else 16
 
     def run(self, epoch: int, first_step: int, steps: int) -> StepStats:

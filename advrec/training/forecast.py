@@ -1,7 +1,7 @@
 """How much memory a training will need at its peak, before it starts.
 
-The figures are counted, not tried: tables, optimizer, graph, and what a step, a validation and a
-checkpoint take in addition. Small things are left out; what this process already holds is measured.
+The figures are computed: tables, optimizer, graph, and what a step, a validation and a checkpoint
+take in addition. Small things are left out; only what this process already holds is measured.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Forecast:
 
     @property
     def peak(self) -> int:
-        """In total."""
+        """Bytes in total."""
         return self.held + sum(self.parts.values())
 
     def sentence(self) -> str:
-        """For people."""
+        """The estimate in a sentence."""
         parts = sorted(self.parts.items(), key=lambda part: -part[1])
         named = ", ".join(f"{name} {written(size)}" for name, size in parts if size >= 1 << 20)
         free = "" if self.free is None else f"; {written(self.free)} more are free"
@@ -82,7 +82,7 @@ def forecast(config: ResolvedConfig, dataset: Dataset) -> Forecast:
 
 
 class _Need:
-    """Bytes for each purpose: the lasting ones, and those of single moments."""
+    """Bytes for each purpose: those held throughout, and those of single moments."""
 
     def __init__(self, config: ResolvedConfig, dataset: Dataset) -> None:
         kind = model_class(config.model)
@@ -122,7 +122,7 @@ class _Need:
         return {"graph's sorting": max(0, size - self.weights - self._later())}
 
     def drawing(self) -> dict[str, int]:
-        """Of weights, some rows at a time."""
+        """Bytes for drawing the weights, some rows at a time."""
         at_once = AT_ONCE_BYTES * min(AT_ONCE, self.weights // self.number)
         return {"drawing of weights": max(0, at_once - self._later())}
 

@@ -113,8 +113,8 @@ class FusedStepper:
 
     @staticmethod
     def step_bytes(kind: type[Recommender], config: ResolvedConfig, sizes: Sizes) -> int:
-        """Of a batch: parts of gradients, two per triplet; its rows, moved. LightGCN: also the
-        layers, the rows as they are, and their gradients."""
+        """For a batch: parts of gradients, two per triplet, and its perturbed rows. LightGCN: also
+        the layers, the rows as they are, and their gradients."""
         perturbs = config.adv_weight > 0
         batch = sizes.number * 2 * sizes.batch * config.dim
         rows = sizes.number * min(3 * sizes.batch, sizes.nodes) * config.dim

@@ -79,9 +79,13 @@ def start(
         memory = forecast(config, dataset)
         memory.check()
         positives = Positives.from_pairs(dataset.train, config.device)
-        model = build_model(config, dataset, config.device, positives)
-        if parent is not None:
-            put_weights(model, parent.weights())
+        model = build_model(
+            config,
+            dataset,
+            config.device,
+            positives,
+            weights=None if parent is None else parent.weights(),
+        )
         stepper = make_stepper(model, positives, config)
         run = _create(
             out,
@@ -125,8 +129,7 @@ def resume(
         memory.check()
         weights, optimizer = run.state()
         positives = Positives.from_pairs(dataset.train, config.device)
-        model = build_model(config, dataset, config.device, positives)
-        put_weights(model, weights)
+        model = build_model(config, dataset, config.device, positives, weights=weights)
         stepper = make_stepper(model, positives, config)
         stepper.load_state(optimizer)
         run.progress.stopped = None
@@ -272,7 +275,7 @@ def _released(run: Run) -> Iterator[None]:
 
 @contextmanager
 def _settings(config: ResolvedConfig) -> Iterator[None]:
-    """Within: kernels and threads as configured. Afterwards as they were."""
+    """Sets kernels and threads as configured within `with`, and restores them afterwards."""
     with ExitStack() as stack:
         stack.enter_context(gpu.errors())
         if config.kernels != "auto":

@@ -1,9 +1,9 @@
 """The training loop, for pretraining and adversarial training alike.
 
-The stepper makes the steps, the objective says what is perturbed. Here: epochs,
-validation, the best epoch, early stopping, checkpoints, Ctrl-C, and numbers that are none.
+The stepper makes the steps, the objective says what is perturbed. This module has epochs,
+validation, the best epoch, early stopping, checkpoints, Ctrl-C, and non-finite values.
 Everything that a resumed training needs is in the run's `Progress`, the weights and the
-optimiser's state; where a training was interrupted leaves no trace in what it computes.
+optimiser's state; an interruption does not change what a training computes.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Training:
         """Train to the end.
 
         Raises Interrupted after Ctrl-C, when everything is saved; TrainingError for a loss, weight
-        or score that is no number, with the last good checkpoint still in the run folder.
+        or score that is not finite, with the last good checkpoint still in the run folder.
         """
         progress, config = self.run.progress, self.run.config
         with StopRequest() as stop:
@@ -168,12 +168,12 @@ class Training:
         self._best = {name: tensor.clone() for name, tensor in weights_of(self.model).items()}
 
     def _save(self) -> None:
-        """Commit a checkpoint, unless a weight is no number."""
+        """Commit a checkpoint; TrainingError if a weight is not finite."""
         progress, started = self.run.progress, time.monotonic()
         weights = weights_of(self.model)
         for name, tensor in weights.items():
             if not bool(torch.isfinite(tensor).all()):
-                raise self._not_a_number(f"The weights {name!r} are not finite")
+                raise self._not_a_number(f"the weights {name!r} are not finite")
         if not self._validates:  # nothing to choose by: the last weights are the model
             progress.best_epoch, self._best = progress.epoch, weights
         progress.peak_bytes = max(progress.peak_bytes, peak_bytes())
@@ -188,20 +188,20 @@ class Training:
         command = "pretrain" if self.run.config.phase == "pretrain" else "adv-train"
         epoch, epochs = self.run.progress.epoch, self.run.config.epochs
         raise Interrupted(
-            f"Stopped by {signal_name} after {epoch} of {epochs} epochs; all of it is saved.",
+            f"stopped by {signal_name} after {epoch} of {epochs} epochs; everything is saved",
             hint=f"advrec {command} --resume {self.run.path}",
         )
 
     def _check_loss(self, stats: StepStats) -> None:
         for name, value in (("loss", stats.loss), ("adversarial loss", stats.adv_loss)):
             if not math.isfinite(value):
-                raise self._not_a_number(f"The {name} is {value}")
+                raise self._not_a_number(f"the {name} is {value}")
 
     def _not_a_number(self, what: str) -> TrainingError:
         progress = self.run.progress
         return TrainingError(
             f"{what} in epoch {progress.epoch + 1}, step {progress.step + 1} of "
-            f"{self.stepper.total_steps}. {self.run.path} keeps the last good checkpoint.",
+            f"{self.stepper.total_steps}; {self.run.path} keeps the last good checkpoint",
             hint=advice(self.run.config),
         )
 

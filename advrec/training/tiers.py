@@ -39,5 +39,5 @@ def tier_of(kind: type[Recommender], config: ResolvedConfig) -> type[Stepper]:
 
 
 def make_stepper(model: Recommender, positives: Positives, config: ResolvedConfig) -> Stepper:
-    """The stepper of `tier_of` for a model that is there."""
+    """The stepper of `tier_of` for a model."""
     return tier_of(type(model), config)(model, positives, config)

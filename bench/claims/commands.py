@@ -1,4 +1,4 @@
-"""Claim: whole commands beside the sum of their kernels."""
+"""Claim: whole commands compared with the sum of their kernels."""
 
 from __future__ import annotations
 
@@ -107,11 +107,11 @@ def _table(title: str, n_threads: int) -> Table:
 
 def _advrec() -> list[str]:
     """The command of this environment."""
-    beside = Path(sys.executable).with_name("advrec")
-    found = str(beside) if beside.is_file() else shutil.which("advrec")
-    if found is None:
-        raise RuntimeError("there is no command advrec here (pip install -e .)")
-    return [found]
+    sibling = Path(sys.executable).with_name("advrec")
+    command = str(sibling) if sibling.is_file() else shutil.which("advrec")
+    if command is None:
+        raise RuntimeError("found no command advrec here (pip install -e .)")
+    return [command]
 
 
 def _where(run_folder: Path, n_threads: int) -> list[str]:
@@ -126,7 +126,7 @@ def _account(run_folder: Path) -> dict[str, float]:
 
 
 def _find(state: dict[str, Any], name: str) -> dict[str, Any]:
-    """The account of seconds, wherever in the state it stands."""
+    """The seconds of each purpose, at any level of the state."""
     if isinstance(state.get(name), dict):
         return state[name]
     for value in state.values():

@@ -1,4 +1,4 @@
-"""Claim: a LightGCN step, plain and with APR, beside everyone who offers one."""
+"""Claim: a LightGCN step, plain and with APR, compared with every library that offers one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.peers.torch_lightgcn import Plain, Savvy
 from bench.results import OURS, Part, Table, Target, Unit
 
 TITLE = "LightGCN training step"
-UNIT = Unit("ms a step", 1e3)
+UNIT = Unit("ms per step", 1e3)
 BATCH = 2048
 PLAIN, SAVVY = "plain torch (COO)", "savvy torch (CSR)"
 HALF = "advrec (bf16)"

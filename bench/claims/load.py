@@ -72,7 +72,7 @@ def _account(timings: dict[str, Timing], whole: dict[str, list[float]]) -> Facts
         "With starting Python and imports, seconds",
         ("", "files to first step", "start and imports", "whole process"),
         rows,
-        note="The imports are this script's, torch and scipy for everyone; RecBole adds its own.",
+        note="The imports are this script's, torch and scipy for all; RecBole adds its own.",
     )
 
 
@@ -84,7 +84,7 @@ def _folder(lab: Lab) -> Path:
         from advrec.data.convert import write_dataset
         from bench.peers.recbole import write_files
 
-        # dense ids, so that for everyone the largest id says how many there are
+        # dense ids, so that the largest id gives the count to every contender
         users = [str(user) for user in range(work.n_users)]
         items = [str(item) for item in range(work.n_items)]
         dense = replace(work.dataset, user_ids=users, item_ids=items)

@@ -27,7 +27,7 @@ TORCH = (BY_HAND, SPARSE, DENSE)
 TABLE_LIMITS = {"adagrad": 1e-4, "adam": 1e-2}
 """Adam divides by |g| + 1e-8: where the terms of an entry cancel down to that size, float32's noise
 of 1e-7 of the terms (1e-4 here) is a thousandth of it, and more after some steps."""
-HELD_OUT_EPOCH = 10**6  # of the sampler: triplets that nobody has trained on
+HELD_OUT_EPOCH = 10**6  # of the sampler: triplets that no contender has trained on
 ADAGRAD = Setting(lr=0.05, reg=0.0, mean=False)
 
 

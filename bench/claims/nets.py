@@ -1,4 +1,4 @@
-"""Claim: the models beside MF and LightGCN, whole epochs: VBPR, AMR and CDAE."""
+"""Claim: whole epochs of VBPR, AMR and CDAE."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.ours import PROBE, configured
 from bench.results import OURS, Check, Part, Table, Target, Unit
 
 TITLE = "VBPR, AMR and CDAE"
-UNIT = Unit("s an epoch", 1.0)
+UNIT = Unit("s per epoch", 1.0)
 DIM, TRIPLETS, USERS = 64, 512, 256
 CORNAC, HANDED, RECBOLE = "cornac", "cornac (triplets handed to it)", "RecBole"
 ADAM = "advrec (dense Adam, as cornac)"
@@ -36,7 +36,7 @@ def run(lab: Lab) -> list[Part]:
 
 
 def _data(lab: Lab) -> Dataset:
-    """The embedded set with features from its text: it is small, and everyone has it."""
+    """The embedded set with features from its text: it is small, and ships with advrec."""
     if not lab.quick:
         return load_dataset("debian", features="text", valid="none")
     features = np.random.default_rng(0).normal(size=(lab.work.n_items, 8)).astype(np.float32)
@@ -44,7 +44,7 @@ def _data(lab: Lab) -> Dataset:
 
 
 class _Epochs:
-    """advrec's own training, an epoch after the other."""
+    """advrec's own training, one epoch after another."""
 
     def __init__(self, data: Dataset, **options: object) -> None:
         self.config = configured(**options)
@@ -118,7 +118,7 @@ def _batches(ours: _Epochs, epoch: int) -> list[Tensor]:  # [3, B] int64 each
 
 
 def _visual_checks(data: Dataset, options: dict[str, object], adversarial: bool) -> list[Check]:
-    """The first step beside plain autograd in float64: its losses, and what SGD moves."""
+    """The first step compared with plain autograd in float64: its losses, and what SGD moves."""
     ours = _Epochs(data, **options, optimizer="sgd", lr=PROBE)
     before = {name: weight.detach().double() for name, weight in ours.model.named_parameters()}
     before = {name: weight.clone() for name, weight in before.items()}
@@ -204,7 +204,7 @@ def _cdae(lab: Lab, data: Dataset) -> Table:
 
 
 def _cdae_check(model: Recommender, data: Dataset) -> Check:
-    """The losses of some users beside those of dense rows in float64, nothing dropped."""
+    """The losses of some users compared with those of dense rows in float64, without dropout."""
     users = torch.arange(min(USERS, data.n_users))
     dense = torch.zeros(len(users), data.n_items, dtype=torch.float64)
     for user in users.tolist():

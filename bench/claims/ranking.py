@@ -36,7 +36,7 @@ def run(lab: Lab) -> list[Part]:
 
 
 class _Ranking:
-    """Everybody ranks the same users with the same vectors."""
+    """All contenders rank the same users with the same vectors."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab, self.work = lab, lab.work

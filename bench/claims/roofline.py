@@ -2,7 +2,7 @@
 
 The work is counted from the data, not from the code: a kernel that does more than it must has a
 lower share. Bytes come in two kinds: rows gathered at random (from a table of the kernel's size),
-and arrays that are gone through in order.
+and arrays that are read in order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.workload import Workload
 TITLE = "Roofline"
 FLOAT, ID = 4, 4  # bytes
 MIB = 2**20
-FAR = 0.6  # of its limit: below, NOTES.md must say why
+FAR = 0.6  # of its limit; below that, NOTES.md must say why
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _mf_kernels(work: Workload) -> list[Kernel]:
                 f"{name}, Adagrad, {size} triplets",
                 made.steps,
                 made.work_of_a_call,
-                # a score and three gradients a triplet; norms and the update a row
+                # a score and three gradients per triplet; norms and the update per row
                 (rounds * 10 * size + (6 + 4 * (rounds - 1)) * rows) * work.dim,
                 4 * rows * row,  # weights and Σ g², read and written
                 3 * size * ID,

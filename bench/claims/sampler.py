@@ -78,17 +78,17 @@ def run(lab: Lab) -> list[Part]:
 def _sound(
     who: str, triplets: NDArray[np.integer], train: Pairs, *, every_pair: bool = False
 ) -> list[Check]:
-    """Positives are training pairs, negatives are none, and negatives are drawn evenly."""
+    """Positives are training pairs, negatives are not, and negatives are drawn evenly."""
     users, items, negatives = (row.astype(np.int64) for row in triplets)
     keys, width = train.keys(), train.n_items
     liked, other = users * width + items, users * width + negatives
     checks = [
         Check(who, "every (u, i) is a training pair", bool(np.isin(liked, keys).all())),
-        Check(who, "no (u, j) is one", not np.isin(other, keys).any()),
+        Check(who, "no (u, j) is a training pair", not np.isin(other, keys).any()),
     ]
     if every_pair:
         once = bool((np.sort(liked) == keys).all())
-        checks.append(Check(who, "every pair comes once an epoch", once))
+        checks.append(Check(who, "every pair comes once per epoch", once))
     return [*checks, _evenly(who, users, negatives, train)]
 
 

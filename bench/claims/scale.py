@@ -23,9 +23,9 @@ from bench.results import Check, Facts, Part
 TITLE = "Scale"
 SIZES = (100_000, 300_000, 1_000_000, 3_000_000, 10_000_000, 30_000_000, 50_000_000)
 ITEMS = 40_000  # at every size, so that ranking grows with the users only
-PAIRS_A_USER = 50
+PAIRS_PER_USER = 50
 STEPS = 6  # of LightGCN, of 2,048 triplets
-RANKED_USERS = 20_000  # at most, of which the whole is estimated
+RANKED_USERS = 20_000  # at most; the whole is estimated from these
 LINEAR = 1.15  # the largest slope of log cost over log pairs that still counts as linear
 MEASURES = ("load", "mf_epoch", "lightgcn_step", "evaluation", "peak_mib")
 NAMES = {
@@ -45,7 +45,7 @@ def run(lab: Lab) -> list[Part]:
     points: list[dict[str, Any]] = []
     for pairs in sizes:
         folder = lab.scratch / f"scale-{pairs}"
-        users = max(1, pairs // PAIRS_A_USER)
+        users = max(1, pairs // PAIRS_PER_USER)
         lab.say(f"{pairs:,} pairs: making them")
         started = time.perf_counter()
         write_synthetic(folder, users=users, items=items, pairs=pairs, seed=1)
@@ -68,9 +68,9 @@ def run(lab: Lab) -> list[Part]:
             columns,
             rows,
             checks=checks,
-            note=f"Made by `advrec data synth`: {PAIRS_A_USER} pairs a user, {items:,} items at "
-            "every size. *load* is from text to a split data set; the evaluation is measured on at "
-            f"most {RANKED_USERS:,} users and counted up. A LightGCN step goes through the whole "
+            note=f"Made by `advrec data synth`: {PAIRS_PER_USER} pairs per user, {items:,} items "
+            "at every size. *load* is from text to a split data set; the evaluation is measured "
+            f"on at most {RANKED_USERS:,} users and counted up. A LightGCN step reads the whole "
             "graph: the step is linear in the pairs, and an epoch of the method has steps in "
             "proportion to the pairs. *slope* is that of log cost over log pairs, fitted from a "
             "million pairs up where there are that many; 1 is linear.",
@@ -80,7 +80,7 @@ def run(lab: Lab) -> list[Part]:
 
 def _linear(name: str, slope: float, points: list[dict[str, Any]]) -> Check:
     each = 1e9 * points[-1][name] / points[-1]["pairs"]
-    unit = "KiB per thousand pairs" if name == "peak_mib" else "ns a pair"
+    unit = "KiB per thousand pairs" if name == "peak_mib" else "ns per pair"
     if name == "peak_mib":
         each = 1024 * 1000 * points[-1][name] / points[-1]["pairs"]
     what = f"at most linear (slope at most {LINEAR})"
@@ -88,7 +88,7 @@ def _linear(name: str, slope: float, points: list[dict[str, Any]]) -> Check:
 
 
 def _slope(points: list[dict[str, Any]], name: str) -> float:
-    """Of log cost over log pairs. Small sizes, where what is fixed prevails, are left out."""
+    """The slope of log cost over log pairs, without the small sizes, where fixed costs dominate."""
     large = [point for point in points if point["pairs"] >= 1_000_000]
     chosen = large if len(large) >= 2 else points
     if len(chosen) < 2:

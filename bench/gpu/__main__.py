@@ -19,7 +19,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=REPORT)
     options = parser.parse_args()
     if not torch.cuda.is_available():
-        print("bench.gpu: torch sees no CUDA device, so there is nothing to measure.")
+        print("bench.gpu: torch sees no CUDA device, so there is nothing to measure")
         return 1
 
     from bench.gpu.bench_gpu import measure

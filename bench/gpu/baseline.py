@@ -1,8 +1,8 @@
 """MF and LightGCN as a careful user of plain PyTorch would write them for a GPU.
 
-Nothing of advrec's is used but its sampler, so that both sides train on the same triplets. The
+Only the sampler is advrec's, so that both sides train on the same triplets. The
 adjacency is CSR (cuSPARSE, converted once), the propagation's backward is the propagation, sums run
-instead of stacks, Adam is torch's fused one. That is the honest thing to be faster than.
+instead of stacks, Adam is torch's fused one. This is a fair baseline.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Bench:
         self.lines.append(Line(what, times[OURS], times.get(TORCH), note(times[OURS]), error))
 
     def steps(self, batch: int, wanted: int) -> int:
-        """Not more than an epoch has."""
+        """Steps to measure: not more than an epoch has."""
         return min(wanted, -(-len(self.positives) // batch))
 
     def draw(self, batch: int, sampling: str) -> Callable[[int], Tensor]:
@@ -95,7 +95,7 @@ class Bench:
 
 
 def measure(data: str | None, dim: int, rounds: int) -> str:
-    """Everything, as Markdown. NativeError if the CUDA core cannot be had."""
+    """Everything, as Markdown. NativeError if the CUDA core is unavailable."""
     native.cuda(required=True)
     with scratch_folder() as folder:
         workload = open_workload(data, quick=False, scratch=Path(folder))
@@ -121,7 +121,7 @@ def _difference(found: Tensor, wanted: Tensor) -> float:
 def _propagation(bench: Bench, rate: float) -> None:
     x = bench.table.to(CUDA)
     found = ops.propagate(x, bench.graph, LAYERS)
-    # What a layer cannot do without: a row and an index an edge, and each row read and written.
+    # What a layer cannot do without: a row and an index per edge, and each row read and written.
     edges, nodes = bench.graph.indices.numel(), len(x)
     gathered = LAYERS * (edges * (4 * bench.dim + 4 + 4) + nodes * (8 * bench.dim + 12))
     bench.add(
@@ -303,7 +303,7 @@ def _add_steps(
         for name, t in in_turn(calls, bench.rounds).items()
     }
     mine, epoch = times[OURS].least, -(-len(bench.positives) // batch)
-    note = f"{mine * epoch:.0f} ms an epoch, {batch / mine / 1e3:.1f} M triplets/s"
+    note = f"{mine * epoch:.0f} ms per epoch, {batch / mine / 1e3:.1f} M triplets/s"
     bench.lines.append(Line(what, times[OURS], times.get(TORCH), note, error))
 
 

@@ -46,7 +46,7 @@ def _block(call: Callable[[], object], repeats: int) -> float:
 
 
 def copy_rate(mebibytes: int, rounds: int) -> float:
-    """Bytes a second that a copy within the device reads and writes."""
+    """Bytes per second that a copy within the device reads and writes."""
     source = torch.zeros(mebibytes * 2**18, device="cuda")
     target = torch.empty_like(source)
     timing = in_turn({"copy": lambda: target.copy_(source)}, rounds)["copy"]

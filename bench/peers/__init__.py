@@ -1,4 +1,4 @@
-"""The alternatives, each behind a small face. None is vendored; each says if it is missing."""
+"""The alternatives behind small interfaces. None is vendored; each reports if it is missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MODULES = {
     "cornac": ("cornac", "pip install cornac"),
     "faiss": ("faiss", "pip install faiss-cpu"),
     "pyg": ("torch_geometric", "pip install torch-geometric"),
-    "recbole": ("recbole", "pip install --no-deps recbole, beside what `.[bench]` brings"),
+    "recbole": ("recbole", "pip install --no-deps recbole, in addition to `.[bench]`"),
     "pandas": ("pandas", "pip install pandas"),
 }
 CHECKOUTS = {
@@ -25,8 +25,8 @@ def why_missing(name: str, checkouts: Mapping[str, Path]) -> str | None:
     """Why a peer cannot be measured, with the remedy; None if it is there."""
     if name in MODULES:
         module, how = MODULES[name]
-        found = importlib.util.find_spec(module) is not None
-        return None if found else f"{module} is not installed ({how})"
+        installed = importlib.util.find_spec(module) is not None
+        return None if installed else f"{module} is not installed ({how})"
     if name in CHECKOUTS and name not in checkouts:
         return f"no checkout of {name} was given (--checkout {name}=PATH)"
     return None

@@ -1,7 +1,7 @@
-"""Checkouts of research code, given by path: imported as they are, nothing of them is kept here.
+"""Checkouts of research code, given by path: imported as they are, without copies here.
 
 They expect to be run as programs in their own folder, so what they look for at import (arguments,
-module names) is put in their way for that moment.
+module names) is provided for that moment.
 """
 
 from __future__ import annotations

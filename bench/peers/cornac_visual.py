@@ -14,7 +14,7 @@ from advrec.data import Dataset
 
 
 class CornacVisual:
-    """cornac.models.VBPR or AMR. An epoch goes on with the vectors that the last one left."""
+    """cornac.models.VBPR or AMR. An epoch continues from the vectors of the last one."""
 
     def __init__(self, kind: str, dataset: Dataset, *, dim: int, batch_size: int, lr: float):
         from cornac.data import Dataset as CornacDataset
@@ -23,20 +23,20 @@ class CornacVisual:
 
         users, items = dataset.train.users().astype(np.int64), dataset.train.items.astype(np.int64)
         ones = np.ones(len(users))
-        everyone = {number: number for number in range(dataset.n_users)}
-        everything = {number: number for number in range(dataset.n_items)}
+        user_map = {number: number for number in range(dataset.n_users)}
+        item_map = {number: number for number in range(dataset.n_items)}
         assert dataset.item_features is not None
         self._features = dataset.item_features
         self._data = CornacDataset(
             num_users=dataset.n_users,
             num_items=dataset.n_items,
-            uid_map=everyone,
-            iid_map=everything,
+            uid_map=user_map,
+            iid_map=item_map,
             uir_tuple=(users, items, ones),
             seed=1,
         )
-        image = ImageModality(features=self._features, ids=list(everything), normalized=True)
-        image.build(id_map=everything)
+        image = ImageModality(features=self._features, ids=list(item_map), normalized=True)
+        image.build(id_map=item_map)
         self._data.add_modalities(item_image=image)
         options: dict[str, Any] = {
             "k": dim, "n_epochs": 1, "batch_size": batch_size, "learning_rate": lr,
@@ -52,7 +52,7 @@ class CornacVisual:
         self._fit()
 
     def steps(self, batches: list[Tensor]) -> None:
-        """Its steps on triplets [3, B] that somebody else has drawn."""
+        """Its steps on given triplets [3, B]."""
         ready = [batch.numpy() for batch in batches]
 
         def handed(*_: object, **__: object) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""BPR of implicit and cornac: threads update the shared vectors without locks, a triplet at a time.
+"""BPR of implicit and cornac: threads update shared vectors without locks, one triplet at a time.
 
 No mini-batches, and threads overwrite each other's updates; one pass is as many draws as there are
 training pairs. The inner loops are called directly, without what `fit` prepares.

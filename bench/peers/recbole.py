@@ -51,7 +51,7 @@ def give_back_names() -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """RecBole reads sys.argv, logs, warns and leaves files where it runs; none of it is for us."""
+    """Suppresses what RecBole does on its own: it reads sys.argv, logs, warns and leaves files."""
     arguments, place = sys.argv, Path.cwd()
     sys.argv = arguments[:1]
     os.chdir(folder)
@@ -149,7 +149,7 @@ class RecBole:
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=setting.lr)
 
     def _ids(self, field: str, count: int) -> NDArray[np.int64]:
-        """Its id of each of ours; 0 for one that stands in no file."""
+        """Its id of each of ours; 0 for one that is in no file."""
         known = self.train_data.dataset.field2token_id[field]
         return np.array([known.get(str(number), 0) for number in range(count)])
 
@@ -161,7 +161,7 @@ class RecBole:
     # -- training -------------------------------------------------------------------------------
 
     def translate(self, batch: Tensor) -> Any:
-        """A batch as it wants it."""
+        """A batch in its form."""
         from recbole.data.interaction import Interaction
 
         users, items = torch.from_numpy(self.users), torch.from_numpy(self.items)
@@ -189,7 +189,7 @@ class RecBole:
         return Step(float(torch.nn.functional.softplus(-margins).mean()), 0.0, gradient)
 
     def step(self, batch: Any) -> None:
-        """On a translated batch."""
+        """One step on a translated batch."""
         self._optimizer.zero_grad()
         self.model.calculate_loss(batch).sum().backward()
         self._optimizer.step()

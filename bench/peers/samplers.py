@@ -1,4 +1,4 @@
-"""Samplers of triplets that people write: with numpy at once, and one by one in Python."""
+"""Samplers of triplets as people write them: with numpy at once, and one by one in Python."""
 
 from __future__ import annotations
 

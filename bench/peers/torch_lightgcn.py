@@ -1,4 +1,4 @@
-"""LightGCN in plain torch, twice: as one writes it down, and as well as one can write it."""
+"""LightGCN in plain torch, twice: the obvious way, and as well as possible."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Plain:
     """COO, autograd through every product, layers stacked, torch's default Adam.
 
     With APR at site ego this is the method of RS_Zoos' ALGN: the clean loss (3 products), autograd
-    for its gradient (3), the perturbed loss (3), autograd through both (6): 15 products a step.
-    In float64 it is the truth that everyone's gradient is compared with.
+    for its gradient (3), the perturbed loss (3), autograd through both (6): 15 products per step.
+    In float64 it is the reference for every gradient.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Plain:
 
 
 class Savvy:
-    """What can be had from torch: CSR with 32-bit ids, no autograd through the products (Â is
+    """The best of plain torch: CSR with 32-bit ids, no autograd through the products (Â is
     symmetric, so the backward pass is the forward pass), a running sum for the layers, gradients of
     the batch's rows only, linearity used for APR (12 products instead of 15), fused Adam.
     """

@@ -1,4 +1,4 @@
-"""Matrix factorisation with BPR and APR in plain torch: as one writes it down, and by hand."""
+"""Matrix factorisation with BPR and APR in plain torch: the obvious way, and by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _optimizer(kind: str, table: nn.Parameter, lr: float) -> torch.optim.Optimiz
 class Plain:
     """One embedding table, autograd, torch's optimiser. `sparse`: gradients of the touched rows.
 
-    In float64 it is the truth that everyone is compared with.
+    In float64 it is the reference for every contender.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Plain:
 
 
 def _summed(gradient: Tensor) -> Tensor:
-    """The gradients of a row that stands in the batch more than once added up, as a dense table."""
+    """A dense table of gradients; a row that is in the batch more than once gets their sum."""
     return gradient.coalesce().to_dense() if gradient.is_sparse else gradient
 
 

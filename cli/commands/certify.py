@@ -146,12 +146,12 @@ def certify(
     from advrec.report.certificate import certificate_table
 
     if eps and rho:
-        raise UsageError("--eps and --rho are two ways to give a budget", hint="choose one")
+        raise UsageError("--eps and --rho exclude each other", hint="give one of them")
     sizes = numbers(eps, float, "--eps") if eps else None
     shares = [_share(text) for text in split_list(rho)] if rho else None
     options: dict[str, Any] = {"eps": sizes, "rho": shares, "side": side, "k": k, "part": part}
     file = inputs.config_file(config)
-    made: list[tuple[str, Certificate]] = []
+    certificates: list[tuple[str, Certificate]] = []
     with inputs.computing(given, file):
         from advrec.robustness.certify import certify as certify_model
         from advrec.runs.results import write_certificate
@@ -168,7 +168,7 @@ def certify(
             dataset = load_dataset(DataConfig.of(**{**file.data, **given.data}))
             pair = read_vectors(users, items, dataset)
             certificate = certify_model(pair, dataset, site=site, **options)
-            made.append((users.stem, certificate))
+            certificates.append((users.stem, certificate))
             if radii is not None:
                 note(f"radii in {certificate.write(dataset, radii)}", quiet=quiet)
         else:
@@ -181,11 +181,11 @@ def certify(
                 certificate = certify_model(loader.model(run), dataset, site=site, **options)
                 path = write_certificate(run, certificate, dataset, radii)
                 note(f"{run.name}: radii in {path}", quiet=quiet)
-                made.append((run.name, certificate))
+                certificates.append((run.name, certificate))
     if json:
-        emit_json({"runs": [{"run": name, **entry.to_dict()} for name, entry in made]})
+        emit_json({"runs": [{"run": name, **entry.to_dict()} for name, entry in certificates]})
     else:
-        table = certificate_table(made, f"{METRIC}@{k}")
+        table = certificate_table(certificates, f"{METRIC}@{k}")
         show_report(table)
         if out is not None:
             table.write(out)

@@ -57,18 +57,14 @@ def doctor(_: Given, *, json: Json = False) -> None:
 
 def print_version() -> None:
     """`advrec --version`: one line each for advrec, torch and the compiled core."""
-    import warnings
-
     from advrec import native
     from advrec.versions import versions
 
     here = versions()
     show(f"advrec {here['advrec']}" + (f" ({here['git'][:12]})" if "git" in here else ""))
     show(f"torch {here['torch']}, Python {here['python']}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        core = native.core() if native.prebuilt() else None
-    if core:
-        show(f"core {core.how}: {core.path}")
+    core = native.prebuilt()
+    if core is not None:
+        show(f"core prebuilt: {core}")
     else:
         show("core not prebuilt: it is compiled at its first use; 'advrec doctor' tries that")

@@ -1,4 +1,4 @@
-"""`advrec export`: the vectors of a trained model, for a server of recommendations."""
+"""`advrec export`: the vectors of a trained model, for a recommendation server."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def recommend(
 def _users(texts: Sequence[str], ids: Sequence[str]) -> list[str]:
     """The users that the options name: a text is one id if the data has it, otherwise several.
 
-    A text of which the data has no part stays whole, so that the error shows it as typed.
+    A text without a part in the data stays whole, so that the error shows it as typed.
     """
     known = set(ids)
     users = []

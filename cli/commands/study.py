@@ -174,15 +174,15 @@ def _list_cells(
                     {
                         **{name: getattr(cell, name) for name in FIELDS},
                         "run": cell.run,
-                        "made": made,
+                        "made": finished,
                     }
-                    for cell, made in lines
+                    for cell, finished in lines
                 ]
             }
         )
         return
-    for cell, made in lines:
-        show(f"{'made   ' if made else 'to make'}  {cell.label}")
+    for cell, finished in lines:
+        show(f"{'made   ' if finished else 'to make'}  {cell.label}")
 
 
 def _only(texts: Sequence[str]) -> dict[str, list[str]]:

@@ -109,7 +109,7 @@ class BatchWindow {
  private:
   static constexpr int64_t kBatches = 8;
 
-  // Makes ready the batches of steps [step, step + count).
+  // Prepares the batches of steps [step, step + count).
   void fill(Team& team, int64_t step, int64_t count) {
     int32_t* const slot_of = slot_of_.get() + team.thread() * n_rows_;
     team.each(count, [&](int64_t k) {

@@ -93,7 +93,7 @@ class BatchStep {
         squares_(moves_ ? 3 * capacity : 0) {}
 
   // Calls finish(s, g) once for every slot s, g [dim] being d(clean + lambda * adversarial)/dX_s,
-  // which finish may overwrite; X is not read any more by then. Losses are added to `stats`.
+  // which finish may overwrite; X is no longer read by then. Losses are added to `stats`.
   template <class Rows, class Finish>
   void run(Team& team, const Batch& batch, const Rows& x, T weight, StepStats& stats,
            const Finish& finish) {

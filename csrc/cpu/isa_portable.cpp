@@ -1,5 +1,5 @@
-// The kernels with 16-byte vectors: SSE2 on x86, NEON on ARM, whatever the compiler makes
-// elsewhere.
+// The kernels with 16-byte vectors: SSE2 on x86, NEON on ARM, elsewhere whatever the compiler
+// makes of them.
 #include "../sampler_core.h"
 #include "isa.h"
 #include "pool.h"

@@ -10,7 +10,7 @@ ADVREC_INLINE void prefetch_row(const S* row, int64_t dim) {
 
 // Where rows are read from; S is what they are stored as.
 template <class S>
-struct DenseRows {  // every row is there
+struct DenseRows {  // every row is present
   const S* x;
   int64_t dim;
   static constexpr bool kSparse = false;

@@ -102,7 +102,7 @@ void run_steps(const Window& window, const Table<float>& table, const Positives&
                const std::function<void(const Batch&, const Losses&, void*)>& step, double* stats,
                void* stream);
 
-// Buckets the one batch that stands in window.triplets. Triplets with an id outside their table go
+// Buckets the one batch in window.triplets. Triplets with an id outside their table go
 // to a slot of row n_users + n_items, which does not exist.
 void bucket_triplets(const Window& window, int64_t n_users, int64_t n_items, void* stream);
 

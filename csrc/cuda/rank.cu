@@ -195,7 +195,7 @@ __device__ inline void take(const Ranking& r, int64_t u, int64_t first_item, flo
 }
 
 // The user's final list: the best other items and the relevant ones, equals in that order. Every
-// entry counts how many stand before it and writes itself there.
+// entry counts how many come before it and writes itself there.
 __device__ inline void merge(const Ranking& r, int64_t u, Candidate* list, int count, int lane) {
   float threshold = never();
   cut(r, list, threshold, count, lane);

@@ -6,8 +6,9 @@
 
 namespace advrec::cuda {
 
-// Rows of a matrix that are all there (slot_of null), or only for the nodes that the current batch
-// touches: node r then has row slot_of[r] - range[0] if slot_of[r] lies in [range[0], range[1]).
+// Rows of a matrix that are all present (slot_of null), or only for the nodes that the current
+// batch touches: node r then has row slot_of[r] - range[0] if slot_of[r] lies in [range[0],
+// range[1]).
 struct Rows {
   const float* x;
   const int32_t* slot_of = nullptr;  // [N]

@@ -64,11 +64,12 @@ class Lines {
   bool done_ = false;
 };
 
-// Does a field say that there is no value? So pandas, Python and SQL write it.
+// Does a field say that there is no value? As pandas, Python, R, Excel and SQL write it.
 inline bool is_missing(std::string_view field) {
   if (field.empty()) return true;
-  if (field.size() < 3 || field.size() > 4) return false;
-  for (const std::string_view word : {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>"}) {
+  if (field.size() < 2 || field.size() > 4) return false;
+  for (const std::string_view word :
+       {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NA", "N/A", "#N/A", "\\N"}) {
     if (field == word) return true;
   }
   return false;

@@ -1,4 +1,4 @@
-// Numbers and dates as they stand in tables.
+// Numbers and dates as tables write them.
 #pragma once
 
 #include <charconv>

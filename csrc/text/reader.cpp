@@ -1,7 +1,7 @@
 // The text reader: numeric lists (LightGCN) and delimited tables into dense codes.
 //
-// Knows no torch and opens no file. The bytes come from advrec/data/readers/text.py, which has
-// checked that they are UTF-8 without NUL and that "\r" stands only before "\n".
+// Does not use torch and opens no files. The bytes come from advrec/data/readers/text.py, which has
+// checked that they are UTF-8 without NUL and that "\r" occurs only before "\n".
 // advrec/data/readers/text_twin.py is the same in plain Python; a test compares results and errors.
 
 #include <pybind11/numpy.h>
@@ -136,7 +136,7 @@ class TableParser {
  private:
   std::string_view field(std::int64_t at) const { return (*fields_)[static_cast<std::size_t>(at)]; }
 
-  // A stray quote would swallow rows: what is read stands on one line, and no line looks like a
+  // A stray quote would swallow rows: a value that is read is on one line, and no line looks like a
   // row.
   void check_span(std::string_view line) {
     ++table_.spanning;

@@ -15,7 +15,7 @@ namespace advrec::text {
 
 constexpr std::array<std::string_view, 7> kSeparators = {"::", "\t", ",", ";", "|", " ", ":"};
 constexpr std::array<std::size_t, 3> kQuoted = {2, 3, 4};  // those whose fields may be in quotes
-constexpr std::size_t kMostFields = 1 << 12;               // more count as so many
+constexpr std::size_t kMostFields = 1 << 12;               // larger numbers count as this
 
 struct Scan {
   std::int64_t lines = 0;    // that are not blank

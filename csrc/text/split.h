@@ -14,7 +14,7 @@
 namespace advrec::text {
 
 // Fields come without the blanks around them. A field in quotes may run over several lines: the
-// splitter then takes them from `lines`, which stands behind the line that is split.
+// splitter then takes them from `lines`, which is just past the line that is split.
 class Splitter {
  public:
   Splitter(std::string_view separator, bool quotes, Lines& lines)

@@ -1,4 +1,4 @@
-"""Random tables whose content is known, and what the readers make of them.
+"""Random tables of known content, in one file and in two, and what the readers make of them.
 
     python tests/support/fuzz_tables.py --count 1000
 
@@ -70,11 +70,13 @@ class Table:
 
 
 def _ids(rng: random.Random, count: int, *, user: bool) -> tuple[str, list[str]]:
-    kind = rng.choice(["small", "plain", "large", "code", "hex", "word", "zeros", "last, first"])
+    kinds = ["small", "plain", "large", "code", "hex", "word", "zeros", "last, first"]
+    kind = rng.choice([*kinds, "seconds"] if user else kinds)  # items in that range are times
     makers: dict[str, Callable[[int], str]] = {
         "small": str,
         "plain": lambda n: str(17 + n * 7),
         "large": lambda n: str(98_000_000 + n * 7919),
+        "seconds": lambda n: str(1_310_000_000 + n * 7919),  # as users of Twitter have
         "code": lambda n: f"{'u' if user else 'i'}{n}",
         "hex": lambda n: f"{n * 2654435761 % 2**32:08x}x",
         "word": lambda n: WORDS[n % len(WORDS)] + ("" if n < len(WORDS) else str(n)),
@@ -194,6 +196,28 @@ def outcome(table: Table, folder: Path) -> str:
     """`right`, `refused: …` or `misread: …`."""
     path = folder / table.name
     path.write_bytes(table.content)
+    return _outcome_of(path, table)
+
+
+def split_outcome(table: Table, folder: Path, *, header: bool) -> str:
+    """The same with the last third of the rows in a test file, with or without the `header`."""
+    ending = Path(table.name).suffix
+    ending = ending if ending in (".csv", ".tsv", ".txt") else ".csv"
+    end = b"\r\n" if b"\r\n" in table.content else b"\n"
+    lines = table.content.split(end)[:-1]
+    above, rows = lines[: -len(table.rows)], lines[-len(table.rows) :]
+    cut = len(rows) * 2 // 3
+    for stem, part in (
+        ("train", above + rows[:cut]),
+        ("test", above * header + rows[cut:]),
+    ):
+        for path in folder.glob(f"{stem}.*"):
+            path.unlink()
+        (folder / f"{stem}{ending}").write_bytes(end.join([*part, b""]))
+    return _outcome_of(folder, table)
+
+
+def _outcome_of(path: Path, table: Table) -> str:
     try:
         rows = read_interactions(DataConfig.of(str(path)))
     except AdvrecError as error:
@@ -211,14 +235,22 @@ def outcome(table: Table, folder: Path) -> str:
     return "right"
 
 
-def count_outcomes(count: int, *, first: int = 0) -> tuple[Counter[str], list[str]]:
-    """How many tables were right, refused and misread, and a sentence for each that was not."""
+def count_outcomes(
+    count: int, *, first: int = 0, split: bool = False
+) -> tuple[Counter[str], list[str]]:
+    """How many tables were right, refused and misread, and a sentence for each that was not.
+
+    `split`: each as a train and a test file, every third one without a header in the second.
+    """
     counts: Counter[str] = Counter()
     sentences = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(first, first + count):
             table = generate(seed)
-            result = outcome(table, Path(folder))
+            place = Path(folder)
+            result = (
+                split_outcome(table, place, header=seed % 3 > 0) if split else outcome(table, place)
+            )
             counts[result.partition(":")[0]] += 1
             if result != "right":
                 sentences.append(f"{table.about}\n    {result}")
@@ -232,14 +264,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the first table")
     parser.add_argument("--refused", action="store_true", help="list what was refused too")
     options = parser.parse_args()
-    counts, sentences = count_outcomes(options.count, first=options.seed)
-    for sentence in sentences:
-        if options.refused or "misread: " in sentence:
-            print(sentence)
-    share = counts["refused"] / options.count
-    print(f"{options.count} tables: {counts['right']} right, {counts['refused']} refused "
-          f"({share:.1%}), {counts['misread']} misread without a word")  # fmt: skip
-    return 1 if counts["misread"] else 0
+    misread = 0
+    for split in (False, True):
+        counts, sentences = count_outcomes(options.count, first=options.seed, split=split)
+        for sentence in sentences:
+            if options.refused or "misread: " in sentence:
+                print(sentence)
+        share = counts["refused"] / options.count
+        print(f"{options.count} {'splits' if split else 'tables'}: {counts['right']} right, "
+              f"{counts['refused']} refused ({share:.1%}), "
+              f"{counts['misread']} misread without a word")  # fmt: skip
+        misread += counts["misread"]
+    return 1 if misread else 0
 
 
 if __name__ == "__main__":

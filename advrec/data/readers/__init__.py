@@ -1,7 +1,7 @@
 """From files to interactions: one file per format, and the one table of formats.
 
 A new format is a module here with a `read`, and a line in FORMATS. Tables of named columns become
-interactions in `table`, whatever file they come from; text is split in `text` (native, with its
+interactions in `table`, from any kind of file; text is split in `text` (native, with its
 twin `text_twin`); `sniff` decides which format a path has.
 """
 

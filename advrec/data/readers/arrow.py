@@ -46,13 +46,13 @@ def read(
             hint="pip install 'advrec[parquet]'",
         ) from None
     parts = []
-    said = {}
+    sentences = {}
     kind = ""
     for part, path in files.items():
-        rows, kind, said[path.name] = _read_part(part, path, config)
+        rows, kind, sentences[path.name] = _read_part(part, path, config)
         parts.append(rows)
     refuse_different_columns(parts, list(files.values()))
-    return merge(parts, name=name, source=source, format=kind, notes=once_each(said))
+    return merge(parts, name=name, source=source, format=kind, notes=once_each(sentences))
 
 
 def parts_of(folder: Path) -> list[Path]:
@@ -69,14 +69,14 @@ def _read_part(part: int | None, path: Path, config: DataConfig) -> tuple[Part, 
 
     pieces = parts_of(path) if path.is_dir() else [path]
     rows: Rows | None = None
-    kind = said = ""
+    kind = sentence = ""
     for piece in pieces:
         file = _open(piece)
         roles = roles_of(file.names, config, piece)
         places = {role: getattr(roles, role) for role in ROLES if getattr(roles, role) >= 0}
         if rows is None:
             rows = Rows(file.names, roles, config, "row")
-            kind, said = file.kind, f"{file.kind}; {roles.sentence(file.names)}"
+            kind, sentence = file.kind, f"{file.kind}; {roles.sentence(file.names)}"
         elif rows.columns != {role: file.names[at] for role, at in places.items()}:
             raise DataError(
                 f"the columns are {', '.join(map(repr, file.names))}, "
@@ -94,8 +94,8 @@ def _read_part(part: int | None, path: Path, config: DataConfig) -> tuple[Part, 
     if rows is None:
         raise DataError("the folder holds no parquet file", path=path)
     if len(pieces) > 1:
-        said = f"{counted(len(pieces), 'part')}: {said}"
-    return rows.part(part, path), kind, said
+        sentence = f"{counted(len(pieces), 'part')}: {sentence}"
+    return rows.part(part, path), kind, sentence
 
 
 @dataclass(frozen=True)

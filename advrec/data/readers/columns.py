@@ -11,7 +11,7 @@ from advrec.errors import DataError
 
 ROLES = ("user", "item", "rating", "timestamp")
 
-# As they stand in public data sets, without case, blanks and punctuation, JSON keys included; the
+# Names in public data sets, without case, blanks and punctuation, JSON keys included; the
 # first one in the table wins, so that an id is preferred to a name. A question mark: a word that
 # may as well be the id of a user or an item ("book"); alone it is not enough to see a header.
 _ALIASES = """
@@ -59,7 +59,7 @@ class Wanted:
         return cls(config.user_col, config.item_col, config.rating_col, config.timestamp_col)
 
     def given(self) -> dict[str, str]:
-        """Role -> what was asked for, only the roles that were."""
+        """Role -> the column asked for; roles without one are left out."""
         pairs = {field.name: getattr(self, field.name) for field in fields(self)}
         return {role: value for role, value in pairs.items() if value is not None}
 
@@ -96,8 +96,8 @@ def by_name(
 ) -> Roles:
     """Find the columns under a header, `guessed` where no option says that it is one.
 
-    Of two columns of which one is known, the other is the user or the item that is missing.
-    Raises DataError with the names that are there.
+    If one of two columns is known, the other is the missing user or item.
+    Raises DataError with the names in the table.
     """
     places = {role: _find(names, role, wanted, path) for role in ROLES}
     free = [at for at in range(len(names)) if at not in places.values()]
@@ -113,8 +113,27 @@ def by_name(
                 hint=f"name it with {role}_col"
                 + (f"; if line {line} is a row and not a header: --header no" if guessed else ""),
             )
+    _refuse_names_twice(names, places, wanted, path, line)
     _refuse_two_ratings(names, places["rating"], wanted, path, line)
     return distinct(Roles(**places), names, path)
+
+
+def _refuse_names_twice(
+    names: Sequence[str], places: dict[str, int], wanted: Wanted, path: Path, line: int | None
+) -> None:
+    """Of two columns of one name neither is chosen by that name."""
+    for role, at in places.items():
+        asked = wanted.given().get(role, "")
+        by_number = asked.isdigit() and asked not in names
+        if at >= 0 and not by_number and names.count(names[at]) > 1:
+            numbers = [str(n) for n, name in enumerate(names, start=1) if name == names[at]]
+            raise DataError(
+                f"columns {' and '.join(numbers)} are both called {names[at]!r}; "
+                f"which one is the {role}?",
+                path=path,
+                line=line,
+                hint=f"name it by number: {role}_col {numbers[0]}",
+            )
 
 
 def _refuse_two_ratings(
@@ -147,6 +166,16 @@ def distinct(roles: Roles, names: Sequence[str], path: Path) -> Roles:
         if at >= 0:
             seen[at] = role
     return roles
+
+
+def header_spellings(role: str) -> frozenset[str]:
+    """The names of a role as they stand in headers, in lower case: userid, user_id, user-id …"""
+    names = set(ALIASES[role])
+    for name in ALIASES[role]:
+        stem = name.removesuffix("id")
+        if stem != name:
+            names.update(stem + mark + "id" for mark in "_- ")
+    return frozenset(names)
 
 
 def recognised(names: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Packed files: gzip, bzip2, xz, zstandard and zip, known by their first bytes, whatever the name.
+"""Packed files: gzip, bzip2, xz, zstandard and zip, known by their first bytes, not their names.
 
 Unpacking is checked to the end (a damaged or cut file gives an error, never a part of its content)
 and bounded: more than `LIMIT` bytes are unpacked only up to `RATIO` times the size of the file, so
@@ -82,7 +82,7 @@ def name_inside(path: Path) -> str:
             with zipfile.ZipFile(path) as archive:
                 members = _members(archive)
         except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error):
-            members = []  # the reader has the sentence for it
+            members = []  # the reader reports it
         if len(members) == 1:
             return plain_name(PurePosixPath(members[0].filename).name)
     return plain_name(path.name)
@@ -113,7 +113,7 @@ def kind_of(data: bytes) -> str | None:
 
 
 def _is_bzip2(data: bytes) -> bool:
-    """More than three letters, which a text may begin with."""
+    """Checks more than the first three letters, which may begin a text."""
     block = data[4:10]
     return data[3:4] in b"123456789" and block in (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
 
@@ -137,7 +137,7 @@ def _unpack_once(path: Path, data: bytes, kind: str, limit: int) -> bytes:
             f"the {kind} data unpacks to more than {limit >> 20:,} MiB, "
             f"over {limit // max(len(data), 1):,} times its size",
             path=path,
-            hint="if this is meant, unpack the file and give what was in it",
+            hint="if this is intended, unpack the file and pass its content",
         ) from None
     except (
         OSError,
@@ -151,7 +151,9 @@ def _unpack_once(path: Path, data: bytes, kind: str, limit: int) -> bytes:
     ) as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise DataError(
-            f"the {kind} data is damaged ({reason})", path=path, hint="fetch or pack the file again"
+            f"the {kind} data is damaged ({reason})",
+            path=path,
+            hint="download or pack the file again",
         ) from None
     return output.getvalue()
 
@@ -201,7 +203,7 @@ def _unpack_zip(path: Path, data: bytes, output: _Bounded) -> None:
             raise _question(path, [member.filename for member in members])
         if members[0].flag_bits & 1:
             raise DataError(
-                "the zip is encrypted", path=path, hint="unpack it and give what was in it"
+                "the zip is encrypted", path=path, hint="unpack it and pass its content"
             )
         with archive.open(members[0]) as stream:
             _copy(stream.read, output)
@@ -234,7 +236,7 @@ def _refuse_other_archives(path: Path, data: bytes) -> None:
             raise DataError(
                 f"{kind} archives are not read, expected plain text or {', '.join(ENDINGS)}",
                 path=path,
-                hint="unpack it and give what was in it",
+                hint="unpack it and pass its content",
             )
     if data[TAR_MAGIC_AT:].startswith(TAR_MAGIC):
         raise DataError(

@@ -1,8 +1,9 @@
-"""Dates as people write them, as seconds since 1970 (UTC where no zone stands).
+"""Dates as people write them, as seconds since 1970 (UTC without a zone).
 
 A column has one form. Where day and month could change places on every row of it, it is refused.
-ISO 8601 is read by the text reader itself; here is the rest: `12/1/2010 8:26`, `31.12.2010`,
-`2020/01/01`, `2024-05-31 12:00:00 UTC`, `May 1 2014`, `05 31, 2014`, `5/1/2014 8:26 PM`.
+ISO 8601 is read by the text reader itself; this module reads other forms: `12/1/2010 8:26`,
+`31.12.2010`, `2020/01/01`, `2024-05-31 12:00:00 UTC`, `May 1 2014`, `05 31, 2014`,
+`5/1/2014 8:26 PM`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ def read_dates(words: Sequence[str], time_format: str | None) -> tuple[NDArray[n
     if time_format is not None:
         return np.array([_formatted(word, time_format) for word in words]), f"by {time_format!r}"
     if all(NUMBER.fullmatch(word.encode()) for word in words):
-        return np.array([float(word) for word in words]), "as numbers"
+        numbers = np.array([float(word) for word in words])
+        if not np.isfinite(numbers).all():
+            raise DateError(words[int(np.isinf(numbers).argmax())], "")
+        return numbers, "as numbers"
     name, form = _form_of(words)
     matches = [form.fullmatch(word.lower()) for word in words]
     groups = [match.groupdict() for match in matches if match is not None]

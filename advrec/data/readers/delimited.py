@@ -1,4 +1,4 @@
-"""csv, tsv and their kin: one interaction per line, columns known by header or by values."""
+"""csv, tsv and similar tables: one interaction per line, columns known by header or by values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import numpy as np
 
 from advrec.data.config import DataConfig
 from advrec.data.interactions import Interactions
-from advrec.data.readers.columns import ROLES, Roles, Wanted, by_name, recognised
+from advrec.data.readers.columns import (
+    ROLES,
+    Roles,
+    Wanted,
+    by_name,
+    header_spellings,
+    recognised,
+)
 from advrec.data.readers.header import has_header
 from advrec.data.readers.merge import Part, merge, once_each, refuse_different_columns
 from advrec.data.readers.places import HIGHEST_RATING, by_place, time_unit
@@ -35,9 +42,11 @@ def read(
     """Read one table, or the tables of a split. Raises DataError with file and line."""
     parts = []
     sentences = {}
+    first: Layout | None = None
     for part, path in files.items():
         data = read_bytes(path)
-        layout, sentences[path.name] = understand(path, data, config)
+        layout, sentences[path.name] = understand(path, data, config, first)
+        first = first or layout
         parts.append(read_part(part, path, data, layout))
     refuse_different_columns(parts, list(files.values()))
     return merge(parts, name=name, source=source, format="csv", notes=once_each(sentences))
@@ -65,17 +74,20 @@ def read_part(part: int | None, path: Path, data: bytes, layout: Layout) -> Part
     )
 
 
-def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str]:
-    """The layout of a table, and a sentence that says it.
+def understand(
+    path: Path, data: bytes, config: DataConfig, first: Layout | None = None
+) -> tuple[Layout, str]:
+    """The layout of a table, and a sentence that describes it.
 
-    Raises DataError where the columns cannot be told.
+    A file without a header has the columns of the `first` one of its split. Raises DataError where
+    the columns cannot be told.
     """
     text = Text(path, data)
     refuse_blocks(text)
     separator = given_separator(config) or find_separator(text)
     rows = text.rows(separator)
     if not rows:
-        raise DataError("no line has sound quotes", path=path, line=text.first_line)
+        raise DataError("no line has balanced quotes", path=path, line=text.first_line)
     wanted = Wanted.of(config)
     names, skip = _header(text, separator, rows, wanted, config)
     if names is not None:
@@ -83,7 +95,9 @@ def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str
         roles = by_name(names, wanted, path, line=text.first_line, guessed=guessed)
         how = "header"
     else:
-        roles = by_place(rows, wanted, path, text.first_line)
+        alike = first is not None and len(first.columns) == len(rows[0])
+        known = _places_of(first) if first is not None and alike else wanted
+        roles = by_place(rows, known, path, text.first_line)
         names = _names_of(roles, len(rows[0]))
         how = "no header"
     layout = Layout(
@@ -104,6 +118,12 @@ def understand(path: Path, data: bytes, config: DataConfig) -> tuple[Layout, str
     return layout, f"{above}{how}, separated by {told}; {roles.sentence(names)}"
 
 
+def _places_of(layout: Layout) -> Wanted:
+    """The columns of a layout as options."""
+    numbers = (layout.user, layout.item, layout.rating, layout.timestamp)
+    return Wanted(*(str(at + 1) if at >= 0 else "none" for at in numbers))
+
+
 def _names_of(roles: Roles, width: int) -> list[str]:
     """Names of columns that have none, for errors."""
     names = [f"column {at + 1}" for at in range(width)]
@@ -120,7 +140,7 @@ def _header(
     wanted: Wanted,
     config: DataConfig,
 ) -> tuple[list[str] | None, int]:
-    """The names of the columns, None without a header, and how many lines stand above the rows."""
+    """The names of the columns, None without a header, and the number of lines above the rows."""
     above = text.first_line - 1
     names = _names_in_comment(text, separator, len(rows[0]), config)
     if names is not None:
@@ -164,15 +184,27 @@ def given_separator(config: DataConfig) -> bytes | None:
 
 
 def _refuse_header_below(path: Path, data: bytes, layout: Layout, table: Table) -> None:
-    """Files that were joined end to end have their headers among the rows."""
-    names = [layout.columns[layout.user], layout.columns[layout.item]]
-    if not layout.header or names[0] not in table.user_ids or names[1] not in table.item_ids:
-        return
-    user, item = table.user_ids.index(names[0]), table.item_ids.index(names[1])
-    rows = np.flatnonzero((table.users == user) & (table.items == item))
+    """Files that were joined end to end have their headers among the rows.
+
+    It is the header of this file, or any that names both the user and the item.
+    """
+    inside = []
+    for role, codes, ids in (
+        ("user", table.users, table.user_ids),
+        ("item", table.items, table.item_ids),
+    ):
+        spellings = header_spellings(role)
+        own = layout.columns[getattr(layout, role)] if layout.header else None
+        if own not in ids and spellings.isdisjoint(map(str.lower, ids)):
+            return
+        names = [code for code, text in enumerate(ids) if text == own or text.lower() in spellings]
+        inside.append(np.isin(codes, names))
+    rows = np.flatnonzero(inside[0] & inside[1])
+    if not layout.header:
+        rows = rows[rows > 0]  # `header: no` says what the first line is
     if len(rows):
         raise DataError(
-            "the header again: these are several tables, one behind the other",
+            "the header again: the file is several tables, one after another",
             path=path,
             line=line_of_row(data, layout, int(rows[0])),
             hint="take the line out",
@@ -180,7 +212,7 @@ def _refuse_header_below(path: Path, data: bytes, layout: Layout, table: Table) 
 
 
 def _check_guess(path: Path, data: bytes, layout: Layout, table: Table) -> None:
-    """Roles were decided by values on many lines: here all lines have their say."""
+    """Roles were decided by values on many lines: check them on all lines."""
     wrong = np.flatnonzero(np.abs(table.ratings) > HIGHEST_RATING)
     if layout.rating >= 0 and len(wrong):
         _refuse_guess(path, data, layout, "rating", table.ratings[wrong[0]], int(wrong[0]))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "frame"  # what data in memory is called
 BATCH = 1 << 18  # rows
-ABOUT_FILES = ("format", "separator", "header")  # options without a meaning here
+ABOUT_FILES = ("format", "separator", "header")  # options that have no meaning here
 EXPECTED = (
     "expected a name, a path, a DataConfig, a pandas or Polars frame, an Arrow table or a SciPy "
     "sparse matrix"
@@ -29,7 +29,7 @@ EXPECTED = (
 
 
 def read(data: object, config: DataConfig) -> Interactions:
-    """The rows of a frame, of which columns are chosen as in a file with a header, or the stored
+    """The rows of a frame, its columns chosen as in a file with a header, or the stored
     entries of a sparse matrix: users are its rows, items its columns, both numbered from 0.
 
     Raises UsageError for anything else, ConfigError for options that only files have, DataError,
@@ -37,7 +37,7 @@ def read(data: object, config: DataConfig) -> Interactions:
     """
     for option in ABOUT_FILES:
         if getattr(config, option) != DataConfig.model_fields[option].default:
-            raise ConfigError(f"{option} has no meaning for data in memory")
+            raise ConfigError(f"{option} does not apply to data in memory")
     from scipy import sparse
 
     source = f"{type(data).__module__.split('.')[0]}.{type(data).__name__}"
@@ -121,7 +121,7 @@ def _values(series: nw.Series[Any]) -> Values:
 def _of_matrix(matrix: Any, config: DataConfig, source: str) -> tuple[Part, list[str]]:
     given = [f"{role}_col" for role in Wanted.of(config).given()]
     if given:
-        raise ConfigError(f"{given[0]} has no meaning for a sparse matrix, which has no columns")
+        raise ConfigError(f"{given[0]} does not apply to a sparse matrix, which has no columns")
     if len(matrix.shape) != 2 or matrix.dtype.kind not in "biuf":
         raise DataError(
             f"the matrix holds {matrix.dtype} in shape {matrix.shape}, "

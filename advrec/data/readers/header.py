@@ -17,7 +17,7 @@ MOSTLY = 0.9
 def has_header(
     rows: Sequence[Sequence[str]], wanted: Wanted, stated: str | None, path: Path, line: int
 ) -> bool:
-    """Decide by names, then by what stands below. Raises DataError where that leaves a doubt.
+    """Decide by names, then by the lines below. Raises DataError where both readings fit.
 
     `stated` is the option header: yes, no or None.
     """
@@ -60,7 +60,7 @@ def _is_named(
 
 
 def _is_above_values(first: str, below: Sequence[str]) -> bool:
-    """Does a word stand above numbers, dates, or ids that all have digits?"""
+    """Is this a word above numbers, dates, or ids that all have digits?"""
     if not below or not first or is_number(first) or is_date(first):
         return False
     values = [value for value in below if value]
@@ -73,7 +73,7 @@ def _is_above_values(first: str, below: Sequence[str]) -> bool:
 
 
 def _is_unlike(first: str, below: Sequence[str]) -> bool:
-    """Have all fields below a capital, a blank or a mark that the first one has not?"""
+    """Do all fields below have a capital, a blank or a mark that the first one lacks?"""
     tests = (str.istitle, str.isupper, lambda text: " " in text, lambda text: not text.isalnum())
     return len(below) > 1 and any(
         not test(first) and all(test(value) for value in below) for test in tests

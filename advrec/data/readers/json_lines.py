@@ -55,13 +55,13 @@ def read(
 ) -> Interactions:
     """Read one file, or those of a split. Raises DataError with file and line."""
     parts = []
-    said = {}
+    sentences = {}
     for part, path in files.items():
-        data, said_of_part = _read_part(part, path, read_bytes(path), config)
+        data, sentence = _read_part(part, path, read_bytes(path), config)
         parts.append(data)
-        said[path.name] = said_of_part
+        sentences[path.name] = sentence
     refuse_different_columns(parts, list(files.values()))
-    return merge(parts, name=name, source=source, format="json", notes=once_each(said))
+    return merge(parts, name=name, source=source, format="json", notes=once_each(sentences))
 
 
 def _read_part(part: int | None, path: Path, data: bytes, config: DataConfig) -> tuple[Part, str]:
@@ -69,6 +69,8 @@ def _read_part(part: int | None, path: Path, data: bytes, config: DataConfig) ->
     names: dict[str, None] = {}
     for _, value in islice(_objects(path, data), FIRST):
         names.update(dict.fromkeys(value))
+    if not names:
+        raise DataError("there is no object in it", path=path)
     while True:
         known = list(names)
         roles = roles_of(known, config, path)

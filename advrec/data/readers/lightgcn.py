@@ -25,7 +25,7 @@ def read(
 ) -> Interactions:
     """Read one file, or those of a split. Raises DataError with file and line.
 
-    A user may stand on several lines, or on a line without items. Lines at the top that begin with
+    A user may have several lines, or a line without items. Lines at the top that begin with
     # or % are comments.
     """
     parts = []

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.data.interactions import Interactions
+from advrec.data.readers.places import TIME_UNITS, YEARS
 from advrec.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The rows of one file; `part` is TRAIN, VALID or TEST, None where the files are no split."""
+    """The rows of one file; `part` is TRAIN, VALID or TEST, None unless the files are a split."""
 
     part: int | None
     users: NDArray[np.int32]  # [n] codes into user_ids
@@ -40,8 +41,11 @@ def merge(
     users, user_ids = _recode([part.users for part in parts], [part.user_ids for part in parts])
     items, item_ids = _recode([part.items for part in parts], [part.item_ids for part in parts])
     if not len(users):
-        raise DataError("no interaction: every user stands without items", path=source)
+        raise DataError("no interactions: no user has items", path=source)
     split = len(parts) > 1 or parts[0].part is not None
+    timestamps = _join([part.timestamps for part in parts])
+    if timestamps is not None:
+        _refuse_two_units(timestamps, source)
     labels = [np.full(len(part.users), part.part or 0, dtype=np.int8) for part in parts]
     return Interactions(
         name=name,
@@ -52,15 +56,31 @@ def merge(
         user_ids=user_ids,
         item_ids=item_ids,
         ratings=_join([part.ratings for part in parts]),
-        timestamps=_join([part.timestamps for part in parts]),
+        timestamps=timestamps,
         parts=np.concatenate(labels) if split else None,
         names=names,
         notes=(*notes, *(note for part in parts for note in part.notes)),
     )
 
 
+def _refuse_two_units(timestamps: NDArray[np.float64], source: str) -> None:
+    """Seconds in some rows and milliseconds in others cannot be put in order."""
+    inside = [
+        (timestamps >= YEARS[0] * unit) & (timestamps < YEARS[1] * unit) for unit in TIME_UNITS
+    ]
+    examples = [float(timestamps[mask.argmax()]) for mask in inside if mask.any()]
+    if len(examples) > 1 and sum(mask.mean() for mask in inside) >= 0.99:
+        raise DataError(
+            "the timestamps are in different units, such as seconds and milliseconds: "
+            + " and ".join(f"{value:.0f}" for value in examples),
+            path=source,
+            hint="write them in one unit (dates count as seconds), or leave them out with "
+            "--timestamp-col none",
+        )
+
+
 def refuse_different_columns(parts: Sequence[Part], paths: Sequence[Path]) -> None:
-    """The files of a split have ratings in all of them or in none, and so the timestamps."""
+    """Check that all files of a split have ratings or none has; the same for timestamps."""
     for role in ("ratings", "timestamps"):
         have = [getattr(part, role) is not None for part in parts]
         if len(set(have)) > 1:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from advrec.errors import DataError
 YEARS = (315_532_800, 2_208_988_800)  # seconds since 1970: the years 1980 to 2039
 TIME_UNITS = (1, 10**3, 10**6, 10**9)  # seconds, milliseconds, microseconds, nanoseconds
 HIGHEST_RATING = 100
+PRODUCT = re.compile(r"[0-9]{9}[0-9X]|B[0-9A-Z]{9}")  # Amazon's ids
+REVIEWER = re.compile(r"A[0-9A-Z]{10,20}")
+DIFFERENT_TIMES = 0.9  # of a column before an id: users and items come again more often
 MOSTLY = 0.6  # the odd line is an error and not another meaning
 
 
@@ -56,9 +60,15 @@ class Column:
         return np.array(good)
 
     @cached_property
+    def distinct(self) -> float:
+        """The share of values that are different."""
+        return len(set(self.values)) / max(len(self.values), 1)
+
+    @cached_property
     def dated(self) -> bool:
         """Are most values dates in letters and digits?"""
-        return self.numbers is None and _mostly([is_date(value) for value in self.values])
+        dates = [is_date(value) for value in self.values]
+        return bool(dates) and self.numbers is None and _mostly(dates)
 
     @cached_property
     def times(self) -> bool:
@@ -137,7 +147,18 @@ def by_place(rows: Sequence[Sequence[str]], wanted: Wanted, path: Path, line: in
         Column([row[at] for row in rows if row[at].encode() not in MISSING]) for at in range(width)
     ]
     roles = _Guess(columns, places, path, line).roles()
+    if "user" not in places and "item" not in places and _is_amazon(columns, roles):
+        roles = replace(roles, user=roles.item, item=roles.user)
     return distinct(roles, _names(width), path)
+
+
+def _is_amazon(columns: Sequence[Column], roles: Roles) -> bool:
+    """Are these Amazon's ratings of 2018, whose first column is the product?"""
+    products, reviewers = columns[roles.user].values, columns[roles.item].values
+    return bool(products) and (
+        all(PRODUCT.fullmatch(value) for value in products)
+        and all(REVIEWER.fullmatch(value) for value in reviewers)
+    )
 
 
 def _asked(wanted: Wanted, width: int, path: Path, line: int) -> dict[str, int]:
@@ -148,7 +169,7 @@ def _asked(wanted: Wanted, width: int, path: Path, line: int) -> dict[str, int]:
             continue
         if not value.isdigit() or not 1 <= int(value) <= width:
             raise DataError(
-                f"there is no header, and {role}_col {value!r} is not a number from 1 to {width}",
+                f"no header, and {role}_col must be a number from 1 to {width}, got {value!r}",
                 path=path,
                 line=line,
                 hint="if line 1 is a header: --header yes",
@@ -187,13 +208,27 @@ class _Guess:
         for role in ("user", "item"):
             if role not in places:
                 if not rest:
-                    raise self._doubt("there is no column left for the " + role, ())
+                    raise self._doubt("no column is left for the " + role, ())
                 places[role] = rest.pop(0)
         if "rating" not in places:
             places["rating"] = self._rating(rest, places)
+        self._refuse_fractions(places)
         return _roles(places)
 
+    def _refuse_fractions(self, places: Mapping[str, int]) -> None:
+        """Raise DataError where the user or the item has values such as 3.5."""
+        for role in ("user", "item"):
+            at = places[role]
+            if role in self.places or not self.columns[at].fractions:
+                continue
+            free = [n for n in range(len(self.columns)) if n not in self.places.values()]
+            readings = [self._order(free, rating=at), _roles(places)]
+            raise self._doubt(f"column {at + 1} has fractions, so it is not the {role}", readings)
+
     def _time(self, free: Sequence[int]) -> int:
+        ids = sum(role not in self.places for role in ("user", "item"))
+        if len(free) <= ids:
+            return -1  # numbers like times are ids where all columns are needed for ids
         times = [at for at in free if self.columns[at].times]
         dated = [at for at in times if self.columns[at].dated]
         if len(times) > 1 and len(dated) == 1:
@@ -203,7 +238,30 @@ class _Guess:
                 "columns " + " and ".join(str(at + 1) for at in times) + " may be the time",
                 [self._order(free, time=at) for at in times],
             )
+        if times and self._is_id(times[0], free):
+            return -1
         return times[0] if times else -1
+
+    def _is_id(self, time: int, free: Sequence[int]) -> bool:
+        """Is the column a user or an item whose ids lie in the range of times?
+
+        Raises DataError where it may be that or the time: values come again, as ids do, or are too
+        few to tell, or the third column may be the rating of such ids.
+        """
+        column = self.columns[time]
+        if column.dated or len(free) < 3 or time not in free[:2]:
+            return False
+        third = self.columns[free[2]]
+        if third.rates and third.fractions and len(free) == 3:
+            return True
+        again = column.distinct < DIFFERENT_TIMES or len(column.values) < 3
+        if again or (third.rates and third.scale):
+            rating = free[2] if third.rates else -1
+            raise self._doubt(
+                f"column {time + 1} may be an id or the time",
+                [self._order(free, time=time), self._order(free, rating=rating)],
+            )
+        return False
 
     def _order(self, free: Sequence[int], *, time: int = -1, rating: int = -1) -> Roles | None:
         ids = [at for at in free if at not in (time, rating)]

@@ -1,7 +1,8 @@
-"""Which format the files at a path have, which of them to read, and why we think so."""
+"""Which format the files at a path have, which of them to read, and why."""
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,13 +53,13 @@ def _check_options(chosen: Plan, config: DataConfig) -> None:
     named = [option for option in TABLE_OPTIONS if getattr(config, option)]
     if chosen.format == "lightgcn" and named:
         raise ConfigError(
-            f"{named[0]} has no meaning for LightGCN text, which has no columns",
-            hint="for a table give format csv",
+            f"{named[0]} does not apply to LightGCN text, which has no columns",
+            hint="for a table, use format csv",
         )
     for option in ("separator", "header"):
         if chosen.format in ("json", "parquet", "arrow") and getattr(config, option) is not None:
             raise ConfigError(
-                f"{option} has no meaning for {chosen.format}, whose columns have names"
+                f"{option} does not apply to {chosen.format}, whose columns have names"
             )
 
 
@@ -81,10 +82,40 @@ def _plan_folder(folder: Path, format_option: str) -> Plan:
         files = splits[0]
         names = [files[part].name for part in sorted(files)]
         sentence = f"{', '.join(names[:-1])} and {names[-1]}: a given split"
-        format, why = _format_of(files[TRAIN], format_option)
+        format, why = _format_of_split(files, format_option)
         ordered: dict[int | None, Path] = {part: files[part] for part in sorted(files)}
         return Plan(format, ordered, (sentence, *why))
     return _plan_single(folder, paths, format_option)
+
+
+def _format_of_split(files: Mapping[int, Path], format_option: str) -> tuple[str, tuple[str, ...]]:
+    """The format of train. Raises DataError where another part is a table and train is lists.
+
+    The other way round the reader of tables says so. Lists that are of one length by chance, and a
+    part in doubt, are what train is.
+    """
+    format, why = _format_of(files[TRAIN], format_option)
+    if format != "lightgcn" or format_option != "auto":
+        return format, why
+    for path in (path for part, path in files.items() if part != TRAIN):
+        text = Text(path, read_bytes(path))
+        try:
+            other, because = _by_content(text)
+        except DataError:
+            continue
+        if other == "csv" and (text.scan.repeats or _has_times(text)):
+            raise DataError(
+                f"{because}, but {why[0]}",
+                path=path,
+                hint="the parts of a split have one format; if one of the two is misread, give it: "
+                "--format csv, or --format lightgcn",
+            )
+    return format, why
+
+
+def _has_times(text: Text) -> bool:
+    columns = [Column(values) for values in zip(*text.rows(b" "), strict=False)]
+    return any(column.times for column in columns)
 
 
 def _splits(paths: Iterable[Path], format_option: str) -> list[dict[int, Path]]:
@@ -155,6 +186,8 @@ def _format_of(path: Path, format_option: str) -> tuple[str, tuple[str, ...]]:
         format, because = "movielens", "MovieLens by its name"
     elif name == "ratings.csv" and _first_line(path) == movielens.CSV_HEADER:
         format, because = "movielens", "MovieLens by its name and header"
+    elif ending in (".csv", ".tsv", ".rating") and _is_json(path):
+        format, because = "json", "objects in braces, JSON"
     elif ending in (".csv", ".tsv", ".rating"):
         format, because = "csv", "a table by its name"
     else:
@@ -228,7 +261,7 @@ def _why_with_each_user_once(text: Text, width: int) -> str | None:
 
 
 def _in_order(users: Column) -> bool:
-    """Do the users come in ascending order, as those who write lists have them?"""
+    """Are the users in ascending order, as in most files of lists?"""
     numbers = users.numbers
     return numbers is not None and bool((numbers[1:] > numbers[:-1]).all())
 
@@ -239,6 +272,16 @@ def _stem_and_ending(path: Path) -> tuple[str, str]:
     name = name_inside(path)
     stem, dot, ending = name.rpartition(".")
     return (stem, dot + ending) if dot else (name, "")
+
+
+def _is_json(path: Path) -> bool:
+    """Does a file begin with an object, whatever its name says?"""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError:
+        return False  # the reader says it
+    return head.removeprefix(codecs.BOM_UTF8).startswith((b'{"', b'[{"'))
 
 
 def _arrow_kind(path: Path, ending: str) -> str | None:

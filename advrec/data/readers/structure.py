@@ -1,4 +1,4 @@
-"""The shape of a text file: what stands above its table, its separator, and lines from all over it.
+"""The shape of a text file: what is above its table, its separator, and lines from all over it.
 
 The separator is decided on every line of the file; what the columns hold is decided on lines that
 are spread over the whole of it.
@@ -35,7 +35,7 @@ class Text:
     def first_line(self) -> int:
         """The number of the first line that is neither blank, nor a comment, nor `sep=;`.
 
-        Lines at the top that begin with # or % are comments, unless all lines are such.
+        Lines at the top that begin with # or % are comments, unless all lines do.
         """
         number, _ = self._head
         return number
@@ -142,6 +142,13 @@ def find_separator(text: Text) -> bytes:
     fitting |= {s: w for s, (w, n) in most.items() if s in STRONG and n >= ALMOST_ALL * scan.lines}
     if not fitting:
         fitting = {s: w for s, (w, n) in most.items() if n >= ALMOST_ALL * scan.lines}
+    if not fitting and most and scan.numeric == scan.lines:
+        raise DataError(
+            "lines of whole numbers that are of different lengths: lists, one for each user?",
+            path=text.path,
+            line=text.first_line,
+            hint="if they are: --format lightgcn; a table has the same fields on every line",
+        )
     if not fitting and most:
         order = list(SEPARATORS)
         return max(most, key=lambda s: (most[s][1], -order.index(s)))
@@ -178,7 +185,7 @@ def _choose(text: Text, fitting: dict[bytes, int]) -> bytes:
 
 
 def _commas_are_text(text: Text) -> bool:
-    """Do commas stand in numbers (3,5) or in text (Last, First) only?"""
+    """Do commas occur only in numbers (3,5) or in text (Last, First)?"""
     return all(
         re.search(rb",(?! )", re.sub(rb"[0-9],[0-9]", b"", line)) is None for line in text.lines
     )
@@ -212,7 +219,7 @@ def _single_column(text: Text) -> DataError:
 
 
 def refuse_blocks(text: Text) -> None:
-    """Raise DataError for files whose lines do not stand for themselves, by their name."""
+    """Raise DataError for formats whose lines depend on other lines, naming the format."""
     first = text.first.strip()
     if not re.fullmatch(rb"[0-9]+:([ \t]+[0-9]+)*", first):
         return
@@ -227,8 +234,8 @@ def refuse_blocks(text: Text) -> None:
         )
     if all(re.match(rb"[0-9]+:", line) for line in text.lines):
         raise DataError(
-            f"{shown(first.decode())} is a list with a colon behind the user",
+            f"{shown(first.decode())} is a list with a colon after the user",
             path=text.path,
             line=text.first_line,
-            hint="LightGCN text has no colon: take it out with sed 's/://'",
+            hint="LightGCN text has no colon: remove it with sed 's/://'",
         )

@@ -89,13 +89,13 @@ class Rows:
             try:
                 self._batches[role].append(self._parsed(role, values, places, path))
             except _WrongValueError as wrong:
-                found = _name_of(values[wrong.at])
+                name = _name_of(values[wrong.at])
                 raise self._error(
-                    path, role, int(places[wrong.at]), f"is {found}", f", {wrong.expected}"
+                    path, role, int(places[wrong.at]), f"is {name}", f", {wrong.expected}"
                 ) from None
 
     def part(self, part: int | None, path: str | Path) -> Part:
-        """Everything added so far. Raises DataError where that is nothing."""
+        """Everything added so far. Raises DataError if there are no rows."""
         if not sum(map(len, self._batches["user"])):
             raise DataError("the table has no row", path=path)
         self._read_words()
@@ -112,7 +112,7 @@ class Rows:
         )
 
     def _notes(self) -> list[str]:
-        """What was dropped and taken for something else, in sentences."""
+        """What was dropped and what was converted, in sentences."""
         notes = [
             f"the whole numbers of {name!r}, stored as floats, are read as integers"
             for name in sorted(self.whole_floats)
@@ -200,31 +200,19 @@ class Rows:
     ) -> DataError:
         name = self.columns[role]
         column = role if name == role else f"{role} (column {name!r})"
-        hint = "fill it in or leave the row out" if fault.startswith("is missing") else None
+        hint = (
+            "fill it in, or drop such rows with --drop-incomplete"
+            if fault.startswith("is missing")
+            else None
+        )
         if self._place == "line":
             return DataError(f"{column} {fault}{expected}", path=path, line=place, hint=hint)
         return DataError(f"{column} {fault} in row {place}{expected}", path=path, hint=hint)
 
 
 def roles_of(names: Sequence[str], config: DataConfig, path: str | Path) -> Roles:
-    """The columns by their names. Raises DataError where user and item cannot be told.
-
-    Of two columns of one name neither is chosen by that name.
-    """
-    wanted = Wanted.of(config)
-    roles = by_name(names, wanted, Path(path), line=None)
-    for role in ROLES:
-        at = getattr(roles, role)
-        asked = wanted.given().get(role, "")
-        if at >= 0 and names.count(names[at]) > 1 and not (asked.isdigit() and asked not in names):
-            numbers = [str(n) for n, name in enumerate(names, start=1) if name == names[at]]
-            raise DataError(
-                f"columns {' and '.join(numbers)} are both called {names[at]!r}; "
-                f"which one is the {role}?",
-                path=path,
-                hint=f"name it by number: {role}_col {numbers[0]}",
-            )
-    return roles
+    """The columns by their names. Raises DataError where user and item cannot be told."""
+    return by_name(names, Wanted.of(config), Path(path), line=None)
 
 
 def _as_words(values: Values, time_format: str | None) -> list[str] | None:

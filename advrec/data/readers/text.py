@@ -1,7 +1,8 @@
-"""Text files: bytes that are known to be sound, parsed by the native reader or by its twin."""
+"""Text files: checked bytes, parsed by the native reader or by its twin."""
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from advrec.data.readers.text_twin import (
 from advrec.data.wording import counted
 from advrec.errors import DataError
 
-NATIVE_FROM = 1 << 18  # bytes; less is read sooner than a native reader is loaded
+NATIVE_FROM = 1 << 18  # bytes; fewer are read sooner than the native reader is loaded
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 SEPARATOR_NAMES = {
     b",": "commas",
@@ -51,12 +52,12 @@ class Layout:
     timestamp: int = -1
     drop: bool = False  # leave out rows without a value in a column that is read
     time_format: str | None = None  # of strptime
-    header: bool = False  # do the names stand in the file?
+    header: bool = False  # are the names in the file?
     guessed: bool = False  # were the roles decided by values alone?
 
     @property
     def quotes(self) -> bool:
-        """May a field stand in quotes?"""
+        """May a field be in quotes?"""
         return self.separator in QUOTED_SEPARATORS
 
 
@@ -85,8 +86,7 @@ def check_text(path: Path, data: bytes) -> bytes:
     middle = data.find(b"\n" + BYTE_ORDER_MARK)
     if middle >= 0:
         raise DataError(
-            "a byte order mark at the start of this line: these are several files, one behind "
-            "the other",
+            "a byte order mark at the start of this line: the file is several, one after another",
             path=path,
             line=_line_at(data, middle) + 1,
             hint="take it out, and the header if there is one",
@@ -193,12 +193,12 @@ def _read_table(data: bytes, layout: Layout, *, rating_text: bool, timestamp_tex
 def _decimal_commas(
     path: Path, data: bytes, layout: Layout, words: list[str]
 ) -> tuple[NDArray[np.float64], str]:
-    """Ratings of which some have a decimal comma."""
+    """Ratings, some with a decimal comma."""
     commas = [word for word in words if DECIMAL_COMMA.fullmatch(word)]
     for word in words:
         plain = word.replace(",", ".") if DECIMAL_COMMA.fullmatch(word) else word
         mixed = "," not in word and "." in word and commas
-        if mixed or not NUMBER.fullmatch(plain.encode()):
+        if mixed or not NUMBER.fullmatch(plain.encode()) or not math.isfinite(float(plain)):
             line = _line_of_word(data, layout, layout.rating, word)
             message = f"{_role(layout, layout.rating)} is {shown(word)}, expected a number"
             if mixed:
@@ -277,10 +277,10 @@ def _list_error(path: Path, line: int, text: str) -> DataError:
     if text.startswith("-") and text[1:].isdigit():
         message = f"the id {text} is negative"
     elif any(mark in text for mark in ",;|:"):
-        message = f"{shown(text)} mixes another separator in"
+        message = f"{shown(text)} mixes in another separator"
     else:
         message = f"{shown(text)} is not an id"
-        hint = "LightGCN text has no names as ids; csv and .inter do"
+        hint = "ids in LightGCN text are numbers; csv and .inter can hold names"
     return DataError(f"{message}, {expected}", path=path, line=line, hint=hint)
 
 
@@ -309,7 +309,7 @@ def _table_error(path: Path, data: bytes, layout: Layout, wrong: tuple[Any, ...]
         message = f"{column} is {text!r}, which stands for no value"
         hint = "fill it in, or drop such rows with --drop-incomplete"
     elif layout.header and text == layout.columns[number]:
-        message = "the header again: these are several tables, one behind the other"
+        message = "the header again: the file is several tables, one after another"
         hint = "take the line out"
     else:
         message, hint = _number_message(layout, column, line, number, text)
@@ -325,7 +325,7 @@ def _number_message(
     if line == 1:
         return message, "if line 1 is a header: --header yes, and name user_col and item_col"
     if text.encode() in MISSING:
-        return message, f"drop such rows with --drop-incomplete, or take --{role}-col none"
+        return message, f"drop such rows with --drop-incomplete, or use --{role}-col none"
     if dated:
         return message, (
             "for example 1717156800 or 2024-05-31T12:00:00Z; other forms by --time-format; "

@@ -1,4 +1,4 @@
-"""The text readers in plain Python: slow, obvious, and what `csrc/text/reader.cpp` is tested with.
+"""The text readers in plain, slow Python: `csrc/text/reader.cpp` is tested against them.
 
 Both take bytes that `text.read_bytes` has checked: UTF-8, no NUL, no byte order mark, and "\\r"
 only before "\\n". Both raise `LineError`, whose args are (kind, line from 1, number, text):
@@ -6,7 +6,7 @@ only before "\\n". Both raise `LineError`, whose args are (kind, line from 1, nu
     ("id", line, 0, token)          an id of a list is not a run of digits
     ("columns", line, n, "")        a line has n columns
     ("unclosed", line, c, "")       column c (from 0) opens a quote that its line does not close
-    ("after-quote", line, c, text)  text stands between the closing quote of column c and its end
+    ("after-quote", line, c, text)  text between the closing quote of column c and its end
     ("swallowed", line, n, "")      the quoted field of a line runs over line n, which is a row
     ("empty", line, c, "")          column c is empty
     ("missing", line, c, text)      column c says that there is no value: nan, None, null
@@ -33,9 +33,12 @@ DATE = re.compile(
 )
 EPOCH = date(1970, 1, 1).toordinal()
 SEPARATORS = (b"::", b"\t", b",", b";", b"|", b" ", b":")  # that a scan counts
-QUOTED_SEPARATORS = (b",", b";", b"|")  # tab-separated text knows no quotes
-MOST_FIELDS = 1 << 12  # more count as so many
-MISSING = (b"", b"nan", b"NaN", b"NAN", b"None", b"null", b"NULL", b"<NA>")
+QUOTED_SEPARATORS = (b",", b";", b"|")  # tab-separated text has no quotes
+MOST_FIELDS = 1 << 12  # larger numbers count as this
+MISSING = (
+    *(b"", b"nan", b"NaN", b"NAN", b"None", b"null", b"NULL", b"<NA>"),
+    *(b"NA", b"N/A", b"#N/A", b"\\N"),
+)
 SPACE = b" \t\r\v\f"
 
 
@@ -115,7 +118,7 @@ def read_table(
     item: int,
     rating: int,  # -1: none
     timestamp: int,  # -1: none
-    rating_text: bool = False,  # as words and codes, whatever they are
+    rating_text: bool = False,  # as words and codes, of any form
     timestamp_text: bool = False,
     drop: bool = False,  # leave rows out that have no value in a column that is read
 ) -> Table:
@@ -262,12 +265,12 @@ def _split(
 def _quoted(
     rest: bytes, lines: Sequence[bytes], at: int, number: int, column: int
 ) -> tuple[bytes, bytes, int]:
-    """A field in quotes, what stands behind its closing quote, and the index of the next line."""
+    """A field in quotes, what follows its closing quote, and the index of the next line."""
     content = []
     start = 1
     while True:
         close = rest.find(b'"', start)
-        if close < 0:  # the field goes on: on the next line that has a quote, it may end
+        if close < 0:  # the field continues: it may end on the next line that has a quote
             pieces = [rest[start:]]
             while True:
                 if at == len(lines):
@@ -298,7 +301,7 @@ def _check_span(
     separator: bytes,
     read: Sequence[int],  # user, item, and the columns of numbers
 ) -> None:
-    """A stray quote would swallow rows: what is read stands on one line, and no line is a row."""
+    """A stray quote would swallow rows: a value in use is on one line, and no line is a row."""
     for column in read:
         if b"\n" in fields[column]:
             raise LineError("unclosed", number, column, "")

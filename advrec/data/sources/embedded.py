@@ -2,6 +2,8 @@
 
 A user is a source package, an item a binary package; `debian/PROVENANCE.json` says from which index
 it was built and by what rules, `data/build_debian.py` builds it.
+
+numpy and the readers are imported by what needs them: `advrec data list` does not.
 """
 
 from __future__ import annotations
@@ -9,13 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
-from advrec.data.interactions import Interactions
-from advrec.data.readers.text import read_bytes
 from advrec.errors import DataError
+
+if TYPE_CHECKING:
+    from advrec.data.interactions import Interactions
 
 EMBEDDED = ("debian",)
 _FOLDER = Path(__file__).parents[1]
@@ -30,6 +31,11 @@ class ItemText(NamedTuple):
 
 def read(name: str) -> Interactions:
     """The interactions of an embedded set. Raises DataError where the installation lacks it."""
+    import numpy as np
+
+    from advrec.data.interactions import Interactions
+    from advrec.data.readers.text import read_bytes
+
     path = _file(name, "interactions.txt.gz")
     text = load_item_text(name)
     users: list[str] = []
@@ -56,6 +62,8 @@ def read(name: str) -> Interactions:
 
 def load_item_text(name: str = "debian") -> Mapping[str, ItemText]:
     """Section and description of each item, by item id, in the order of the item ids."""
+    from advrec.data.readers.text import read_bytes
+
     path = _file(name, "items.tsv.gz")
     lines = read_bytes(path).decode().rstrip("\n").split("\n")
     fields = (line.split("\t") for line in lines[1:])

@@ -16,7 +16,7 @@ from typing import Any
 
 from advrec.errors import DataError
 
-Progress = Callable[[int, "int | None"], None]  # bytes done, bytes in all if known
+Progress = Callable[[int, "int | None"], None]  # bytes done, bytes in total if known
 
 CHUNK = 1 << 16
 ATTEMPTS = 3
@@ -134,15 +134,15 @@ def _transfer(url: str, target: Path, progress: Progress | None, timeout: float)
     try:
         answer = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and start:  # the part is longer than the file, or just whole
+        if error.code == 416 and start:  # the part is longer than the file, or already complete
             part.unlink()
-            raise _BrokenOffError("the part did not fit the file any more") from None
+            raise _BrokenOffError("the part no longer fits the file") from None
         raise
     with answer:
         resumes = answer.status == 206 and _range_start(answer) == start
         if answer.status == 206 and not resumes:
             part.unlink(missing_ok=True)
-            raise _BrokenOffError("the server sent another range than asked for")
+            raise _BrokenOffError("the server sent a different range than requested")
         if not resumes:
             start = 0
             _remember_validator(target, answer)

@@ -26,7 +26,7 @@ REDRAWS = 16  # of items that the user has already, before unseen ones are chose
 
 OnPairs = Callable[[int, int], None]
 Part = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Of a block of users: the number of items of each, and the items by user, ascending."""
+"""A block of users: the number of items of each, and the items by user, ascending."""
 
 
 def write_synthetic(
@@ -51,7 +51,7 @@ def write_synthetic(
     """
     target = Path(out)
     if target.exists():
-        raise UsageError(f"{target} already exists", hint="take another name or delete it")
+        raise UsageError(f"{target} already exists", hint="choose another name or delete it")
     if target.suffix not in ("", ".txt"):
         raise UsageError(
             f"{target} must end in .txt (one file) or have no ending (a folder), got"

@@ -116,8 +116,8 @@ def _seen(users: Ids, candidates: Ids, seen: Rows) -> NDArray[np.bool_]:
         right = (low < high) & (items[np.minimum(middle, len(items) - 1)] < candidates)
         high = np.where(right, high, np.minimum(middle, high))
         low = np.where(right, middle + 1, low)
-    found: NDArray[np.bool_] = items[np.minimum(low, len(items) - 1)] == candidates
-    return found & (low < end)
+    equal: NDArray[np.bool_] = items[np.minimum(low, len(items) - 1)] == candidates
+    return equal & (low < end)
 
 
 def _permute(p: Words, n: int, draw: _Draw) -> Ids:
