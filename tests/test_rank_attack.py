@@ -11,6 +11,8 @@ import pytest
 import torch
 from support.cli_runner import advrec, write_ratings
 from test_attacks import DATA, N_ITEMS, N_USERS, POSITIVES, trained
+from test_certify import DATA as OTHER
+from test_certify import SITES, model_of
 from torch import Tensor
 
 from advrec import native
@@ -236,6 +238,23 @@ def test_no_attack_goes_below_the_certificate_for_any_user(
         for metric, bound in certificate.per_user(result.eps).items():
             assert (result.attacked.per_user[metric] >= bound - 1e-12).all()
     assert certificate.at(EPS[0])[f"NDCG@{K}"] > 0
+
+
+@pytest.mark.parametrize(("name", "site"), [*SITES, ("ngcf", "ego"), ("gnnguard", "ego")])
+def test_at_every_site_the_budget_is_kept_and_the_certificate_holds(name: str, site: str) -> None:
+    model = model_of(name)
+    options: dict[str, Any] = {"eps": [0.05, 0.5], "site": site, "labels": "test", **RANKS}
+    weak = attack(model, OTHER, **options)
+    strong = attack(model, OTHER, objective="ndcg", **options)
+    for bpr, ndcg in zip(weak, strong, strict=True):
+        assert 0.9 * ndcg.eps < ndcg.budget.absolute <= ndcg.eps * (1 + 1e-7)  # in float32
+        assert ndcg.lost[f"NDCG@{K}"] >= bpr.lost[f"NDCG@{K}"]
+    assert strong[1].lost[f"NDCG@{K}"] > 0.1
+    if (name, site) in SITES:
+        certificate = certify(model, OTHER, eps=(0.05, 0.5), site=site, k=K)
+        for result in strong:
+            bounds = certificate.per_user(result.eps)[f"NDCG@{K}"]
+            assert (result.attacked.per_user[f"NDCG@{K}"] >= bounds - 1e-12).all()
 
 
 # -- what it knows, and what it says -----------------------------------------------------------
