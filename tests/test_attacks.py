@@ -24,8 +24,9 @@ from advrec.ops.positives import ATTACK_EPOCH, Positives
 from advrec.ops.reference import sample_triplets
 from advrec.robustness import perturb
 from advrec.robustness.attack import AttackResult, attack
+from advrec.robustness.goal import AttackObjective
 from advrec.robustness.objective import gradient
-from advrec.robustness.search import OBJECTIVES, AttackObjective, noise_for
+from advrec.robustness.search import OBJECTIVES, noise_for
 
 N_USERS, N_ITEMS, DIM = 40, 50, 8
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from advrec.choices import NOISES, Noise
 from advrec.errors import UsageError
@@ -94,7 +94,7 @@ def _attack_table(attacks: Sequence[Attacked], metric: str) -> Table:
         (
             attacked.name,
             *([result.plan.site] if several else []),
-            result.plan.noise,
+            _noise_label(result),
             result.eps,
             result.budget.absolute,
             result.budget.relative,
@@ -110,10 +110,31 @@ def _attack_table(attacks: Sequence[Attacked], metric: str) -> Table:
     notes = (
         f"{first.part} part, {first.protocol}, {first.n_users:,} users; noise at "
         f"{' or '.join(places)}.",
+        *_knowledge(attacks),
         "budget: the largest norm in the noise, as measured; relative: as a share of the mean norm"
         " in the table.",
     )
     return Table(f"{metric} under noise", columns, rows, notes)
+
+
+KNOWLEDGE: Final = {
+    "train": "train: relevant are the training pairs.",
+    "self": "self: relevant is the model's own first item for each user; no labels are used.",
+    "test": "test: relevant are the held-out items, which no attacker knows: a bound of the worst.",
+}
+
+
+def _noise_label(result: AttackResult) -> str:
+    """ "adversarial", with objective and labels where they are not the loss on training pairs."""
+    plan = result.plan
+    return plan.noise if plan.usual else f"{plan.noise} ({plan.objective}, {plan.labels})"
+
+
+def _knowledge(attacks: Sequence[Attacked]) -> list[str]:
+    """What the labels in the column of noises mean."""
+    plans = [result.plan for attacked in attacks for result in attacked.results]
+    labels = dict.fromkeys(str(plan.labels) for plan in plans if not plan.usual)
+    return [KNOWLEDGE[label] for label in labels]
 
 
 def attack_curves(attacks: Sequence[Attacked], metric: str) -> list[Curve]:

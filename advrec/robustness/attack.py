@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from advrec.choices import Part
 from advrec.errors import UsageError
 from advrec.evaluation.evaluate import Evaluation, evaluate
-from advrec.evaluation.metrics import DEFAULT_KS, DEFAULT_METRICS
+from advrec.evaluation.metrics import DEFAULT_KS, DEFAULT_METRICS, metric_specs
 from advrec.models.base import Noise, Recommender
 from advrec.ops.positives import Positives
 from advrec.robustness import perturb
+from advrec.robustness.goal import AttackObjective
 from advrec.robustness.search import DEFAULT_OBJECTIVE, OBJECTIVES, Plan, seek
+from advrec.robustness.target import Target, target_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from advrec.data.dataset import Dataset
 
 
@@ -27,7 +33,7 @@ class AttackResult:
     plan: Plan  # with site and norm filled in
     eps: float
     budget: perturb.Budget  # as measured on the noise
-    clean_loss: float  # mean of the objective over the training triplets
+    clean_loss: float  # mean of the objective over its triplets or relevant items
     attacked_loss: float  # the same at Θ + Δ
     clean: Evaluation
     attacked: Evaluation  # at Θ + Δ
@@ -43,11 +49,11 @@ class AttackResult:
     def to_dict(self) -> dict[str, object]:
         """Everything but the arrays, ready for JSON; `change` is −lost, null where undefined."""
         plan = asdict(self.plan)
-        objective = plan.pop("objective")
+        objective = {name: plan.pop(name) for name in ("objective", "labels")}
         return {
             "kind": plan.pop("noise"),
             **plan,
-            **({} if objective == DEFAULT_OBJECTIVE else {"objective": objective}),
+            **({} if self.plan.usual else objective),
             "eps": self.eps,
             "budget": asdict(self.budget),
             "clean_loss": self.clean_loss,
@@ -69,6 +75,7 @@ class AttackResult:
                 noise=content["kind"],
                 **{name: content[name] for name in options},
                 objective=content.get("objective", DEFAULT_OBJECTIVE),
+                labels=content.get("labels", AttackObjective.labels),
             ),
             eps=content["eps"],
             budget=perturb.Budget(**content["budget"]),
@@ -92,11 +99,12 @@ def attack(
     eps: float | Sequence[float] = 0.5,
     site: str | Sequence[str] | None = None,
     norm: str | Mapping[str, str] | None = None,
-    steps: int = 1,
+    steps: int | None = None,
     step_size: float | None = None,
-    restarts: int = 1,
+    restarts: int | None = None,
     seed: int = 0,
     objective: str = DEFAULT_OBJECTIVE,
+    labels: str | None = None,
     part: Part = "test",
     ks: Sequence[int] = DEFAULT_KS,
     metrics: Sequence[str] = DEFAULT_METRICS,
@@ -109,6 +117,9 @@ def attack(
     In the order of the arguments: all noises and eps of the first site, then the next site. Γ is
     computed once per site. The model is left as it was.
 
+    Objectives of rankings keep the noise with the smallest value of the first metric, and try the
+    noise of every smaller eps as well: more eps never makes it weaker.
+
     Args:
         noise: "adversarial", "random", or several.
         eps: the norm of the noise, or several.
@@ -116,9 +127,14 @@ def attack(
             "all". By default the model's first site.
         norm: what has norm eps: one for every site, or by the name of the site. By default each
             site's first norm that whole tables can have.
-        steps, step_size: of adversarial noise; random noise alone must not have them.
-        restarts: number of starts; the strongest noise is kept.
-        objective: what adversarial noise raises, a name in `robustness.search.OBJECTIVES`.
+        steps, step_size: of adversarial noise; random noise alone must not have them. By default
+            one step, for objective "ndcg" 20.
+        restarts: number of starts; the strongest noise is kept. By default 1, for "ndcg" 4: there
+            they are temperatures.
+        objective: what adversarial noise raises, a name in `robustness.search.OBJECTIVES`: "bpr"
+            (the model's own loss), "softmax" or "ndcg" (the ranking itself).
+        labels: what it takes as relevant: "train", "self" (the model's own first item per user) or
+            "test" (the items of `part`). By default "train" for "bpr", otherwise "self".
         clean: the evaluation without noise, if it was already made with the same options.
 
     Raises:
@@ -146,32 +162,66 @@ def attack(
     norms = _norms(sites, norm)
 
     def plan(kind: str, place: str) -> Plan:
-        climbs = kind == "adversarial" or "adversarial" not in noises
-        climb = (steps, step_size) if climbs else (1, None)
-        return Plan(kind, place, norms[place], *climb, restarts, seed, objective).settled(model)
+        if kind == "random" and "adversarial" in noises:  # the climb is the other noise's
+            temperatures = getattr(OBJECTIVES.get(objective), "most_restarts", None)
+            starts = None if temperatures else restarts
+            own = Plan(kind, place, norms[place], restarts=starts, seed=seed)
+        else:
+            climb = (steps, step_size, restarts)
+            own = Plan(kind, place, norms[place], *climb, seed, objective, labels)
+        return own.settled(model)
 
     plans = {place: [plan(kind, place) for kind in noises] for place in sites}
     positives = Positives.from_pairs(dataset.train, next(model.parameters()).device)
     without = rankings(None) if clean is None else clean
+    first = metric_specs(metrics, ks)[0]
+
+    @functools.cache
+    def target(whose: str) -> Target:
+        cutoff = first.k or max(ks, default=DEFAULT_KS[0])
+        figure = lambda delta: rankings(delta).values[str(first)]  # noqa: E731
+        return target_of(model, dataset, whose, part, cutoff, figure)
+
     results = []
-    for place, own in plans.items():
-        goal = OBJECTIVES[objective](model, positives, own[0])
-        tables = model.tables(place)
-        for planned in own:
-            for size in sizes:
-                delta = seek(goal, planned, size)
-                results.append(
-                    AttackResult(
-                        plan=planned,
-                        eps=float(size),
-                        budget=perturb.measure(delta, tables, goal.norm),
-                        clean_loss=goal.clean_loss / goal.entries,
-                        attacked_loss=goal.loss(delta) / goal.entries,
-                        clean=without,
-                        attacked=rankings(delta),
-                    )
-                )
-        del goal  # Γ is as large as the tables: not two at a time
+    for here in plans.values():
+        for _, alike in groupby(here, key=lambda own: (own.objective, own.labels)):
+            group = list(alike)
+            sought, kind = group[0], OBJECTIVES[group[0].objective]
+            aims = kind.needs_target or not sought.usual
+            aim = target(str(sought.labels)) if aims else None
+            goal = kind(model, positives, sought, aim)
+            for planned in group:
+                of_size = _by_size(model, goal, planned, sizes, without, rankings)
+                results += [of_size[size] for size in sizes]
+            del goal  # Γ is as large as the tables: not two at a time
+    return results
+
+
+def _by_size(
+    model: Recommender,
+    goal: AttackObjective,
+    plan: Plan,
+    sizes: Sequence[float],
+    clean: Evaluation,
+    rankings: Callable[[Noise], Evaluation],
+) -> dict[float, AttackResult]:
+    """The result of every eps, from the smallest up: a ranking attack tries the noise before."""
+    tables = model.tables(goal.site)
+    results: dict[float, AttackResult] = {}
+    before: list[dict[str, Tensor]] = []
+    for size in sorted(set(sizes)):
+        sized = goal.at(size)
+        delta = seek(sized, plan, size, before)
+        before = [delta] if goal.keeps_smaller else []
+        results[size] = AttackResult(
+            plan=plan,
+            eps=float(size),
+            budget=perturb.measure(delta, tables, goal.norm),
+            clean_loss=sized.clean_loss / sized.entries,
+            attacked_loss=sized.loss(delta) / sized.entries,
+            clean=clean,
+            attacked=rankings(delta),
+        )
     return results
 
 

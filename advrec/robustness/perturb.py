@@ -135,6 +135,17 @@ def project(noise: Tensors, *, eps: float, norm: str) -> dict[str, Tensor]:
     return _known(norm, eps).project(noise, eps)
 
 
+def within(noise: Tensors, *, eps: float, norm: str) -> dict[str, Tensor]:
+    """`project` with lengths in float64, so that what is stored is at most eps long."""
+    lengths = _known(norm, eps).lengths({key: value.double() for key, value in noise.items()})
+    # Less than eps by more than the scaled entries are rounded by.
+    scales = {key: eps * (1 - 2**-22) / _or_one(length) for key, length in lengths.items()}
+    return {
+        key: torch.where(lengths[key] > eps, value * scales[key], value.double()).to(value.dtype)
+        for key, value in noise.items()
+    }
+
+
 def measure(noise: Tensors, tables: Tensors, norm: str) -> Budget:
     """How large a noise is, and relative to the tables it is added to.
 

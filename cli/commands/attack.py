@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from advrec.choices import NOISES, NORMS
+from advrec.choices import LABELS, NOISES, NORMS, OBJECTIVES
 from advrec.options import OUTPUT
 from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, plain, show_reports
@@ -44,6 +44,7 @@ EPILOG = examples(
     "advrec attack mf-debian-1 --noise adversarial --eps 0.5,1,2",
     "advrec attack A B --metric NDCG,Recall -k 10,50 --plot robustness.png",
     "advrec attack A --steps 10 --restarts 3  # projected gradient ascent instead of one step",
+    "advrec attack A --objective ndcg --labels test  # against the ranking of the held-out items",
 )
 
 ATTACK = "Attack"
@@ -98,23 +99,57 @@ NormName = Annotated[
         callback=one_of(NORMS),
     ),
 ]
+Objective = Annotated[
+    str,
+    typer.Option(
+        "--objective",
+        metavar="NAME",
+        help="What adversarial noise raises: bpr is the model's own loss, in one step; ndcg the"
+        " loss of NDCG at the first metric's K, in 20 steps; softmax is like ndcg in one step.",
+        rich_help_panel=ATTACK,
+        callback=one_of(OBJECTIVES),
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="NAME",
+        help=with_default(
+            "What it takes as relevant: train, the training pairs; self, the model's own first item"
+            " for each user; test, the held-out items, which no attacker knows.",
+            "train for bpr, otherwise self",
+        ),
+        rich_help_panel=ATTACK,
+        show_default=False,
+        callback=one_of(LABELS),
+    ),
+]
 Steps = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--steps",
         metavar="N",
-        help="Gradient steps of adversarial noise; more than 1 is PGD, with every row projected"
-        " back onto its ball.",
+        help=with_default(
+            "Gradient steps of adversarial noise; with bpr more than 1 is PGD, with every row"
+            " projected back onto its ball.",
+            "1, for ndcg 20",
+        ),
         rich_help_panel=ATTACK,
+        show_default=False,
     ),
 ]
 Restarts = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--restarts",
         metavar="N",
-        help="Number of starts; the strongest noise is kept.",
+        help=with_default(
+            "Number of starts, for ndcg and softmax of temperatures; the strongest noise is kept.",
+            "1, for ndcg 4",
+        ),
         rich_help_panel=ATTACK,
+        show_default=False,
     ),
 ]
 StepSize = Annotated[
@@ -161,8 +196,10 @@ def attack(
     eps: Sizes = None,
     site: Sites = None,
     norm: NormName = None,
-    steps: Steps = 1,
-    restarts: Restarts = 1,
+    objective: Objective = "bpr",
+    labels: Labels = None,
+    steps: Steps = None,
+    restarts: Restarts = None,
     step_size: StepSize = None,
     metric: MetricNames = None,
     k: Cutoffs = None,
@@ -177,10 +214,11 @@ def attack(
 ) -> None:
     """Measure how much a run's rankings lose when noise of norm ε is added to its parameters.
 
-    The gradient is taken over all training pairs with fresh negatives, and every row of the table
-    moves by ε. The budget is printed as measured: the largest row norm of the noise, and its share
-    of the mean row norm of the table, because the same ε is little for one model and much for
-    another.
+    By default the gradient of the model's loss is taken over all training pairs with fresh
+    negatives, and every row of the table moves by ε. --objective ndcg attacks the ranking itself
+    and takes far more; --labels says what the attack knows. The budget is printed as measured: the
+    largest row norm of the noise, and its share of the mean row norm of the table, because the
+    same ε is little for one model and much for another.
 
     Several runs are shown in one table; each result is also kept in its run folder as attack.json.
     """
@@ -188,14 +226,19 @@ def attack(
 
     file = inputs.config_file(config)
     seed = {**file.train, **given.train}.get("seed", 0)
+    plan: dict[str, Any] = {
+        "objective": objective,
+        "labels": labels,
+        "steps": steps,
+        "restarts": restarts,
+        "step_size": step_size,
+    }
     options: dict[str, Any] = {
         "noise": _kinds(noise or ["both"]),
         "eps": numbers(eps or ["0.5,1,2"], float, "--eps"),
         "site": split_list(site) if site else None,
         "norm": norm,
-        "steps": steps,
-        "restarts": restarts,
-        "step_size": step_size,
+        **plan,
         "seed": seed,
         "ks": numbers(k or ["20"], int, "-k", low=1),
         "part": part,
@@ -203,7 +246,7 @@ def attack(
         "sampled_seed": seed,
     }
     # Before any run is read: a combination that no model could take.
-    Plan(options["noise"][-1], norm=norm, steps=steps, step_size=step_size, restarts=restarts)
+    Plan(options["noise"][-1], norm=norm, **plan)
     chosen = inputs.chosen_runs(runs or [], runs_dir, with_parent=True, quiet=quiet)
     attacks: list[tuple[Run, list[AttackResult]]] = []
     with inputs.computing(given, file) as device:

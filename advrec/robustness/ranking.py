@@ -1,0 +1,185 @@
+"""Objectives that attack the ranking itself: smooth NDCG at K and the saturating softmax.
+
+Search: Frank–Wolfe, Δ ← Δ + 2/(t + 2)·(Δ* − Δ) with Δ* = eps·Γ/‖Γ‖: no step size, and every point
+lies in the ball. What has no gradient stays where it is: its rankings are lost already, and moving
+it back to 0 would restore them. The restarts differ in their temperature, and the end of each is a
+candidate; the one with the smallest metric is kept.
+
+The temperature of user u is in proportion to how far noise of this size moves its scores,
+τ_u = .1·(δ_q·‖p_u‖ + δ_p·q̄), where δ_p and δ_q are the mean lengths by which the fast gradient step
+of the loss of training moves user and item vectors (eps, where the vectors are the perturbed rows)
+and q̄ is the mean item norm. One temperature for all users would take the gradient from a user whose
+vector is merely scaled, which changes no ranking.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from advrec.errors import UsageError
+from advrec.models.base import Noise, Recommender
+from advrec.ops.positives import Positives
+from advrec.robustness import perturb, rank_loss
+from advrec.robustness.goal import AttackObjective, evaluating
+
+if TYPE_CHECKING:
+    from advrec.robustness.search import Plan
+    from advrec.robustness.target import Target
+
+
+class SmoothNdcg(AttackObjective):
+    """The objective "ndcg": minus the smooth NDCG of the relevant items at the metric's K."""
+
+    labels = "self"
+    steps = 20
+    restarts = 4
+    most_restarts = 4
+    step_sizes = False
+    needs_target = True
+    keeps_smaller = True
+    temperatures: ClassVar[tuple[float, ...]] = (1.0, 0.5, 2.0, 0.25)
+    """In units of τ_u, one per restart."""
+
+    target: Target
+
+    def __init__(
+        self,
+        model: Recommender,
+        positives: Positives,
+        plan: Plan,
+        target: Target | None = None,
+    ) -> None:
+        """Takes the gradient of the loss of training once, for the temperatures."""
+        self.check(model, plan)
+        settled = plan.settled(model)
+        assert settled.site is not None
+        assert settled.norm is not None
+        if target is None:
+            raise UsageError(
+                f"objective {plan.objective!r} needs the data set, got training pairs only",
+                hint="use advrec.attack",
+            )
+        self.model, self.site, self.norm = model, settled.site, settled.norm
+        self.target, self.batches = target, ()
+        self.start = model.noise_like(self.site, self.norm, None)
+        self.grads = AttackObjective(model, positives, plan.of_training()).grads
+        self.temperature, self.clean_loss = self._temperature(0.0), 0.0
+
+    @classmethod
+    def check(cls, model: Recommender, plan: Plan) -> None:
+        """UsageError for a model whose scores are not dot products."""
+        if type(model).vectors is Recommender.vectors:
+            raise UsageError(
+                f"objective {plan.objective!r} needs scores that are dot products of vectors,"
+                f" got model {model.name!r}",
+                hint="use objective bpr",
+            )
+
+    @property
+    def entries(self) -> int:
+        """Relevant items of all users."""
+        return len(self.target.relevant)
+
+    def at(self, eps: float) -> SmoothNdcg:
+        """The objective with the temperatures for noise of this size."""
+        sized = copy.copy(self)
+        sized.temperature = self._temperature(eps) * self.temperatures[0]
+        sized.clean_loss = sized.loss(self.start)
+        return sized
+
+    def loss(self, noise: Noise) -> float:
+        """L at Θ + noise."""
+        with torch.no_grad(), evaluating(self.model):
+            return self._rank_loss(*self._vectors(noise), self.temperature).loss
+
+    def gradient(self, noise: Noise) -> tuple[float, dict[str, Tensor]]:
+        """L at Θ + noise and its gradient there."""
+        return self._gradient(noise, self.temperature)
+
+    def harm(self, noise: Noise) -> float:
+        """Minus the metric under the noise."""
+        return -self.target.figure(noise)
+
+    def candidates(
+        self,
+        plan: Plan,
+        eps: float,
+        generator: torch.Generator,  # noqa: ARG002 - nothing here is random
+    ) -> Iterator[dict[str, Tensor]]:
+        """The end of Frank–Wolfe at every temperature."""
+        assert plan.steps is not None
+        base = self._temperature(eps)
+        for factor in self.temperatures[: plan.restarts]:
+            delta = self.start
+            for step in range(plan.steps):
+                _, grads = self._gradient(delta, base * factor)
+                vertex = perturb.fgm(grads, eps=eps, norm=self.norm)
+                peaks = perturb.NORMS[self.norm].peaks(grads)
+                pace = 2 / (step + 2)
+                delta = {
+                    key: torch.where(peaks[key] > 0, at + pace * (vertex[key] - at), at)
+                    for key, at in delta.items()
+                }
+            yield perturb.within(delta, eps=eps, norm=self.norm)
+
+    def smooth(self, x: Tensor, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The loss of each relevant item and its slopes, see `rank_loss.Smooth`."""
+        return rank_loss.ndcg(x, weights, k)
+
+    def _temperature(self, eps: float) -> Tensor:
+        """τ_u of the formula above, [U]; small but not 0 for users that noise does not move."""
+        fast = perturb.fgm(self.grads, eps=eps, norm=self.norm)
+        with torch.no_grad(), evaluating(self.model):
+            clean, moved = self._vectors(self.start), self._vectors(fast)
+        shift = [_mean_shift(b - a) for a, b in zip(clean, moved, strict=True)]
+        user_norms, item_norm = clean[0].norm(dim=1), clean[1].norm(dim=1).mean()
+        tau = 0.1 * (shift[1] * user_norms + shift[0] * item_norm)
+        floor = torch.finfo(tau.dtype).eps * (user_norms * item_norm)
+        return torch.maximum(tau, floor).clamp_min_(torch.finfo(tau.dtype).tiny)
+
+    def _gradient(self, noise: Noise, temperature: Tensor) -> tuple[float, dict[str, Tensor]]:
+        at = {key: value.detach().requires_grad_() for key, value in noise.items()}
+        with torch.enable_grad(), evaluating(self.model):
+            vectors = self._vectors(at)
+            with torch.no_grad():
+                loss, *by_vector = self._rank_loss(*vectors, temperature)
+            moved = [(v, by) for v, by in zip(vectors, by_vector, strict=True) if v.requires_grad]
+            grads = torch.autograd.grad(
+                [v for v, _ in moved], tuple(at.values()), [by for _, by in moved]
+            )
+        return loss, dict(zip(at, grads, strict=True))
+
+    def _vectors(self, noise: Noise) -> tuple[Tensor, Tensor]:
+        vectors = self.model.vectors(noise)
+        assert vectors is not None  # `check`
+        return vectors
+
+    def _rank_loss(self, users: Tensor, items: Tensor, tau: Tensor) -> rank_loss.RankLoss:
+        target = self.target
+        return rank_loss.rank_loss(
+            self.smooth, users, items, tau, target.relevant, target.known, target.k
+        )
+
+
+class SaturatingSoftmax(SmoothNdcg):
+    """The objective "softmax": minus the probability of each relevant item, in one step."""
+
+    steps = 1
+    restarts = 1
+    temperatures = (2.0, 1.0, 0.5, 0.25)
+
+    def smooth(self, x: Tensor, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The probability of the relevant item."""
+        return rank_loss.softmax(x, weights, k)
+
+
+def _mean_shift(change: Tensor) -> Tensor:
+    """The mean length of the rows that are not zero; 0 where all are."""
+    lengths = change.norm(dim=1)
+    mean: Tensor = lengths.sum() / (lengths > 0).sum().clamp_min(1)
+    return mean
