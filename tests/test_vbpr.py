@@ -490,7 +490,7 @@ def test_text_needs_text(tmp_path):
     )
     assert dataset.item_features.shape == (3, 2)
     names.write_text("item\tname\nx\tone\ny\ttwo\nz\tthree\n")
-    with pytest.raises(DataError, match="no word stands in two"):
+    with pytest.raises(DataError, match="no word is in two"):
         advrec.load_dataset(tmp_path / "pairs.csv", features="text", item_names=str(names))
 
 
