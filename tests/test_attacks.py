@@ -9,13 +9,12 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from support.training_data import two_kinds
 from torch import Tensor
 
 from advrec import native
-from advrec.data.dataset import Dataset, Pairs
 from advrec.errors import UsageError
 from advrec.evaluation.evaluate import evaluate
 from advrec.models import ModelSpec, Recommender, Site, base, create
@@ -40,27 +39,7 @@ def one_thread() -> Iterator[None]:
     native.set_threads(before)
 
 
-def toy_dataset() -> Dataset:
-    """Two kinds of users and of items: a few pairs of each user are held out."""
-    rng = np.random.default_rng(0)
-    likes = rng.random((N_USERS, N_ITEMS)) < np.where(
-        np.add.outer(np.arange(N_USERS), np.arange(N_ITEMS)) % 2, 0.5, 0.05
-    )
-    users, items = np.nonzero(likes)
-    part = rng.random(len(users))
-    held = {
-        name: Pairs.from_coo(users[keep], items[keep], N_USERS, N_ITEMS)
-        for name, keep in (
-            ("train", part < 0.7),
-            ("valid", (part >= 0.7) & (part < 0.8)),
-            ("test", part >= 0.8),
-        )
-    }
-    ids = [[f"{kind}{n}" for n in range(count)] for kind, count in (("u", N_USERS), ("i", N_ITEMS))]
-    return Dataset("toy", "a test", N_USERS, N_ITEMS, **held, user_ids=ids[0], item_ids=ids[1])
-
-
-DATA = toy_dataset()
+DATA = two_kinds(N_USERS, N_ITEMS, train=0.7, valid=0.1)
 POSITIVES = Positives.from_pairs(DATA.train)
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from support.cli_runner import advrec, write_ratings
+from support.training_data import two_kinds
 from torch import Tensor
 
 from advrec import native, ops
-from advrec.data.dataset import Dataset, Pairs
+from advrec.data.dataset import Pairs
 from advrec.errors import UsageError
 from advrec.evaluation.evaluate import evaluate
 from advrec.models import ModelSpec, Recommender, create
@@ -39,25 +40,7 @@ def one_thread() -> Iterator[None]:
     native.set_threads(before)
 
 
-def toy(seed: int = 0) -> Dataset:
-    """Several held-out items per user, and every user's taste visible in what it has."""
-    rng = np.random.default_rng(seed)
-    likes = rng.random((U, I)) < np.where(np.add.outer(np.arange(U), np.arange(I)) % 2, 0.5, 0.05)
-    users, items = np.nonzero(likes)
-    part = rng.random(len(users))
-    held = {
-        name: Pairs.from_coo(users[keep], items[keep], U, I)
-        for name, keep in (
-            ("train", part < 0.6),
-            ("valid", (part >= 0.6) & (part < 0.7)),
-            ("test", part >= 0.7),
-        )
-    }
-    ids = [[f"{kind}{n}" for n in range(count)] for kind, count in (("u", U), ("i", I))]
-    return Dataset("toy", "a test", U, I, **held, user_ids=ids[0], item_ids=ids[1])
-
-
-DATA = toy()
+DATA = two_kinds(U, I, train=0.6, valid=0.1)
 EXPOSURE = torch.ones(I)
 
 

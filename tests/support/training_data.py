@@ -48,6 +48,27 @@ def tiny_dataset(seed: int = 0, users: int = 40, items: int = 30) -> Dataset:
     )
 
 
+def two_kinds(users: int, items: int, train: float, valid: float, seed: int = 0) -> Dataset:
+    """Users and items of two kinds: a user likes half of its own kind and little of the other.
+
+    `train` and `valid` are shares of the pairs; the rest is the test part, several items per user.
+    """
+    rng = np.random.default_rng(seed)
+    same = np.add.outer(np.arange(users), np.arange(items)) % 2
+    rows, columns = np.nonzero(rng.random((users, items)) < np.where(same, 0.5, 0.05))
+    part = rng.random(len(rows))
+    held = {
+        name: Pairs.from_coo(rows[keep], columns[keep], users, items)
+        for name, keep in (
+            ("train", part < train),
+            ("valid", (part >= train) & (part < train + valid)),
+            ("test", part >= train + valid),
+        )
+    }
+    ids = [[f"{kind}{n}" for n in range(count)] for kind, count in (("u", users), ("i", items))]
+    return Dataset("toy", "a test", users, items, **held, user_ids=ids[0], item_ids=ids[1])
+
+
 def without_validation(dataset: Dataset) -> Dataset:
     """The same train and test, nothing to validate on."""
     return replace(dataset, valid=Pairs.empty(dataset.n_users, dataset.n_items))
