@@ -203,6 +203,10 @@ REFUSED = {
     "pairs-with-colons.txt": ("1: 'ann:Emma' is a pair with a colon in it", "--separator ':'"),
     "lists-with-colons.txt": ("1: '0: 1 2 3' is a list with a colon", "sed 's/://'"),
     "lists-or-table.txt": ("1: 3 numbers on every line", "--format csv, or --format lightgcn"),
+    "lists-or-table-rating-second.txt": (
+        "1: 3 numbers on every line",
+        "--format csv, or --format lightgcn",
+    ),
     "two-separators.csv": (
         "1: commas or semicolons may separate the columns",
         "--separator ',' or --separator ';'",

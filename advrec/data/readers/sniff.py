@@ -249,7 +249,7 @@ def _why_with_each_user_once(text: Text, width: int) -> str | None:
     ]
     if any(column.times for column in columns):
         return f"{width} numbers per line and one of them a time"
-    if width == 3 and (columns[2].scale or not _in_order(columns[0])):
+    if width == 3 and (columns[1].scale or columns[2].scale or not _in_order(columns[0])):
         raise DataError(
             "3 numbers on every line and each user once: a table of ratings, or two items for "
             "every user",
