@@ -234,8 +234,9 @@ def _propagated(model: Recommender, site: str, side: str) -> Threat:
     """Noise on LightGCN's embeddings before propagation: row n of it moves by (P·b)_n at most."""
     assert isinstance(model, LightGCN)
     users, items = _scored(model)
-    n, graph = model.n_users, model.graph.to(dtype=torch.float64)
-    norms = model.embedding.detach().double().norm(dim=1)
+    n, graph = model.n_users, model.graph.to(device="cpu", dtype=torch.float64)
+    embedding = model.embedding.detach().cpu()
+    norms = embedding.double().norm(dim=1)
     sides = torch.ones(len(norms), dtype=torch.float64)
     if side != "both":
         sides[n:] = float(side == "items")
@@ -245,7 +246,7 @@ def _propagated(model: Recommender, site: str, side: str) -> Threat:
         budget = sides.clone()
         if exposure is not None:
             budget[:n] *= norms[:n]
-            budget[n:] *= item_scale(model.embedding.detach()[n:], exposure)
+            budget[n:] *= item_scale(embedding[n:], exposure)
         mean, rounding = _propagate_norms(budget, graph, model.layers)
         _, slack = _propagate_norms(norms, graph, model.layers)
         moves = (mean + rounding) * (1 + 1e-9)
@@ -280,7 +281,8 @@ def _features(model: Recommender, site: str, side: str) -> Threat:
     if side == "users":
         raise UsageError("site 'features' has no rows of users, got side 'users'")
     users, items = _scored(model)
-    features, weights = model.features.double(), model.weights().detach().double()
+    features = model.features.cpu().double()
+    weights = model.weights().detach().cpu().double()
     mine = model.parts(users)[1].double()  # what content is multiplied by: p, or (θ, 1)
     rounding = 1.001 * (features.shape[1] + 8) * UNIT * float(weights.norm())
     levers = (mine @ weights.T).norm(dim=1) + rounding * mine.norm(dim=1)
@@ -309,9 +311,9 @@ def _own_rows(model: Recommender, site: str, side: str) -> Threat:
         )
     users, items = _scored(model)
     threat = _of_vectors(site, users, items, side)
-    weights = float(model.weights().detach().double().norm())
+    weights = float(model.weights().detach().cpu().double().norm())
     content = 1.001 * (model.features.shape[1] + 8) * UNIT * weights
-    slack = content * model.features.double().norm(dim=1)
+    slack = content * model.features.cpu().double().norm(dim=1)
 
     def reach(exposure: Tensor | None) -> Reach:
         own = threat.reach(exposure)
