@@ -16,7 +16,7 @@ from test_certify import SITES, model_of
 from torch import Tensor
 
 from advrec import native
-from advrec.choices import LABELS, OBJECTIVES
+from advrec.choices import LABELS
 from advrec.data.dataset import Pairs
 from advrec.errors import UsageError
 from advrec.evaluation.evaluate import evaluate
@@ -305,10 +305,6 @@ def test_results_and_tables_name_objective_and_labels(
     kinds = [row[1] for row in table.rows]
     assert kinds == ["random", f"adversarial ({objective}, {labels or 'self'})"]
     assert any(note.startswith(f"{labels or 'self'}: relevant") for note in table.notes)
-
-
-def test_every_word_has_its_class() -> None:
-    assert tuple(search.OBJECTIVES) == OBJECTIVES
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from advrec.ops.positives import Positives
 from advrec.robustness import perturb
 from advrec.robustness.goal import AttackObjective
 from advrec.robustness.ranking import SaturatingSoftmax, SmoothNdcg
+from advrec.validation import did_you_mean
 
 if TYPE_CHECKING:
     from advrec.robustness.target import Target
@@ -48,7 +49,8 @@ class Plan:
             raise UsageError(f"unknown noise {self.noise!r}: choose {' or '.join(NOISES)}")
         if self.objective not in OBJECTIVES:
             raise UsageError(
-                f"unknown objective {self.objective!r}: choose {' or '.join(OBJECTIVES)}"
+                f"unknown objective {self.objective!r}: choose {' or '.join(OBJECTIVES)}",
+                hint=did_you_mean(self.objective, OBJECTIVES),
             )
         goal = OBJECTIVES[self.objective]
         for name in ("steps", "restarts", "labels"):

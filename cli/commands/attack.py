@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from advrec.choices import LABELS, NOISES, NORMS, OBJECTIVES
+from advrec.choices import LABELS, NOISES, NORMS
 from advrec.options import OUTPUT
 from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, plain, show_reports
@@ -107,7 +107,6 @@ Objective = Annotated[
         help="What adversarial noise raises: bpr is the model's own loss, in one step; ndcg the"
         " loss of NDCG at the first metric's K, in 20 steps; softmax is like ndcg in one step.",
         rich_help_panel=ATTACK,
-        callback=one_of(OBJECTIVES),
     ),
 ]
 Labels = Annotated[
