@@ -11,6 +11,7 @@ When its standard input is closed, because the study was stopped or killed, it s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -34,6 +35,7 @@ from advrec.runs.model import load_model
 from advrec.runs.run import Run
 from advrec.study.plan import Cell, Measures
 from advrec.system import files
+from advrec.system.interrupt import terminate_as_ctrl_c
 from advrec.system.machine import machine
 from advrec.system.memory import peak_bytes
 from advrec.training.loop import Event
@@ -161,9 +163,13 @@ def _trained(
 def _copy(parent: Path, path: Path) -> None:
     """Copy the parent's folder to another name, whole or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(parent, draft, ignore=shutil.ignore_patterns("lock", ".*", "*.tmp"))
-    draft.rename(path)
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(parent, draft, ignore=shutil.ignore_patterns("lock", ".*", "*.tmp"))
+        draft.rename(path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
 
 
 def _validation(run: Run) -> list[tuple[int, float]]:
@@ -215,9 +221,11 @@ def main() -> int:
     os.dup2(2, 1)  # other output must not come between the lines of JSON
 
     def say(answer: Mapping[str, Any]) -> None:
-        answers.write(json.dumps(answer) + "\n")
+        with contextlib.suppress(OSError):  # the study is gone; the training is saved all the same
+            answers.write(json.dumps(answer) + "\n")
 
     task = json.loads(sys.stdin.readline())
+    terminate_as_ctrl_c()
     _stop_with_parent()
     fields = task["cell"]
     cell = Cell(**{**fields, "measures": Measures(**fields["measures"])})
@@ -227,9 +235,12 @@ def main() -> int:
         say({"done": make_cell(cell, Path(task["out"]), lambda news: say({"progress": news}))})
     except Interrupted as error:
         say({"stopped": str(error)})
+    except KeyboardInterrupt:
+        say({"stopped": "stopped before it was trained"})
     except AdvrecError as error:
         say({"failed": str(error), "hint": error.hint})
-    answers.close()
+    with contextlib.suppress(OSError):
+        answers.close()
     return 0
 
 
