@@ -35,6 +35,7 @@ from advrec.runs.model import load_model
 from advrec.runs.run import Run
 from advrec.study.plan import Cell, Measures
 from advrec.system import files
+from advrec.system.drafts import Draft
 from advrec.system.interrupt import terminate_as_ctrl_c
 from advrec.system.machine import machine
 from advrec.system.memory import peak_bytes
@@ -162,14 +163,13 @@ def _trained(
 
 def _copy(parent: Path, path: Path) -> None:
     """Copy the parent's folder to another name, whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(parent, draft, ignore=shutil.ignore_patterns("lock", ".*", "*.tmp"))
-        draft.rename(path)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    with Draft(path) as draft:
+        try:
+            ignored = shutil.ignore_patterns("lock", ".*", "*.tmp")
+            shutil.copytree(parent, draft.folder, ignore=ignored, dirs_exist_ok=True)
+        except (OSError, shutil.Error) as error:
+            raise RunError(f"{path} cannot be copied from {parent}: {error}") from error
+        draft.place().release()
 
 
 def _validation(run: Run) -> list[tuple[int, float]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import socket
 from pathlib import Path
@@ -16,6 +18,8 @@ except ModuleNotFoundError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
 
 LOCK = "lock"
+HELD = {errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES}
+"""What the system answers when another process has the lock."""
 
 
 class RunLock:
@@ -28,10 +32,15 @@ class RunLock:
     def __init__(self, folder: Path) -> None:
         self._path = folder / LOCK
         self._file: IO[str] | None = _locked(self._path) if fcntl else _created(self._path)
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._file.flush()
+        try:
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            self._file.flush()
+        except OSError as error:
+            with contextlib.suppress(OSError):  # it would write again what cannot be written
+                self._file.close()
+            raise _refused(self._path, error) from error
 
     def release(self) -> None:
         """Release the lock; harmless if that is done already."""
@@ -39,8 +48,9 @@ class RunLock:
             return
         if not fcntl:
             self._path.unlink(missing_ok=True)
-        self._file.close()
-        self._file = None
+        file, self._file = self._file, None
+        with contextlib.suppress(OSError):
+            file.close()
 
     def moved(self, folder: Path) -> None:
         """The folder was renamed; the lock goes with it."""
@@ -62,12 +72,14 @@ def _locked(path: Path) -> IO[str]:
     try:
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise RunError(f"{path} cannot be locked: {error.strerror}") from error
+        raise _refused(path, error) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()
-        raise _held(path) from error
+        if error.errno in HELD:
+            raise _held(path) from error
+        raise _refused(path, error) from error
     return file
 
 
@@ -77,7 +89,11 @@ def _created(path: Path) -> IO[str]:
     except FileExistsError as error:
         raise _held(path, f"if that process is gone, delete {path}") from error
     except OSError as error:
-        raise RunError(f"{path} cannot be locked: {error.strerror}") from error
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> RunError:
+    return RunError(f"{path} cannot be locked: {error.strerror or error}")
 
 
 def _held(path: Path, hint: str = "wait for it, or stop it with Ctrl-C") -> RunError:

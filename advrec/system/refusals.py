@@ -26,7 +26,7 @@ HINTS: Mapping[int, str] = {
 """What to do, for the refusals that no program can prevent."""
 
 _MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc")  # torch, C++
-_THREADS = ("can't start new thread", "thread constructor failed")  # Python, C++
+_THREADS = ("can't start new thread", os.strerror(errno.EAGAIN))  # Python, C++
 
 
 def refusal(error: BaseException) -> OperatingSystemError | None:
