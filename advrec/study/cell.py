@@ -37,13 +37,17 @@ from advrec.study.plan import Cell, Measures
 from advrec.system import files
 from advrec.system.drafts import Draft
 from advrec.system.interrupt import terminate_as_ctrl_c
+from advrec.system.locks import wait_until_free
 from advrec.system.machine import machine
 from advrec.system.memory import peak_bytes
+from advrec.system.refusals import refusal
 from advrec.training.loop import Event
 from advrec.versions import versions
 
 Tell = Callable[[Mapping[str, Any]], None]
 TELL_SECONDS = 0.2
+SAVE_SECONDS = 60.0
+"""Seconds that a cell of a study that was killed may take to save, before it is in the way."""
 
 
 def make_cell(cell: Cell, out: Path, tell: Tell) -> dict[str, Any]:
@@ -148,6 +152,7 @@ def _trained(
         if patience := cell.config["patience"]:  # as many validations as a training of its own has
             changes["patience"] = patience + parent.progress.stale
     if path.exists():
+        wait_until_free(path, SAVE_SECONDS)
         run = Run.open(path)
         if run.progress.finished and run.progress.epoch > trained_by_parent:
             return run, load_model(run, dataset, options.get("device", "auto")), before
@@ -239,6 +244,11 @@ def main() -> int:
         say({"stopped": "stopped before it was trained"})
     except AdvrecError as error:
         say({"failed": str(error), "hint": error.hint})
+    except (OSError, MemoryError, RuntimeError) as error:
+        refused = refusal(error)
+        if refused is None:
+            raise
+        say({"failed": str(refused), "hint": refused.hint})
     with contextlib.suppress(OSError):
         answers.close()
     return 0
