@@ -116,12 +116,16 @@ def _traceback_file(error: Exception) -> str | None:
 def explain(error: Exception, *, debug: bool = False) -> int:
     """Print one sentence and perhaps a hint for any exception; return the exit code."""
     from advrec.errors import AdvrecError, ExitCode, NativeError
+    from advrec.system import threads
     from advrec.system.interrupt import Terminated
     from advrec.system.refusals import refusal
 
     if _is_usage(error):
         return _usage_failure(error)
     if isinstance(error, typer.Abort):
+        # OpenBLAS sends its own process SIGINT when it cannot start its threads
+        if (no_threads := threads.refused()) is not None:
+            return explain(no_threads, debug=debug)
         what = "SIGTERM" if isinstance(error.__cause__, Terminated) else "Ctrl-C"
         _say("interrupted", f"stopped by {what}; there was nothing to save", None)
         return int(ExitCode.INTERRUPTED)

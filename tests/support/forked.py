@@ -43,6 +43,7 @@ class Ended(NamedTuple):
     out: str
     err: str
     calls: int  # of the refused kind, while it ran
+    seconds: float
 
     @property
     def is_clear(self) -> bool:
@@ -136,7 +137,7 @@ def serve() -> None:
         answers.write(json.dumps(_run(json.loads(line))) + "\n")
 
 
-def _run(task: Mapping[str, Any]) -> tuple[int | None, str, str, int]:
+def _run(task: Mapping[str, Any]) -> tuple[int | None, str, str, int, float]:
     pipes = [os.pipe(), os.pipe(), os.pipe()]  # stdout, stderr, the number of calls
     started = time.monotonic()
     pid = os.fork()
@@ -169,7 +170,8 @@ def _run(task: Mapping[str, Any]) -> tuple[int | None, str, str, int]:
         os.close(read)
     hung = killed and task["kill_after"] is None and code == -signal.SIGKILL
     out, err = (text.decode(errors="replace") for text in texts[:2])
-    return None if hung else code, out, err, int(texts[2] or 0)
+    seconds = time.monotonic() - started
+    return None if hung else code, out, err, int(texts[2] or 0), seconds
 
 
 def _child(task: Mapping[str, Any], writes: Sequence[int]) -> None:
@@ -199,7 +201,9 @@ def _child(task: Mapping[str, Any], writes: Sequence[int]) -> None:
 
 def _command(task: Mapping[str, Any], counts: int) -> int:
     import advrec_cli.main
+    from advrec.native import loader
 
+    loader._loaded.pop("_C", None)  # as a new process, it asks for threads when it loads the core
     if task["refuse"] is None:
         code = _exit_code(advrec_cli.main.main)
     else:
