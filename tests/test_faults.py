@@ -19,8 +19,8 @@ from support.faults import (
     full_disks,
     kills,
     refusals,
-    refused_commands,
 )
+from support.faults_of_commands import refused_commands
 from support.forked import Refuse, Server
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork, /proc and LD_PRELOAD")

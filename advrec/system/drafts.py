@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from advrec.errors import RunError
 from advrec.system import files
-from advrec.system.locks import RunLock
+from advrec.system.locks import LOCK, RunLock
 
 
 class Draft:
@@ -60,6 +61,15 @@ class Draft:
             self._lock.release()
             raise
         return self._lock
+
+    def move(self, names: Sequence[str], folder: Path) -> list[Path]:
+        """Put the files into `folder`; all at once if it is new and is `path`. OSError if not."""
+        if folder == self.path and not folder.exists():
+            self.place().release()
+            (folder / LOCK).unlink(missing_ok=True)
+            return [folder / name for name in names]
+        folder.mkdir(exist_ok=True)
+        return [(self.folder / name).replace(folder / name) for name in names]
 
     def __exit__(
         self,
