@@ -170,7 +170,7 @@ def _put(folder: Path, files: dict[str, Iterable[str]]) -> list[Path]:
     """Write all files in a hidden folder, then move them. Raises DataError, UsageError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with Draft(folder) as draft:
+        with Draft(folder / next(iter(files)) if folder.exists() else folder) as draft:
             for name, lines in files.items():
                 with (draft.folder / name).open("w", encoding="utf-8", newline="\n") as file:
                     file.writelines(line + "\n" for line in lines)

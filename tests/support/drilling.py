@@ -14,7 +14,7 @@ from support.forked import Server
 
 
 def arguments(per: int) -> tuple[int, int]:
-    """Number of faults, and the seed. `--count` is in damaged files; a fault costs as much as `per`."""
+    """Number of faults, and the seed. `--count` is in damaged files: a fault is `per` of them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 2**32)
