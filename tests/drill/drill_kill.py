@@ -20,7 +20,7 @@ def main() -> int:
             f"{count} SIGKILLs in {trainings} trainings of {len(shop.commands)} kinds", flush=True
         )
         others, more = killed_commands(shop, count // 2, seed)
-        studies, last = killed_studies(shop, max(1, count // 20), seed)
+        studies, last = killed_studies(shop, max(1, count // 100), seed)
         print(f"{others} SIGKILLs of other commands, {studies} of studies", flush=True)
         return report(count + others + studies, [*complaints, *more, *last])
 
