@@ -16,19 +16,16 @@ from support.faults_of_commands import refused_commands
 def main() -> int:
     """0 if every fault was one sentence and lost nothing."""
     with begin(per=100) as (shop, count, seed):
-        chance, complaints, faults = random.Random(seed), [], 0
+        chance, failed = random.Random(seed), 0
         for name in ("mf", "vbpr"):
-            complaints += full_disks(shop, name)
-        print(f"full disks: {len(complaints)} not as they should be", flush=True)
+            failed |= report(f"full disks, {name}", full_disks(shop, name))
         if shop.server.refuses:
             for name in ("mf", "lightgcn", "mf-apr"):
-                number, more = refusals(shop, name, REFUSALS, chance, count // 5)
-                faults, complaints = faults + number, complaints + more
-                print(f"{number} refused calls of {name}: {len(more)}", flush=True)
-            number, more = refused_commands(shop, chance, count // 5)
-            faults, complaints = faults + number, complaints + more
-            print(f"{number} refused calls of other commands: {len(more)}", flush=True)
-        return report(faults, complaints)
+                number, complaints = refusals(shop, name, REFUSALS, chance, count // 5)
+                failed |= report(f"{number} refused calls of {name}", complaints)
+            number, complaints = refused_commands(shop, chance, count // 5)
+            failed |= report(f"{number} refused calls of other commands", complaints)
+        return failed
 
 
 if __name__ == "__main__":

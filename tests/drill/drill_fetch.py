@@ -17,7 +17,7 @@ def main() -> int:
     """0 if every process got the whole files, and only those."""
     count, seed = arguments(per=2500)
     with tempfile.TemporaryDirectory(prefix="advrec-drill-") as folder:
-        return report(count, rounds(Path(folder), count, seed))
+        return report(f"{count} rounds of three downloads", rounds(Path(folder), count, seed))
 
 
 if __name__ == "__main__":

@@ -16,13 +16,12 @@ def main() -> int:
     """0 if no kill lost anything."""
     with begin(per=500) as (shop, count, seed):
         trainings, complaints = kills(shop, count, seed)
-        print(
-            f"{count} SIGKILLs in {trainings} trainings of {len(shop.commands)} kinds", flush=True
-        )
-        others, more = killed_commands(shop, count // 2, seed)
-        studies, last = killed_studies(shop, max(1, count // 100), seed)
-        print(f"{others} SIGKILLs of other commands, {studies} of studies", flush=True)
-        return report(count + others + studies, [*complaints, *more, *last])
+        kinds = len(shop.commands)
+        failed = report(f"{count} SIGKILLs in {trainings} trainings of {kinds} kinds", complaints)
+        number, complaints = killed_commands(shop, count // 2, seed)
+        failed |= report(f"{number} SIGKILLs of other commands", complaints)
+        number, complaints = killed_studies(shop, max(1, count // 100), seed)
+        return failed | report(f"{number} SIGKILLs of studies", complaints)
 
 
 if __name__ == "__main__":

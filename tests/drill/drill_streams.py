@@ -19,7 +19,7 @@ def main() -> int:
             if done < count:
                 complaints += broken_streams(shop, name)
                 done += 16
-        return report(done, complaints)
+        return report(f"{done} broken streams", complaints)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ def begin(per: int) -> Iterator[tuple[Shop, int, int]]:
         yield Shop(server, Path(folder) / "shop"), count, seed
 
 
-def report(faults: int, complaints: Sequence[str]) -> int:
-    """Print what went wrong and how much; the exit code."""
+def report(what: str, complaints: Sequence[str]) -> int:
+    """Print what went wrong, and a line with how much; the exit code."""
     for line in complaints:
         print(f"  {line}")
-    print(f"{faults} faults, {len(complaints)} not as they should be", flush=True)
+    print(f"{what}: {len(complaints)} not as they should be", flush=True)
     return int(bool(complaints))
