@@ -40,6 +40,17 @@ def refusing(shop):
     return shop
 
 
+def test_a_checkpoint_that_cannot_be_written_says_how_to_resume(refusing):
+    refusing.reference("mf")
+    run = refusing.folder / "hint" / "r"
+    refuse = Refuse("rename", 12, 28, str(run.parent))
+    ended = refusing.run("mf", run, refuse=refuse)
+    assert ended.code == 3
+    assert "cannot be written: No space left on device" in ended.err
+    assert f"hint: advrec pretrain --resume {run} resumes at the last checkpoint" in ended.err
+    assert after(refusing, "mf", run, ended) is None
+
+
 def test_a_stream_that_fails_never_ends_a_training(shop):
     kinds = [("full", "pipe"), ("gone", "gone"), ("pipe", "full"), ("closed", "closed")]
     assert broken_streams(shop, kinds=kinds) == []

@@ -94,6 +94,8 @@ def _wrong(home: Path, versions: list[bytes]) -> list[str]:
         recorded = (home / "set" / f"{name}.sha256").read_text().split()[0]
         if recorded != hashlib.sha256(content).hexdigest():
             problems.append(f"{name}.sha256 is of another file")
-    if sorted(path.name for path in home.iterdir()) != ["set"]:
-        problems.append(f"left over: {sorted(path.name for path in home.iterdir())}")
+    # the lock of a process that was killed last stays, and locks nothing
+    left = {path.name for path in home.iterdir()} - {"set", ".set.lock"}
+    if left:
+        problems.append(f"left over: {', '.join(sorted(left))}")
     return problems
