@@ -6,7 +6,6 @@ a pipe is not cut to 80 columns, and `--json` output is plain, stable and free o
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import os
@@ -24,22 +23,11 @@ PIPE_WIDTH = 200
 """Columns of a table that is not written to a terminal, unless COLUMNS is set."""
 
 
-@functools.cache
-def _console_class() -> type[Console]:
+def _console(stream: IO[str]) -> Console:
     from rich.console import Console
 
-    class PipedConsole(Console):
-        """rich would exit with 1 when the reader closes the pipe; `failures` handles that."""
-
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    return PipedConsole
-
-
-def _console(stream: IO[str]) -> Console:
     piped = not stream.isatty() and "COLUMNS" not in os.environ
-    return _console_class()(file=stream, width=PIPE_WIDTH if piped else None, highlight=False)
+    return Console(file=stream, width=PIPE_WIDTH if piped else None, highlight=False)
 
 
 def stdout() -> Console:

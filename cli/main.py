@@ -156,7 +156,10 @@ def advrec(
 
 def main(args: list[str] | None = None) -> int:
     """Run `advrec` with these arguments (default: the process's own); return the exit code."""
+    from advrec.system.interrupt import terminate_as_ctrl_c
+
     tolerate_narrow_encodings()
+    terminate_as_ctrl_c()
     # Python would search everything that torch has imported for garbage before it ends: a quarter
     # of a second.
     atexit.register(gc.freeze)

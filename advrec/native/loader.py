@@ -19,6 +19,7 @@ from advrec.choices import KERNELS
 from advrec.errors import ConfigError, NativeError
 from advrec.native import gpu
 from advrec.native.compile import compile_module
+from advrec.system.threads import check as check_threads
 
 NEWEST = ("lightgcn_steps_bf16", "optimizer")
 """An operator and an argument of it: an older build of the core lacks one or the other."""
@@ -120,6 +121,8 @@ def obtain(name: str, *, required: bool) -> Loaded | None:
     """
     with _lock:
         if name not in _loaded and name not in _failed:
+            if name == "_C":  # the first computation is near
+                check_threads(torch.get_num_threads() - 1)
             try:
                 loaded = _prebuilt(name) or _compiled(name)
                 if name == "_C_cuda":
