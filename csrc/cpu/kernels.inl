@@ -14,6 +14,7 @@
 #include "mf.inl"
 #include "lightgcn.inl"
 #include "amr.inl"
+#include "tile.inl"
 #include "rank.inl"
 
 namespace advrec::cpu::ADVREC_ISA {
