@@ -184,8 +184,9 @@ void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int6
           int64_t dim, const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,
           uint8_t* hits, int64_t* above);
 
-// For relevant item n: its rank (ties count against it), the k smallest radii of unmasked items that
-// are not relevant, ascending, rivals[n, k], and the k-th smallest of any unmasked item, stays[n].
+// For relevant item n: its rank (ties count against it), the k smallest radii of unmasked items
+// that are not relevant, ascending, rivals[n, k], and the k-th smallest of any unmasked item,
+// stays[n].
 template <class T>
 void smallest_radii(const T* users, const T* items, int64_t n_users, int64_t n_items, int64_t dim,
                     const Reach& reach, const Lists& mask, const Lists& relevant, int64_t k,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from test_ops import _as_before as _as_before
-from test_ops import isa as isa
+from test_ops import available_isas
 from torch import Tensor
 
 from advrec import native, ops
@@ -22,6 +21,21 @@ Rows = tuple[Tensor, Tensor]
 SMOOTH = ("ndcg", "softmax")
 
 
+@pytest.fixture(autouse=True)
+def _as_before():
+    threads, isa = native.set_threads(1), native.isa()
+    yield
+    native.set_threads(threads)
+    torch.ops.advrec.set_isa(isa)
+
+
+@pytest.fixture(params=available_isas())
+def isa(request) -> str:
+    """Every instruction set that this machine has, in turn."""
+    torch.ops.advrec.set_isa(request.param)
+    return request.param
+
+
 def rows(sets: list[set[int]]) -> Rows:
     indptr = np.cumsum([0] + [len(row) for row in sets])
     return torch.tensor(indptr), torch.tensor([i for row in sets for i in sorted(row)]).int()
@@ -31,10 +45,7 @@ def some_lists(n_items: int = I) -> tuple[Rows, Rows, Rows]:
     """Masked, relevant, and both; users without relevant items, without rivals, with many."""
     rng = np.random.default_rng(0)
     masked, relevant = (
-        [
-            set(rng.choice(n_items, rng.integers(0, most), replace=False).tolist())
-            for _ in range(U)
-        ]
+        [set(rng.choice(n_items, rng.integers(0, most), replace=False).tolist()) for _ in range(U)]
         for most in (n_items // 3, 6)
     )
     relevant[3], relevant[U - 1] = set(), set()
@@ -50,10 +61,15 @@ def tables(kind: str, dim: int, dtype: torch.dtype = torch.float32) -> tuple[Ten
     generator = torch.Generator().manual_seed(dim)
     users = torch.randn(U, dim, generator=generator, dtype=dtype) / dim**0.5
     items = torch.randn(I, dim, generator=generator, dtype=dtype) + 0.2
+    indptr, relevant = some_lists()[1]
+    for user in range(0, U, 2):  # a first relevant item near the top of the list
+        if indptr[user] < indptr[user + 1]:
+            items[relevant[indptr[user]]] += 3 * dim**0.5 * users[user]
     if kind == "zeros":
         users[::3], items[::2] = 0, 0
     elif kind == "equal":
-        items[:] = items[torch.arange(I) % 5]
+        # Eighths: products are exact in any order, so that what ties does so in both.
+        users, items = (users * 8).round() / 8, (items[torch.arange(I) % 5] * 8).round() / 8
     elif kind == "giant":
         items[17] *= 1e6
         users[8] *= 1e8
@@ -110,7 +126,7 @@ def same_radii(users: Tensor, items: Tensor, reach: Reach, k: int = K) -> Tensor
 def test_radii_are_those_of_all_pairs(isa, dim, kind):
     users, items = tables("random", dim)
     rivals = same_radii(users, items, reach_of(users, items, kind))
-    assert ((rivals > 0) & rivals.isfinite()).sum() > 50
+    assert ((rivals > 0) & rivals.isfinite()).sum() > 20
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -133,9 +149,7 @@ def test_radii_without_a_trusted_scan_are_zero_or_exact(isa):
     masked, relevant, _ = some_lists()
     for scale in (1e-290, 1e170):
         reach = reach_of(users * scale, items * scale, "both")
-        _, rivals, _ = ops.smallest_radii(
-            users * scale, items * scale, reach, masked, relevant, K
-        )
+        _, rivals, _ = ops.smallest_radii(users * scale, items * scale, reach, masked, relevant, K)
         assert (rivals[rivals.isfinite()] == 0).all()
 
 
@@ -169,9 +183,9 @@ def test_smooth_losses_and_gradients_are_those_of_the_twin(isa, smooth, dim, dty
         assert float(ours[0]) == pytest.approx(float(theirs[0]), rel=precision)
         for mine, other in zip(ours[1:], theirs[1:], strict=True):
             # A slope left out is under 1.2e-7 of the largest one of its relevant item.
-            close = max(precision, 1e-6) * float(other.norm(dim=1).max())
-            assert float((mine - other).norm(dim=1).max()) < close
-            assert float(other.norm(dim=1).max()) > 0
+            close = precision * float(other.norm(dim=1).max())
+            assert float((mine - other).norm(dim=1).max()) <= close
+            assert float(other.norm(dim=1).max()) > 0 or factor < 0.05
 
 
 @pytest.mark.parametrize("vectors", KINDS)
@@ -266,6 +280,6 @@ def test_wrong_arguments_are_value_errors():
         ops.smallest_radii(users, items, reach, masked, relevant, 0)
     with pytest.raises(ValueError, match="unknown smooth 'bpr'"):
         ops.smooth_rank("bpr", users, items, users[:, 0], users[:, 0], relevant, known, K)
+    weights = torch.ones(U, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"temperature must have shape \[31\]"):
-        weights = torch.ones(U, dtype=torch.float64)
         ops.smooth_rank("ndcg", users, items, users[:3, 0], weights, relevant, known, K)

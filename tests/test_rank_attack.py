@@ -103,9 +103,7 @@ def test_loss_and_gradient_are_those_of_the_formula(
     expected = dense(objective, users, items, tau, aim.relevant, aim.known)
     gradients = torch.autograd.grad(expected, (users, items))
     with torch.no_grad():
-        result = rank_loss.rank_loss(
-            objective, users, items, tau, aim.relevant, aim.known, K
-        )
+        result = rank_loss.rank_loss(objective, users, items, tau, aim.relevant, aim.known, K)
     assert result.loss == pytest.approx(float(expected.detach()), rel=1e-12)
     torch.testing.assert_close(result.users, gradients[0], rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(result.items, gradients[1], rtol=1e-9, atol=1e-12)

@@ -191,9 +191,7 @@ def smooth_rank(
     only.
     """
     if not _on_cpu(users):
-        return reference.smooth_rank(
-            smooth, users, items, temperature, weights, relevant, known, k
-        )
+        return reference.smooth_rank(smooth, users, items, temperature, weights, relevant, known, k)
     loss, by_user, by_item = operators().smooth_rank(
         users.contiguous(),
         items.contiguous(),

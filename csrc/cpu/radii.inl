@@ -25,7 +25,7 @@ namespace advrec::cpu::ADVREC_ISA {
 
 constexpr double kUnit = 1.0 / (1 << 24);
 constexpr double kTinyProduct = 1e-20;  // TINY of radius.py: products below may underflow
-constexpr double kLeastNorm = 1e-250;   // below (and if not finite), no score of the scan is trusted
+constexpr double kLeastNorm = 1e-250;  // below (and if not finite), no score of the scan is trusted
 
 typedef double Doubles __attribute__((vector_size(ADVREC_BYTES)));
 typedef float HalfFloats __attribute__((vector_size(ADVREC_BYTES / 2), aligned(4), may_alias));
@@ -213,7 +213,11 @@ class RadiusScan {
   int64_t start(int64_t u, User& user, Rival* rivals) const {
     const T* const p = users_ + u * dim_;
     const double norm = root(dot_double(p, p, dim_));
-    user = {u, norm, scale_of(norm), reach_.levers ? reach_.levers[u] : norm, mask_.indptr[u],
+    user = {u,
+            norm,
+            scale_of(norm),
+            reach_.levers ? reach_.levers[u] : norm,
+            mask_.indptr[u],
             relevant_.indptr[u],
             items_trusted_ && (norm == 0 || (norm > kLeastNorm && norm < 1 / kLeastNorm))};
     const int64_t first = relevant_.indptr[u], n = relevant_.indptr[u + 1] - first;
@@ -250,7 +254,9 @@ class RadiusScan {
         const int64_t item = panel * N + c;
         for (int64_t k = 0; k < dim_; ++k)
           work.items[(panel * dim_ + k) * N + c] =
-              item < n && items_trusted_ ? float(double(items_[(first + item) * dim_ + k]) * item_scale_) : 0.0f;
+              item < n && items_trusted_
+                  ? float(double(items_[(first + item) * dim_ + k]) * item_scale_)
+                  : 0.0f;
       }
     work.largest_norm = work.largest_slack = 0;
     for (int64_t c = 0; c < (n + W - 1) / W * W; ++c) {
@@ -283,8 +289,7 @@ class RadiusScan {
     if (!user.trusted || user.norm * norms_[item] < kTinyProduct) return everything;
     const double grow = (1 + rounding_) * reached, more = reach_.user_slack[user.id];
     const double lever = user.lever + more, r_u = reach_.users[user.id];
-    const double slack =
-        rounding_ * norms_[item] + reach_.item_slack[item] + work.largest_slack;
+    const double slack = rounding_ * norms_[item] + reach_.item_slack[item] + work.largest_slack;
     const double by_norm = (user.norm + more) * rounding_ + more + grow * r_u * (1 + rounding_);
     const double by_reach = grow * lever;
     const double taken = (user.norm + more) * slack + more * norms_[item] +
@@ -312,7 +317,7 @@ class RadiusScan {
     const double grow = 1 + rounding_;
     const double r_u = reach_.users[user.id] * grow;
     const double r_e = (reach_.items[own] + reach_.items[other]) * grow;
-    if (dim_ == 1) {  // no turning
+    if (dim_ == 1 && !reach_.levers) {  // no turning
       const double by_user = (user.norm - more) / r_u, by_item = (w - slack) / r_e;
       return by_user < by_item ? by_user : by_item;
     }

@@ -5,14 +5,14 @@
 // smooth rank of each relevant item (of the softmax: the exponentials, below a running peak); a
 // second one makes the scores again, turns them into slopes dL/ds, and multiplies those with the
 // vectors. The catalogue is cut into at most kRanges ranges of whole tiles, a number that does not
-// depend on the threads; a range belongs to one thread at a time, which adds to its item rows in the
-// order of the users, and leaves sums of its own for the users. They are added in the order of the
-// ranges, so that any number of threads gives the same bits.
+// depend on the threads; a range belongs to one thread at a time, which adds to its item rows in
+// the order of the users, and leaves sums of its own for the users. They are added in the order of
+// the ranges, so that any number of threads gives the same bits.
 //
 // What is left out. Sums: sigmoids of x < -kSumCut, below 2^-40 each. Slopes: those of x farther
-// from 0 (softmax: from the peak) than the nearest rival's by kSlopeCut, each below 1.2e-7 of the
-// largest slope of its relevant item. Mostly a few items in a hundred are left; the products go over
-// the columns of a tile in which one of six users has a slope.
+// from 0 (softmax: from the peak) than the nearest rival's by kSlopeCut, each below 1.2e-7
+// (float64: 1e-16) of the largest slope of its relevant item. Mostly a few items in a hundred are
+// left; the products go over the columns of a tile in which one of six users has a slope.
 
 namespace advrec::cpu::ADVREC_ISA {
 
@@ -33,8 +33,8 @@ struct Bits<double> {
                           kLow = 1.42860682030941723212e-6, kLeast = -708.0;
 };
 
-// e^x for x <= 0 and 0 below kLeast, within 3 units in the last place: x = n*log 2 + r, the power of
-// two goes into the exponent, and the series of e^r is cut behind r^kTerms, |r| <= .35.
+// e^x for x <= 0 and 0 below kLeast, within 3 units in the last place: x = n*log 2 + r, the power
+// of two goes into the exponent, and the series of e^r is cut behind r^kTerms, |r| <= .35.
 template <class T>
 ADVREC_INLINE Vec<T> exp_negative(Vec<T> x) {
   typedef typename Bits<T>::Vec Ints;
@@ -68,7 +68,7 @@ ADVREC_INLINE Vec<T> exp_negative(Vec<T> x) {
 template <class T>
 ADVREC_INLINE Vec<T> magnitude(Vec<T> x) {
   typedef typename Bits<T>::Vec Ints;
-  return (Vec<T>)((Ints)x & ~((Ints)(Vec<T>{} - T(0))));
+  return (Vec<T>)((Ints)x & ~((Ints)(-Vec<T>{})));
 }
 
 // if a > b then x else y, lane by lane
@@ -82,7 +82,8 @@ ADVREC_INLINE Vec<T> where_above(Vec<T> a, Vec<T> b, Vec<T> x, Vec<T> y) {
 template <class T>
 ADVREC_INLINE T lanes_largest(Vec<T> v) {
   T largest = v[0];
-  for (int lane = 1; lane < Simd<T>::kWidth; ++lane) largest = v[lane] > largest ? v[lane] : largest;
+  for (int lane = 1; lane < Simd<T>::kWidth; ++lane)
+    largest = v[lane] > largest ? v[lane] : largest;
   return largest;
 }
 
@@ -90,9 +91,9 @@ template <class T>
 class SmoothRank {
  public:
   static constexpr int64_t kRanges = 16;
-  static constexpr int64_t kBlock = 480;       // users of a block, a multiple of Tile::kUsers
+  static constexpr int64_t kBlock = 480;        // users of a block, a multiple of Tile::kUsers
   static constexpr int64_t kEntries = 1 << 15;  // relevant items of a block with several users
-  static constexpr T kSumCut = 28, kSlopeCut = 16;
+  static constexpr T kSumCut = sizeof(T) == 4 ? 28 : 60, kSlopeCut = sizeof(T) == 4 ? 16 : 37;
 
   SmoothRank(Smooth smooth, const T* users, const T* items, int64_t n_users, int64_t n_items,
              int64_t dim, const T* temperature, const double* weights, const Lists& relevant,
@@ -162,16 +163,16 @@ class SmoothRank {
 
   // What one range of the catalogue adds to a relevant item.
   struct Partial {
-    double sum;      // of sigmoids; of exponentials below the peak
-    T nearest;       // smallest |s_j - s_i|
-    T peak;          // of the softmax: largest s_j - s_i, at least 0
-    double pushed;   // second pass: -dL/ds_i
+    double sum;     // of sigmoids; of exponentials below the peak
+    T nearest;      // smallest |s_j - s_i|
+    T peak;         // of the softmax: largest of s_i and all s_j
+    double pushed;  // second pass: -dL/ds_i
   };
   // Of a relevant item, once its first pass is done.
   struct Entry {
     T score;
-    T slope;    // what the slope's shape is multiplied by
-    T reach;    // of |x|, or of x - peak: beyond it there is no slope
+    T slope;  // what the slope's shape is multiplied by
+    T reach;  // of |x|, counted from the peak: beyond it there is no slope
     T peak;
   };
   struct Shared {
@@ -290,7 +291,7 @@ class SmoothRank {
   void first_pass(int64_t begin, int64_t end, int64_t range, Shared& shared, Work& work) const {
     Partial* const mine = shared.partials.get() + range * shared.most;
     for (int64_t e = 0; e < shared.starts[end - begin]; ++e)
-      mine[e] = {0, T(__builtin_inff()), 0, 0};
+      mine[e] = {0, T(__builtin_inff()), shared.entries[e].score, 0};
     tiles(
         begin, end, range, shared, work, [](int64_t, int64_t) {},
         [&](int64_t group, int64_t members) {
@@ -312,8 +313,14 @@ class SmoothRank {
         [](int64_t, int64_t) {});
   }
 
+  // Somewhat more than `far` below a score, so that no rounding hides what is exactly there.
+  static T below(T score, T far) {
+    const T size = (score < 0 ? -score : score) + far;
+    return score - far - size * (sizeof(T) == 4 ? T(1e-6) : T(1e-14));
+  }
+
   void sum_sigmoids(const T* scores, T own, T tau, T highest, Partial& partial) const {
-    const T inverse = 1 / tau, cut = own - kSumCut * tau;
+    const T inverse = 1 / tau, cut = below(own, kSumCut * tau);
     if (!(highest > cut)) {  // all far below; the nearest is the highest
       const T away = own - highest;
       partial.nearest = away < partial.nearest ? away : partial.nearest;
@@ -335,13 +342,12 @@ class SmoothRank {
 
   void sum_exponentials(const T* scores, T own, T tau, T highest, Partial& partial) const {
     const T inverse = 1 / tau;
-    if (highest - own > partial.peak) {
-      const T peak = highest - own;
-      partial.sum *= __builtin_exp(double(partial.peak - peak) * double(inverse));
-      partial.peak = peak;
+    if (highest > partial.peak) {
+      partial.sum *= __builtin_exp((double(partial.peak) - double(highest)) * double(inverse));
+      partial.peak = highest;
     }
-    const T away = own + partial.peak, cut = away - kSumCut * tau;
-    const Vec<T> top = Vec<T>{} + away;
+    const T cut = below(partial.peak, kSumCut * tau);
+    const Vec<T> top = Vec<T>{} + partial.peak;
     Vec<T> sum{};
     for (int64_t c = 0; c < kItems; c += W) {
       const Vec<T> s = load(scores + c);
@@ -358,7 +364,7 @@ class SmoothRank {
     const double inverse = 1 / double(temperature_[u]);
     for (int64_t e = shared.starts[n]; e < shared.starts[n + 1]; ++e) {
       Entry& entry = shared.entries[e];
-      double sum = 0, peak = 0, nearest = __builtin_inf();
+      double sum = 0, peak = double(entry.score), nearest = __builtin_inf();
       for (int64_t range = 0; range < ranges_; ++range) {
         const Partial& part = shared.partials[range * shared.most + e];
         if (double(part.peak) > peak) {
@@ -379,9 +385,9 @@ class SmoothRank {
         shared.losses[e] = -weight * inside / logs;
         entry.slope = T(weight * slope * inverse);
         entry.reach = T(nearest * inverse) + kSlopeCut;
-        entry.peak = 0;
+        entry.peak = entry.score;
       } else {
-        const double own = __builtin_exp(-peak * inverse), total = own + sum;
+        const double own = __builtin_exp((double(entry.score) - peak) * inverse), total = own + sum;
         shared.losses[e] = -own / total;
         entry.slope = T(own / total / total * inverse);
         // Below the highest rival by kSlopeCut; the exponents are counted from the peak.
@@ -432,9 +438,9 @@ class SmoothRank {
   // slopes += dL/ds of one relevant item; returns their sum.
   T add_slopes(const T* scores, const Entry& entry, T tau, T* slopes) const {
     const T inverse = 1 / tau;
-    const Vec<T> mine = Vec<T>{} + (entry.score + entry.peak), one = Vec<T>{} + T(1), zero{};
+    const Vec<T> mine = Vec<T>{} + entry.peak, one = Vec<T>{} + T(1), zero{};
     const Vec<T> reach = Vec<T>{} + entry.reach, slope = Vec<T>{} + entry.slope;
-    const T cut = entry.score + entry.peak - entry.reach * tau * T(1.0001);
+    const T cut = below(entry.peak, entry.reach * tau);
     Vec<T> sum{};
     for (int64_t c = 0; c < kItems; c += W) {
       const Vec<T> s = load(scores + c);

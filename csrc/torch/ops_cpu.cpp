@@ -178,11 +178,10 @@ std::tuple<Tensor, Tensor, Tensor> smallest_radii(
     check_shape(t, name, {rows});
     return data;
   };
-  const advrec::Reach reach{row_values(user_reach, "user_reach", n_users),
-                            row_values(item_reach, "item_reach", n_items),
-                            row_values(user_slack, "user_slack", n_users),
-                            row_values(item_slack, "item_slack", n_items),
-                            levers ? row_values(*levers, "levers", n_users) : nullptr};
+  const advrec::Reach reach{
+      row_values(user_reach, "user_reach", n_users), row_values(item_reach, "item_reach", n_items),
+      row_values(user_slack, "user_slack", n_users), row_values(item_slack, "item_slack", n_items),
+      levers ? row_values(*levers, "levers", n_users) : nullptr};
   const auto mask = lists(mask_indptr, mask_items, n_users, "mask");
   const auto relevant = lists(relevant_indptr, relevant_items, n_users, "relevant");
   check_items(mask_items, n_items);

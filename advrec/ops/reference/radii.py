@@ -140,7 +140,7 @@ class _Scan:
         grow = 1 + self.rounding  # rounding in proportion to the budget
         r_u = reach.users[users, None] * grow
         r_e = (reach.items[own, None] + reach.items) * grow
-        if self.users.shape[1] == 1:
+        if self.users.shape[1] == 1 and reach.levers is None:
             radius = pair_radius(sure, p - user_slack, w - slack, r_u, r_e, dim=1)
         else:
             radius = pair_radius(sure, self.levers[users, None] + user_slack, w + slack, r_u, r_e)
