@@ -77,11 +77,10 @@ def _register_fakes() -> None:
     @_fake("smallest_radii")
     def _(user_vectors: Tensor, item_vectors: Tensor, *rest: Any) -> Any:
         count, k = rest[-2].shape[0], rest[-1]  # of relevant items
-        double = {"dtype": torch.float64}
         return (
             user_vectors.new_empty(count, dtype=torch.int64),
-            user_vectors.new_empty((count, k), **double),
-            user_vectors.new_empty(count, **double),
+            user_vectors.new_empty((count, k), dtype=torch.float64),
+            user_vectors.new_empty(count, dtype=torch.float64),
         )
 
     @_fake("smooth_rank")

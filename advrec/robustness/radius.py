@@ -64,11 +64,11 @@ def smallest_radii(
     k: int,
 ) -> Radii:
     """The k smallest radii of every relevant item; memory does not grow with the catalogue."""
-    rows = [
+    mask, own = (
         (torch.from_numpy(lists.indptr), torch.from_numpy(lists.items))
         for lists in (masked, relevant)
-    ]
-    found = ops.smallest_radii(users.detach(), items.detach(), reach, *rows, k)
+    )
+    found = ops.smallest_radii(users.detach(), items.detach(), reach, mask, own, k)
     ranks, rivals, stays = (t.numpy() for t in found)
     owners = np.repeat(np.arange(len(users)), np.diff(relevant.indptr))
     return Radii(owners, relevant.items.astype(np.int64), ranks, rivals, stays, reach)

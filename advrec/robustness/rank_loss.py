@@ -37,10 +37,10 @@ def rank_loss(
     """L over all relevant items, and its gradient."""
     counts = relevant.user_degrees().clip(1, k)
     ideal = 1 / np.cumsum(1 / np.log2(np.arange(k) + 2.0))[counts - 1]  # [U]
-    rows = [
+    own, others = (
         (torch.from_numpy(pairs.indptr), torch.from_numpy(pairs.items))
         for pairs in (relevant, known)
-    ]
+    )
     weights = torch.from_numpy(ideal)
-    loss, *gradients = ops.smooth_rank(smooth, users, items, temperature, weights, *rows, k)
+    loss, *gradients = ops.smooth_rank(smooth, users, items, temperature, weights, own, others, k)
     return RankLoss(float(loss), *gradients)
