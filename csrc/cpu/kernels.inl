@@ -15,6 +15,8 @@
 #include "lightgcn.inl"
 #include "amr.inl"
 #include "rank.inl"
+#include "int8.inl"
+#include "rank_bounds.inl"
 
 namespace advrec::cpu::ADVREC_ISA {
 

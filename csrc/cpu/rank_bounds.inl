@@ -1,0 +1,461 @@
+// Ranking by bounds: the same bits as rank.inl, most scores never computed.
+//
+// Items are sorted by norm. A user is done at the tile whose norms cannot lift a score above the
+// user's k-th (Teflioudi et al., LEMP, SIGMOD 2015). Until then an integer scan of quantised vectors
+// (int8.inl) finds the few items of a tile that may score enough, and these are scored by the chain
+// of multiply-adds that rank.inl has, so that nothing but their order of arrival differs; since the
+// best k under a total order do not depend on that order, neither does the result.
+//
+// The bound. Let p be a user's vector and q an item's, p' = s a and q' = t b with integer vectors a,
+// b and scales s (of the user) and t (of the tile). Then
+//
+//     p.q - p'.q' = p.(q - q') + (p - p').q'
+//     p.q <= s t (a.b) + |p| |q - q'| + |p - p'| (|q| + |q - q'|)                             (1)
+//
+// by Cauchy-Schwarz and |q'| <= |q| + |q' - q|. The computed score c is a chain of d multiply-adds in
+// float32, fused or not. With u = 2^-24, as long as nothing overflows (Higham, Accuracy and Stability
+// of Numerical Algorithms, section 3.1; an underflow adds at most 2^-150 to each of at most 2d
+// operations),
+//
+//     c <= p.q + g sum_k |p_k q_k| + d 2^-149 (1 + g) <= p.q + g |p| |q| + d 2^-148,
+//     g = d u / (1 - d u).                                                                    (2)
+//
+// No partial sum exceeds (1 + g) |p| |q| + d 2^-148 either; where that might reach 10^38, or is not a
+// number, a user scores the whole tile in float32. So an item is passed over only if
+//
+//     (a.b) s t + E <= threshold,  E = |p| e + f (n + e) + g |p| n + d 2^-148,
+//
+// n the largest |q|, e the largest |q - q'| of the tile and f = |p - p'|; a tile, and with it all that
+// follow, if (1 + g) |p| n + d 2^-148 <= threshold. Items that equal the user's k-th score decide
+// by id, so `threshold` is the number just below that score.
+//
+// The rounding of the bounds themselves. They are computed in float64, where no square of a float32
+// overflows or underflows. A sum of d <= 16384 squares is off by a factor within 1 +- (d + 1) 2^-53 <
+// 1 +- 2 10^-12, a difference q_k - t b_k by less than 2^-52 |q_k| (1 + 2^-7); `upper` adds 10^-9 of
+// the result and errors 10^-12 of the norm, many times both. E is a sum of four terms of two or three
+// operations each, g is rounded up by 10^-6, and their own 10^-9 covers them. The limit of a.b,
+// (threshold - E) / (s t), is at most 2^29 where it is used as an integer, so its error, a few times
+// 2^-52 of it, is far below the 1 that is taken off after rounding down.
+
+namespace advrec::cpu::ADVREC_ISA {
+
+// Scores of N items and one user: N chains of multiply-adds over the dimension, as in
+// multiply_panel, that a processor works on at the same time.
+template <int N>
+ADVREC_INLINE void multiply_rows(const float* user, const float* const* items, int64_t dim,
+                                 float* scores) {
+  float sums[N] = {};
+  for (int64_t k = 0; k < dim; ++k) {
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) sums[n] += user[k] * items[n][k];
+  }
+  for (int n = 0; n < N; ++n) scores[n] = sums[n];
+}
+
+class BoundedRanker : Ranker<float> {
+ public:
+  static constexpr int64_t kMostDim = 16384;  // (a.b) then fits 32 bits, and the proof's rounding
+
+  // Without `int8`, tiles are skipped by norms only.
+  template <class... Arguments>
+  explicit BoundedRanker(const Int8Scan* int8, const Arguments&... arguments)
+      : Ranker<float>(arguments...),
+        int8_(int8),
+        tiles_((n_items_ + kItems - 1) / kItems),
+        steps_((dim_ + 7) / 8),
+        relative_(1e-9 + (1 + 1e-6) * double(dim_) * kUnit / (1 - double(dim_) * kUnit)),
+        least_(double(dim_) * 0x1p-148),
+        order_(n_items_),
+        place_(n_items_),
+        keys_(n_items_),
+        bounds_(tiles_),
+        quantised_(int8_ ? tiles_ * kItems * steps_ * 8 : 0) {}
+
+  void run() {
+    parallel([&](Team& team) {
+      team.ranges(n_items_, 1024, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) keys_[i] = norm_key(items_ + i * dim_);
+      });
+      if (team.thread() == 0) sort_items();
+      team.barrier();
+      team.each(tiles_, [&](int64_t t) { measure_tile(t); });
+      constexpr int64_t M = Tile<float>::kUsers;
+      int64_t block = (n_users_ / (4 * team.threads()) + M) / M * M;
+      block = block < Tile<float>::kUserBlock ? block : Tile<float>::kUserBlock;
+      Worker worker(*this, block);
+      team.ranges(n_users_, block,
+                  [&](int64_t begin, int64_t end) { rank_block(worker, begin, end); });
+    });
+  }
+
+ private:
+  static constexpr int64_t kItems = Tile<float>::kItems;
+  static_assert(kItems == kInt8Items);
+  static constexpr double kUnit = 0x1p-24;     // of a float32's rounding
+  static constexpr int64_t kRows = 8;          // survivors of a user that are scored together
+  static constexpr int64_t kMany = kItems / 4;  // survivors of a tile: it is scored in float32
+
+  struct Bounds {  // of a tile's items or of a user
+    double norm, error;
+    double scale;  // 0 if there are no integers
+  };
+  struct User {
+    Bounds bounds;
+    int32_t shift;             // what the items' offset adds to every sum
+    const int32_t* excluded;   // places of masked and relevant items, ascending; the next one
+    const int32_t* excluded_end;
+    int32_t waiting[kRows];  // places of survivors not scored yet
+    int waiting_count;
+    Selection<float> best;
+  };
+  // What a thread needs, for a block of users.
+  struct Worker {
+    Worker(const BoundedRanker& ranker, int64_t block)
+        : users(block),
+          candidates(block * 2 * ranker.k_),
+          bytes(ranker.int8_ ? block * ranker.steps_ * 8 : 0),
+          active(block),
+          by_int8(block),
+          by_float(block),
+          packed_items(kItems * ranker.dim_),
+          packed_users(Tile<float>::kUsers * ranker.dim_),
+          scores(Tile<float>::kUsers * kItems) {}
+    Buffer<User> users;
+    Buffer<Candidate<float>> candidates;
+    Buffer<int8_t> bytes;  // [block, steps * 8] quantised users
+    Buffer<int32_t> active, by_int8, by_float;
+    Buffer<float> packed_items, packed_users, scores;
+  };
+
+  static double upper(double sum_of_squares) { return __builtin_sqrt(sum_of_squares) * (1 + 1e-9); }
+
+  double norm_of(const float* row) const {
+    double sum = 0;
+    for (int64_t k = 0; k < dim_; ++k) sum += double(row[k]) * double(row[k]);
+    return upper(sum);
+  }
+
+  // An upper bound of the norm as the bits of a float, which are in order; infinite if it is not
+  // finite.
+  uint32_t norm_key(const float* row) const {
+    constexpr uint32_t kInfinite = 0x7F800000u;
+    const double norm = norm_of(row);
+    if (!(norm < double(__FLT_MAX__))) return kInfinite;
+    return __builtin_bit_cast(uint32_t, float(norm)) + 1;
+  }
+
+  // order_ and place_, the longest items first: a radix sort in three passes of eleven bits.
+  void sort_items() {
+    constexpr uint32_t kBits = 11, kValues = 1u << kBits;
+    Buffer<int32_t> other(n_items_);
+    Buffer<int64_t> starts(kValues);
+    for (int64_t i = 0; i < n_items_; ++i) order_[i] = int32_t(i);
+    int32_t *from = order_.get(), *to = other.get();
+    for (uint32_t pass = 0; pass < 3; ++pass) {
+      const auto digit = [&](int32_t i) {
+        return (~keys_[i] >> (pass * kBits)) & (kValues - 1);
+      };
+      for (uint32_t v = 0; v < kValues; ++v) starts[v] = 0;
+      for (int64_t i = 0; i < n_items_; ++i) ++starts[digit(int32_t(i))];
+      int64_t total = 0;
+      for (uint32_t v = 0; v < kValues; ++v) {
+        const int64_t count = starts[v];
+        starts[v] = total, total += count;
+      }
+      for (int64_t i = 0; i < n_items_; ++i) to[starts[digit(from[i])]++] = from[i];
+      int32_t* const swap = from;
+      from = to, to = swap;
+    }
+    for (int64_t at = 0; at < n_items_; ++at) order_[at] = from[at], place_[from[at]] = int32_t(at);
+  }
+
+  // Writes the integers of a row by put(k, value) and returns |row - scale * integers|, rounded up.
+  template <class Put>
+  double quantise(const float* row, double scale, int32_t levels, double norm,
+                  const Put& put) const {
+    const double inverse = 1 / scale;
+    double sum = 0;
+    for (int64_t k = 0; k < dim_; ++k) {
+      double level = __builtin_rint(double(row[k]) * inverse);
+      level = level > levels ? levels : level < -levels ? -levels : level;
+      const double off = double(row[k]) - scale * level;
+      sum += off * off;
+      put(k, int32_t(level));
+    }
+    return upper(sum) + 1e-12 * norm;
+  }
+
+  static double scale_of(float largest, int32_t levels) {
+    return largest > 0 ? double(largest) / levels : 1;
+  }
+
+  float largest_of(const float* row, float largest) const {
+    for (int64_t k = 0; k < dim_; ++k)
+      largest = __builtin_fabsf(row[k]) > largest ? __builtin_fabsf(row[k]) : largest;
+    return largest;
+  }
+
+  void measure_tile(int64_t t) {
+    const int64_t first = t * kItems;
+    const int64_t n = first + kItems < n_items_ ? kItems : n_items_ - first;
+    const uint32_t key = keys_[order_[first]];  // the largest of this tile and of all that follow
+    Bounds& tile = bounds_[t];
+    tile = {double(__builtin_bit_cast(float, key)), 0, 0};
+    if (!int8_ || !finite(tile.norm)) return;
+    float largest = 0;
+    for (int64_t c = 0; c < n; ++c) largest = largest_of(row_at(first + c), largest);
+    tile.scale = scale_of(largest, int8_->item_levels);
+    uint8_t* const out = quantised_.get() + first * steps_ * 8;
+    __builtin_memset(out, 0, size_t(kItems * steps_ * 8));
+    for (int64_t c = 0; c < n; ++c) {
+      const double error =
+          quantise(row_at(first + c), tile.scale, int8_->item_levels, tile.norm,
+                   [&](int64_t k, int32_t level) {
+                     out[int8_place(c, k, steps_, int8_->lanes)] = uint8_t(level + int8_->offset);
+                   });
+      tile.error = error > tile.error ? error : tile.error;
+    }
+  }
+
+  void measure_user(const float* row, User& user, int8_t* out) const {
+    user.bounds = {norm_of(row), 0, 0};
+    user.shift = 0;
+    if (!int8_ || !finite(user.bounds.norm)) return;
+    user.bounds.scale = scale_of(largest_of(row, 0), int8_->user_levels);
+    for (int64_t k = dim_; k < steps_ * 8; ++k) out[k] = 0;
+    user.bounds.error = quantise(row, user.bounds.scale, int8_->user_levels, user.bounds.norm,
+                                 [&](int64_t k, int32_t level) {
+                                   out[k] = int8_t(level);
+                                   user.shift += level * int8_->offset;
+                                 });
+  }
+
+  static bool finite(double bound) { return bound < 1e38; }  // false for NaN as well
+
+  // No computed score of the user and the tile, or of one that follows, is greater.
+  double reach(const Bounds& user, const Bounds& tile) const {
+    const double longest = user.norm * tile.norm;
+    return (longest + relative_ * longest + least_) * (1 + 1e-9);
+  }
+
+  // Sums of the integer scan up to this one belong to scores of at most the threshold.
+  int32_t limit(const User& user, const Bounds& tile) const {
+    const Bounds& own = user.bounds;
+    const double error = (own.norm * tile.error + own.error * (tile.norm + tile.error) +
+                          relative_ * (own.norm * tile.norm) + least_) *
+                         (1 + 1e-9);
+    const double most = (double(user.best.threshold) - error) / (own.scale * tile.scale);
+    constexpr double kEnd = 0x1p29;
+    const double level = most > kEnd ? kEnd : most < -kEnd ? -kEnd : __builtin_floor(most) - 1;
+    return int32_t(level) + user.shift;
+  }
+
+  void rank_block(Worker& worker, int64_t begin, int64_t end) {
+    const int64_t excluded_count = mask_.indptr[end] - mask_.indptr[begin] +
+                                   relevant_.indptr[end] - relevant_.indptr[begin];
+    Buffer<int32_t> excluded(excluded_count);
+    int32_t* next = excluded.get();
+    for (int64_t u = begin; u < end; ++u) {
+      User& user = worker.users[u - begin];
+      user.best = {worker.candidates.get() + (u - begin) * 2 * k_, 0, -__builtin_inff(), false};
+      user.waiting_count = 0;
+      next = exclude(u, user, next);
+      score_relevant_rows(u);
+      measure_user(users_ + u * dim_, user, user_bytes(worker, u - begin));
+      worker.active[u - begin] = int32_t(u - begin);
+    }
+    int64_t active = end - begin;
+    for (int64_t t = 0; t < tiles_ && active; ++t) {
+      int64_t kept = 0, by_int8 = 0, by_float = 0;
+      for (int64_t n = 0; n < active; ++n) {
+        const int32_t at = worker.active[n];
+        const User& user = worker.users[at];
+        const double most = reach(user.bounds, bounds_[t]);
+        if (finite(most) && double(user.best.threshold) >= most) continue;
+        worker.active[kept++] = at;
+        if (finite(most) && user.bounds.scale * bounds_[t].scale > 0 &&
+            user.best.threshold > -__builtin_inff())
+          worker.by_int8[by_int8++] = at;
+        else
+          worker.by_float[by_float++] = at;
+      }
+      active = kept;
+      scan_tile(worker, begin, t, by_int8, by_float);
+      score_tile(worker, begin, t, by_float);
+    }
+    for (int64_t u = begin; u < end; ++u) {
+      User& user = worker.users[u - begin];
+      score_waiting(u, user);
+      merge(u, user.best);
+    }
+  }
+
+  int8_t* user_bytes(Worker& worker, int64_t at) const {
+    return worker.bytes.get() + (int8_ ? at * steps_ * 8 : 0);
+  }
+
+  // The places of the user's masked and relevant items, sorted, from `next` on; returns their end.
+  int32_t* exclude(int64_t u, User& user, int32_t* next) const {
+    int32_t* const first = next;
+    for (const Lists* lists : {&mask_, &relevant_})
+      for (int64_t at = lists->indptr[u]; at < lists->indptr[u + 1]; ++at)
+        *next++ = place_[lists->items[at]];
+    sort_places(first, next - first);
+    user.excluded = first, user.excluded_end = next;
+    return next;
+  }
+
+  // Shell's sort with Ciura's gaps: most lists are short.
+  static void sort_places(int32_t* places, int64_t n) {
+    constexpr int64_t kGaps[] = {701, 301, 132, 57, 23, 10, 4, 1};
+    for (const int64_t gap : kGaps)
+      for (int64_t end = gap; end < n; ++end) {
+        const int32_t moving = places[end];
+        int64_t at = end;
+        for (; at >= gap && places[at - gap] > moving; at -= gap) places[at] = places[at - gap];
+        places[at] = moving;
+      }
+  }
+
+  // Calls f(place) for the user's excluded items of a tile.
+  template <class F>
+  static void each_excluded(User& user, int64_t first, int64_t n, const F& f) {
+    while (user.excluded < user.excluded_end && *user.excluded < first) ++user.excluded;
+    for (const int32_t* at = user.excluded; at < user.excluded_end && *at < first + n; ++at)
+      f(*at - first);
+  }
+
+  // The integer scan of a tile for the first `count` of by_int8. Users with many survivors are
+  // added to by_float.
+  void scan_tile(Worker& worker, int64_t begin, int64_t t, int64_t count, int64_t& by_float) {
+    const int64_t first = t * kItems;
+    const int64_t n = first + kItems < n_items_ ? kItems : n_items_ - first;
+    const int8_t* rows[kInt8MostUsers];
+    int32_t limits[kInt8MostUsers];
+    uint64_t hits[kInt8MostUsers * kInt8Words];
+    const int64_t group = int8_ ? int8_->users : 1;
+    for (int64_t from = 0; from < count; from += group) {
+      for (int64_t m = 0; m < group; ++m) {
+        const int32_t at = worker.by_int8[from + m < count ? from + m : count - 1];
+        rows[m] = user_bytes(worker, at);
+        limits[m] = limit(worker.users[at], bounds_[t]);
+      }
+      int8_->scan(rows, quantised_.get() + first * steps_ * 8, steps_, limits, hits);
+      for (int64_t m = 0; m < group && from + m < count; ++m) {
+        const int32_t at = worker.by_int8[from + m];
+        if (!take_hits(begin + at, worker.users[at], first, n, hits + m * kInt8Words))
+          worker.by_float[by_float++] = at;
+      }
+    }
+  }
+
+  // Scores what survived, some items at a time; false if there is too much of it.
+  bool take_hits(int64_t u, User& user, int64_t first, int64_t n, uint64_t* hits) {
+    int64_t count = 0;
+    for (int64_t w = 0; w < kInt8Words; ++w) {
+      if (n < 64 * (w + 1)) hits[w] &= n > 64 * w ? ~uint64_t(0) >> (64 * (w + 1) - n) : 0;
+      count += __builtin_popcountll(hits[w]);
+    }
+    if (count == 0) return true;
+    if (count > kMany) return false;
+    each_excluded(user, first, n,
+                  [&](int64_t c) { hits[c / 64] &= ~(uint64_t(1) << (c % 64)); });
+    for (int64_t w = 0; w < kInt8Words; ++w)
+      for (uint64_t left = hits[w]; left; left &= left - 1) {
+        const int64_t place = first + 64 * w + __builtin_ctzll(left);
+        for (int64_t k = 0; k < dim_ && k < 128; k += 16) __builtin_prefetch(row_at(place) + k);
+        user.waiting[user.waiting_count++] = int32_t(place);
+        if (user.waiting_count == kRows) score_waiting(u, user);
+      }
+    return true;
+  }
+
+  void score_waiting(int64_t u, User& user) {
+    if (user.waiting_count == 0) return;
+    const float* rows[kRows];
+    float scores[kRows];
+    for (int64_t n = 0; n < kRows; ++n)
+      rows[n] = row_at(user.waiting[n < user.waiting_count ? n : 0]);
+    multiply_rows<kRows>(users_ + u * dim_, rows, dim_, scores);
+    for (int64_t n = 0; n < user.waiting_count; ++n)
+      if (scores[n] > user.best.threshold) user.best.push(order_[user.waiting[n]], scores[n], k_);
+    user.waiting_count = 0;
+  }
+
+  // All scores of a tile in float32 for the first `count` of by_float.
+  void score_tile(Worker& worker, int64_t begin, int64_t t, int64_t count) {
+    constexpr int64_t M = Tile<float>::kUsers;
+    if (count == 0) return;
+    const int64_t first = t * kItems;
+    const int64_t n = first + kItems < n_items_ ? kItems : n_items_ - first;
+    const auto id_of = [&](int64_t c) { return order_[first + c]; };
+    pack_items(id_of, n, worker.packed_items.get());
+    for (int64_t from = 0; from < count; from += M) {
+      const int64_t members = from + M < count ? M : count - from;
+      for (int64_t m = 0; m < M; ++m)
+        for (int64_t k = 0; k < dim_; ++k)
+          worker.packed_users[k * M + m] =
+              m < members ? users_[(begin + worker.by_float[from + m]) * dim_ + k] : 0.0f;
+      multiply_tile(worker.packed_users.get(), worker.packed_items.get(), dim_,
+                    (n + Tile<float>::kColumns - 1) / Tile<float>::kColumns, worker.scores.get());
+      for (int64_t m = 0; m < members; ++m) {
+        User& user = worker.users[worker.by_float[from + m]];
+        float* const scores = worker.scores.get() + m * kItems;
+        each_excluded(user, first, n, [&](int64_t c) { scores[c] = -__builtin_inff(); });
+        scan(scores, n, id_of, k_, user.best);
+        if (user.best.threshold == -__builtin_inff()) user.best.cut(k_);
+      }
+    }
+  }
+
+  void score_relevant_rows(int64_t u) {
+    const int64_t end = relevant_.indptr[u + 1];
+    for (int64_t first = relevant_.indptr[u]; first < end; first += kRows) {
+      const float* rows[kRows];
+      float scores[kRows];
+      for (int64_t n = 0; n < kRows; ++n)
+        rows[n] = items_ + relevant_.items[first + n < end ? first + n : first] * dim_;
+      multiply_rows<kRows>(users_ + u * dim_, rows, dim_, scores);
+      for (int64_t n = 0; n < kRows && first + n < end; ++n)
+        relevant_scores_[first + n] = scores[n];
+    }
+  }
+
+  const float* row_at(int64_t place) const { return items_ + order_[place] * dim_; }
+
+  const Int8Scan* const int8_;
+  const int64_t tiles_, steps_;  // steps of eight values in a row
+  const double relative_, least_;
+  Buffer<int32_t> order_, place_;  // the item at a place, and the place of an item
+  Buffer<uint32_t> keys_;          // of item i
+  Buffer<Bounds> bounds_;          // of a tile
+  Buffer<uint8_t> quantised_;      // [tiles, see int8_place]
+};
+
+// Preparing the items costs about as much as a few dozen users, and a tile or two are no catalogue.
+constexpr int64_t kLeastUsers = 64, kLeastItems = 2 * kInt8Items;
+
+template <class T>
+void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int64_t n_items,
+          int64_t dim, const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,
+          uint8_t* hits, int64_t* above, RankPath path) {
+  if constexpr (sizeof(T) == 4) {
+    const bool can = item_vectors && !above && dim <= BoundedRanker::kMostDim;
+    const bool pays = path != RankPath::kAuto || (n_users >= kLeastUsers && n_items >= kLeastItems);
+    if (can && pays && path != RankPath::kAll) {
+      const bool int8 = path == RankPath::kAuto ? ADVREC_BYTES > 16 : path != RankPath::kNorms;
+      const Int8Scan* scan = int8 ? own_int8_scan() : nullptr;
+      if (int8 && ADVREC_BYTES == 64 && path != RankPath::kInt8Own && vnni_scan_here())
+        scan = vnni_scan_here();
+      BoundedRanker(scan, users_or_scores, item_vectors, n_users, n_items, dim, mask, relevant, k,
+                    ids, scores, hits, above)
+          .run();
+      return;
+    }
+  }
+  Ranker<T>(users_or_scores, item_vectors, n_users, n_items, dim, mask, relevant, k, ids, scores,
+            hits, above)
+      .run();
+}
+
+}  // namespace advrec::cpu::ADVREC_ISA
