@@ -39,15 +39,25 @@
 
 namespace advrec::cpu::ADVREC_ISA {
 
-// Scores of N items and one user: N chains of multiply-adds over the dimension, as in
-// multiply_panel, that a processor works on at the same time.
+// a b + c, rounded as the compiler rounds `c += a * b` of whole vectors here. Written as an
+// expression of plain floats it would not be: gcc makes vectors of products, rounds them, and adds.
+ADVREC_INLINE float multiply_add(float a, float b, float c) {
+#if ADVREC_BYTES > 16 || defined(__FP_FAST_FMAF)
+  return __builtin_fmaf(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+// Scores of N items and one user: N of multiply_panel's chains, which a processor works on at the
+// same time.
 template <int N>
 ADVREC_INLINE void multiply_rows(const float* user, const float* const* items, int64_t dim,
                                  float* scores) {
   float sums[N] = {};
   for (int64_t k = 0; k < dim; ++k) {
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) sums[n] += user[k] * items[n][k];
+    for (int n = 0; n < N; ++n) sums[n] = multiply_add(user[k], items[n][k], sums[n]);
   }
   for (int n = 0; n < N; ++n) scores[n] = sums[n];
 }

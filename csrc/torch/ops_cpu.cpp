@@ -146,7 +146,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rank(const Tensor& users, const Tenso
                          static_cast<T*>(scores.mutable_data_ptr()),
                          static_cast<uint8_t*>(hits.mutable_data_ptr()),
                          count_above ? static_cast<int64_t*>(above.mutable_data_ptr()) : nullptr,
-                         advrec::RankPath(path));
+                         advrec::cpu::RankPath(path));
     return std::make_tuple(ids_out, scores, hits, above);
   });
 }
