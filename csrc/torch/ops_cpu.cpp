@@ -129,8 +129,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rank(const Tensor& users, const Tenso
   for (const auto* t : {&mask_items, &relevant_items}) {
     const auto* data = static_cast<const int32_t*>(t->const_data_ptr());
     for (int64_t n = 0; n < t->size(0); ++n)
-      require(data[n] >= 0 && data[n] < n_items, "items must be in [0, " + std::to_string(n_items) +
-                                                     "), got " + std::to_string(data[n]));
+      if (data[n] < 0 || data[n] >= n_items)  // a sentence for every item would be slow
+        require(false, "items must be in [0, " + std::to_string(n_items) + "), got " +
+                           std::to_string(data[n]));
   }
   return by_type(users, [&](auto zero) {
     using T = decltype(zero);
