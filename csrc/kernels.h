@@ -163,8 +163,8 @@ template <class T>
 void optimizer_step(const Optim& optim, T* value, T* state1, T* state2, const T* grad,
                     const int32_t* rows, int64_t count, int64_t dim);
 
-// How a ranking finds its items; all ways give the same bits. kAuto takes the best for the task, the
-// others are for tests and benchmarks, float32 only: every score (kAll), tiles skipped by norms
+// How a ranking finds its items; all ways give the same bits. kAuto takes the best for the task,
+// the others are for tests and benchmarks, float32 only: every score (kAll), tiles skipped by norms
 // (kNorms), and bounds from int8 as well (kInt8; kInt8Own without VNNI).
 enum class RankPath : int32_t { kAuto = 0, kAll = 1, kNorms = 2, kInt8 = 3, kInt8Own = 4 };
 

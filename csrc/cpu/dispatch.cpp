@@ -143,7 +143,7 @@ StepStats amr_steps(const AmrTables<T>& tables, const Positives& pos, const Samp
   template void optimizer_step(const Optim&, T*, T*, T*, const T*, const int32_t*, int64_t,      \
                                int64_t);                                                         \
   template void rank(const T*, const T*, int64_t, int64_t, int64_t, const Lists&, const Lists&,  \
-                     int64_t, int32_t*, T*, uint8_t*, int64_t*, RankPath);                                 \
+                     int64_t, int32_t*, T*, uint8_t*, int64_t*, RankPath);                       \
   template StepStats mf_steps(const Table<T>&, const Positives&, const SampleSpec&,              \
                               const Schedule&, const Adversary&, const Optim&);                  \
   template StepStats lightgcn_steps(const Table<T>&, const Adjacency<T>&, int64_t,               \

@@ -35,9 +35,9 @@ struct Dot8 {  // four products and a sum per instruction, nothing can saturate
   }
 };
 #elif defined(__x86_64__) && ADVREC_BYTES >= 32
-// maddubs adds two products in 16 bits, saturating. With seven bits on both sides two of its results
-// fit together, 4 * 127 * 64 = 32,512 < 2^15, so that one widening serves eight products: 1.3 times
-// the products of eight bits with a widening for every four.
+// maddubs adds two products in 16 bits, saturating. With seven bits on both sides two of its
+// results fit together, 4 * 127 * 64 = 32,512 < 2^15, so that one widening serves eight
+// products: 1.3 times the products of eight bits with a widening for every four.
 struct Dot8 {
   static constexpr int kItemLevels = 63, kUserLevels = 64, kOffset = 64;
 #if ADVREC_BYTES == 64
@@ -48,7 +48,8 @@ struct Dot8 {
     sum += (Ints)_mm512_madd_epi16(four, _mm512_set1_epi16(1));
   }
 #else
-  static constexpr int kUsers = 4;  // eight sums, four vectors of items, two of a user: 16 registers
+  static constexpr int kUsers =
+      4;  // eight sums, four vectors of items, two of a user: 16 registers
   static ADVREC_INLINE void add(Ints& sum, Ints low, Ints high, Ints user_low, Ints user_high) {
     const __m256i four = _mm256_add_epi16(_mm256_maddubs_epi16((__m256i)low, (__m256i)user_low),
                                           _mm256_maddubs_epi16((__m256i)high, (__m256i)user_high));

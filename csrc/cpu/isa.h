@@ -36,6 +36,7 @@ struct KernelSet {
   const char* name;
   decltype(&cpu::sample_triplets) sample_triplets;
   decltype(&cpu::lightgcn_steps_bf16) lightgcn_steps_bf16;
+  const Int8Scan* int8_scan;
   Kernels<float> f32;
   Kernels<double> f64;
 };

@@ -14,6 +14,7 @@
 #include "mf.inl"
 #include "lightgcn.inl"
 #include "amr.inl"
+#include "tile.inl"
 #include "rank.inl"
 #include "int8.inl"
 #include "rank_bounds.inl"
@@ -34,8 +35,11 @@ constexpr Kernels<T> kernels() {
 }
 
 inline const KernelSet* kernel_set(const char* name) {
-  static const KernelSet set{name, &ADVREC_ISA::sample_triplets,
-                             &ADVREC_ISA::lightgcn_steps<float, Bf16>, kernels<float>(),
+  static const KernelSet set{name,
+                             &ADVREC_ISA::sample_triplets,
+                             &ADVREC_ISA::lightgcn_steps<float, Bf16>,
+                             own_int8_scan(),
+                             kernels<float>(),
                              kernels<double>()};
   return &set;
 }

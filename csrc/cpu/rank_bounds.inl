@@ -1,41 +1,41 @@
 // Ranking by bounds: the same bits as rank.inl, most scores never computed.
 //
 // Items are sorted by norm. A user is done at the tile whose norms cannot lift a score above the
-// user's k-th (Teflioudi et al., LEMP, SIGMOD 2015). Until then an integer scan of quantised vectors
-// (int8.inl) finds the few items of a tile that may score enough, and these are scored by the chain
-// of multiply-adds that rank.inl has, so that nothing but their order of arrival differs; since the
-// best k under a total order do not depend on that order, neither does the result.
+// user's k-th (Teflioudi et al., LEMP, SIGMOD 2015). Until then an integer scan of quantised
+// vectors (int8.inl) finds the few items of a tile that may score enough, and these are scored by
+// the chain of multiply-adds that rank.inl has, so that nothing but their order of arrival differs;
+// since the best k under a total order do not depend on that order, neither does the result.
 //
-// The bound. Let p be a user's vector and q an item's, p' = s a and q' = t b with integer vectors a,
-// b and scales s (of the user) and t (of the tile). Then
+// The bound. Let p be a user's vector and q an item's, p' = s a and q' = t b with integer vectors
+// a, b and scales s (of the user) and t (of the tile). Then
 //
 //     p.q - p'.q' = p.(q - q') + (p - p').q'
 //     p.q <= s t (a.b) + |p| |q - q'| + |p - p'| (|q| + |q - q'|)                             (1)
 //
-// by Cauchy-Schwarz and |q'| <= |q| + |q' - q|. The computed score c is a chain of d multiply-adds in
-// float32, fused or not. With u = 2^-24, as long as nothing overflows (Higham, Accuracy and Stability
-// of Numerical Algorithms, section 3.1; an underflow adds at most 2^-150 to each of at most 2d
-// operations),
+// by Cauchy-Schwarz and |q'| <= |q| + |q' - q|. The computed score c is a chain of d multiply-adds
+// in float32, fused or not. With u = 2^-24, as long as nothing overflows (Higham, Accuracy and
+// Stability of Numerical Algorithms, section 3.1; an underflow adds at most 2^-150 to each of at
+// most 2d operations),
 //
 //     c <= p.q + g sum_k |p_k q_k| + d 2^-149 (1 + g) <= p.q + g |p| |q| + d 2^-148,
 //     g = d u / (1 - d u).                                                                    (2)
 //
-// No partial sum exceeds (1 + g) |p| |q| + d 2^-148 either; where that might reach 10^38, or is not a
-// number, a user scores the whole tile in float32. So an item is passed over only if
+// No partial sum exceeds (1 + g) |p| |q| + d 2^-148 either; where that might reach 10^38, or is not
+// a number, a user scores the whole tile in float32. So an item is passed over only if
 //
 //     (a.b) s t + E <= threshold,  E = |p| e + f (n + e) + g |p| n + d 2^-148,
 //
-// n the largest |q|, e the largest |q - q'| of the tile and f = |p - p'|; a tile, and with it all that
-// follow, if (1 + g) |p| n + d 2^-148 <= threshold. Items that equal the user's k-th score decide
-// by id, so `threshold` is the number just below that score.
+// n the largest |q|, e the largest |q - q'| of the tile and f = |p - p'|; a tile, and with it all
+// that follow, if (1 + g) |p| n + d 2^-148 <= threshold. Items that equal the user's k-th score
+// decide by id, so `threshold` is the number just below that score.
 //
 // The rounding of the bounds themselves. They are computed in float64, where no square of a float32
-// overflows or underflows. A sum of d <= 16384 squares is off by a factor within 1 +- (d + 1) 2^-53 <
-// 1 +- 2 10^-12, a difference q_k - t b_k by less than 2^-52 |q_k| (1 + 2^-7); `upper` adds 10^-9 of
-// the result and errors 10^-12 of the norm, many times both. E is a sum of four terms of two or three
-// operations each, g is rounded up by 10^-6, and their own 10^-9 covers them. The limit of a.b,
-// (threshold - E) / (s t), is at most 2^29 where it is used as an integer, so its error, a few times
-// 2^-52 of it, is far below the 1 that is taken off after rounding down.
+// overflows or underflows. A sum of d <= 16384 squares is off by a factor within 1 +- (d + 1) 2^-53
+// < 1 +- 2 10^-12, a difference q_k - t b_k by less than 2^-52 |q_k| (1 + 2^-7); `upper` adds 10^-9
+// of the result and errors 10^-12 of the norm, many times both. E is a sum of four terms of two or
+// three operations each, g is rounded up by 10^-6, and their own 10^-9 covers them. The limit of
+// a.b, (threshold - E) / (s t), is at most 2^29 where it is used as an integer, so its error, a few
+// times 2^-52 of it, is far below the 1 that is taken off after rounding down.
 
 namespace advrec::cpu::ADVREC_ISA {
 
@@ -101,8 +101,8 @@ class BoundedRanker : Ranker<float> {
  private:
   static constexpr int64_t kItems = Tile<float>::kItems;
   static_assert(kItems == kInt8Items);
-  static constexpr double kUnit = 0x1p-24;     // of a float32's rounding
-  static constexpr int64_t kRows = 8;          // survivors of a user that are scored together
+  static constexpr double kUnit = 0x1p-24;      // of a float32's rounding
+  static constexpr int64_t kRows = 8;           // survivors of a user that are scored together
   static constexpr int64_t kMany = kItems / 4;  // survivors of a tile: it is scored in float32
 
   struct Bounds {  // of a tile's items or of a user
@@ -111,8 +111,8 @@ class BoundedRanker : Ranker<float> {
   };
   struct User {
     Bounds bounds;
-    int32_t shift;             // what the items' offset adds to every sum
-    const int32_t* excluded;   // places of masked and relevant items, ascending; the next one
+    int32_t shift;            // what the items' offset adds to every sum
+    const int32_t* excluded;  // places of masked and relevant items, ascending; the next one
     const int32_t* excluded_end;
     int32_t waiting[kRows];  // places of survivors not scored yet
     int waiting_count;
@@ -162,9 +162,7 @@ class BoundedRanker : Ranker<float> {
     for (int64_t i = 0; i < n_items_; ++i) order_[i] = int32_t(i);
     int32_t *from = order_.get(), *to = other.get();
     for (uint32_t pass = 0; pass < 3; ++pass) {
-      const auto digit = [&](int32_t i) {
-        return (~keys_[i] >> (pass * kBits)) & (kValues - 1);
-      };
+      const auto digit = [&](int32_t i) { return (~keys_[i] >> (pass * kBits)) & (kValues - 1); };
       for (uint32_t v = 0; v < kValues; ++v) starts[v] = 0;
       for (int64_t i = 0; i < n_items_; ++i) ++starts[digit(int32_t(i))];
       int64_t total = 0;
@@ -218,11 +216,11 @@ class BoundedRanker : Ranker<float> {
     uint8_t* const out = quantised_.get() + first * steps_ * 8;
     __builtin_memset(out, 0, size_t(kItems * steps_ * 8));
     for (int64_t c = 0; c < n; ++c) {
-      const double error =
-          quantise(row_at(first + c), tile.scale, int8_->item_levels, tile.norm,
-                   [&](int64_t k, int32_t level) {
-                     out[int8_place(c, k, steps_, int8_->lanes)] = uint8_t(level + int8_->offset);
-                   });
+      const double error = quantise(row_at(first + c), tile.scale, int8_->item_levels, tile.norm,
+                                    [&](int64_t k, int32_t level) {
+                                      out[int8_place(c, k, steps_, int8_->lanes)] =
+                                          uint8_t(level + int8_->offset);
+                                    });
       tile.error = error > tile.error ? error : tile.error;
     }
   }
@@ -261,8 +259,8 @@ class BoundedRanker : Ranker<float> {
   }
 
   void rank_block(Worker& worker, int64_t begin, int64_t end) {
-    const int64_t excluded_count = mask_.indptr[end] - mask_.indptr[begin] +
-                                   relevant_.indptr[end] - relevant_.indptr[begin];
+    const int64_t excluded_count =
+        mask_.indptr[end] - mask_.indptr[begin] + relevant_.indptr[end] - relevant_.indptr[begin];
     Buffer<int32_t> excluded(excluded_count);
     int32_t* next = excluded.get();
     for (int64_t u = begin; u < end; ++u) {
@@ -368,8 +366,7 @@ class BoundedRanker : Ranker<float> {
     }
     if (count == 0) return true;
     if (count > kMany) return false;
-    each_excluded(user, first, n,
-                  [&](int64_t c) { hits[c / 64] &= ~(uint64_t(1) << (c % 64)); });
+    each_excluded(user, first, n, [&](int64_t c) { hits[c / 64] &= ~(uint64_t(1) << (c % 64)); });
     for (int64_t w = 0; w < kInt8Words; ++w)
       for (uint64_t left = hits[w]; left; left &= left - 1) {
         const int64_t place = first + 64 * w + __builtin_ctzll(left);
@@ -399,7 +396,7 @@ class BoundedRanker : Ranker<float> {
     const int64_t first = t * kItems;
     const int64_t n = first + kItems < n_items_ ? kItems : n_items_ - first;
     const auto id_of = [&](int64_t c) { return order_[first + c]; };
-    pack_items(id_of, n, worker.packed_items.get());
+    pack_places(first, n, worker.packed_items.get());
     for (int64_t from = 0; from < count; from += M) {
       const int64_t members = from + M < count ? M : count - from;
       for (int64_t m = 0; m < M; ++m)
@@ -415,6 +412,16 @@ class BoundedRanker : Ranker<float> {
         scan(scores, n, id_of, k_, user.best);
         if (user.best.threshold == -__builtin_inff()) user.best.cut(k_);
       }
+    }
+  }
+
+  // pack_items of the items at the places [first, first + n).
+  void pack_places(int64_t first, int64_t n, float* out) const {
+    constexpr int64_t N = Tile<float>::kColumns;
+    for (int64_t at = 0; at < (n + N - 1) / N * N; ++at) {
+      const float* const row = at < n ? row_at(first + at) : nullptr;
+      float* const column = out + at / N * dim_ * N + at % N;
+      for (int64_t k = 0; k < dim_; ++k) column[k * N] = row ? row[k] : 0;
     }
   }
 
