@@ -16,6 +16,7 @@
 #include "amr.inl"
 #include "tile.inl"
 #include "rank.inl"
+#include "bounds.inl"
 #include "int8.inl"
 #include "rank_bounds.inl"
 

@@ -5,37 +5,8 @@
 // vectors (int8.inl) finds the few items of a tile that may score enough, and these are scored by
 // the chain of multiply-adds that rank.inl has, so that nothing but their order of arrival differs;
 // since the best k under a total order do not depend on that order, neither does the result.
-//
-// The bound. Let p be a user's vector and q an item's, p' = s a and q' = t b with integer vectors
-// a, b and scales s (of the user) and t (of the tile). Then
-//
-//     p.q - p'.q' = p.(q - q') + (p - p').q'
-//     p.q <= s t (a.b) + |p| |q - q'| + |p - p'| (|q| + |q - q'|)                             (1)
-//
-// by Cauchy-Schwarz and |q'| <= |q| + |q' - q|. The computed score c is a chain of d multiply-adds
-// in float32, fused or not. With u = 2^-24, as long as nothing overflows (Higham, Accuracy and
-// Stability of Numerical Algorithms, section 3.1; an underflow adds at most 2^-150 to each of at
-// most 2d operations),
-//
-//     c <= p.q + g sum_k |p_k q_k| + d 2^-149 (1 + g) <= p.q + g |p| |q| + d 2^-148,
-//     g = d u / (1 - d u).                                                                    (2)
-//
-// No partial sum exceeds (1 + g) |p| |q| + d 2^-148 either; where that might reach 10^38, or is not
-// a number, a user scores the whole tile in float32. So an item is passed over only if
-//
-//     (a.b) s t + E <= threshold,  E = |p| e + f (n + e) + g |p| n + d 2^-148,
-//
-// n the largest |q|, e the largest |q - q'| of the tile and f = |p - p'|; a tile, and with it all
-// that follow, if (1 + g) |p| n + d 2^-148 <= threshold. Items that equal the user's k-th score
-// decide by id, so `threshold` is the number just below that score.
-//
-// The rounding of the bounds themselves. They are computed in float64, where no square of a float32
-// overflows or underflows. A sum of d <= 16384 squares is off by a factor within 1 +- (d + 1) 2^-53
-// < 1 +- 2 10^-12, a difference q_k - t b_k by less than 2^-52 |q_k| (1 + 2^-7); `upper` adds 10^-9
-// of the result and errors 10^-12 of the norm, many times both. E is a sum of four terms of two or
-// three operations each, g is rounded up by 10^-6, and their own 10^-9 covers them. The limit of
-// a.b, (threshold - E) / (s t), is at most 2^29 where it is used as an integer, so its error, a few
-// times 2^-52 of it, is far below the 1 that is taken off after rounding down.
+// bounds.inl proves the bounds. Items that equal the user's k-th score decide by id, so `threshold`
+// is the number just below that score.
 
 namespace advrec::cpu::ADVREC_ISA {
 
@@ -64,8 +35,6 @@ ADVREC_INLINE void multiply_rows(const float* user, const float* const* items, i
 
 class BoundedRanker : Ranker<float> {
  public:
-  static constexpr int64_t kMostDim = 16384;  // (a.b) then fits 32 bits, and the proof's rounding
-
   // Without `int8`, tiles are skipped by norms only.
   template <class... Arguments>
   explicit BoundedRanker(const Int8Scan* int8, const Arguments&... arguments)
@@ -73,8 +42,7 @@ class BoundedRanker : Ranker<float> {
         int8_(int8),
         tiles_((n_items_ + kItems - 1) / kItems),
         steps_((dim_ + 7) / 8),
-        relative_(1e-9 + (1 + 1e-6) * double(dim_) * kUnit / (1 - double(dim_) * kUnit)),
-        least_(double(dim_) * 0x1p-148),
+        score_(dim_),
         order_(n_items_),
         place_(n_items_),
         keys_(n_items_),
@@ -84,9 +52,9 @@ class BoundedRanker : Ranker<float> {
   void run() {
     parallel([&](Team& team) {
       team.ranges(n_items_, 1024, [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) keys_[i] = norm_key(items_ + i * dim_);
+        for (int64_t i = begin; i < end; ++i) keys_[i] = score_.norm_key(items_ + i * dim_);
       });
-      if (team.thread() == 0) sort_items();
+      if (team.thread() == 0) sort_by_norm(keys_.get(), n_items_, order_.get(), place_.get());
       team.barrier();
       team.each(tiles_, [&](int64_t t) { measure_tile(t); });
       constexpr int64_t M = Tile<float>::kUsers;
@@ -101,14 +69,9 @@ class BoundedRanker : Ranker<float> {
  private:
   static constexpr int64_t kItems = Tile<float>::kItems;
   static_assert(kItems == kInt8Items);
-  static constexpr double kUnit = 0x1p-24;      // of a float32's rounding
   static constexpr int64_t kRows = 8;           // survivors of a user that are scored together
   static constexpr int64_t kMany = kItems / 4;  // survivors of a tile: it is scored in float32
 
-  struct Bounds {  // of a tile's items or of a user
-    double norm, error;
-    double scale;  // 0 if there are no integers
-  };
   struct User {
     Bounds bounds;
     int32_t shift;            // what the items' offset adds to every sum
@@ -137,125 +100,39 @@ class BoundedRanker : Ranker<float> {
     Buffer<float> packed_items, packed_users, scores;
   };
 
-  static double upper(double sum_of_squares) { return __builtin_sqrt(sum_of_squares) * (1 + 1e-9); }
-
-  double norm_of(const float* row) const {
-    double sum = 0;
-    for (int64_t k = 0; k < dim_; ++k) sum += double(row[k]) * double(row[k]);
-    return upper(sum);
-  }
-
-  // An upper bound of the norm as the bits of a float, which are in order; infinite if it is not
-  // finite.
-  uint32_t norm_key(const float* row) const {
-    constexpr uint32_t kInfinite = 0x7F800000u;
-    const double norm = norm_of(row);
-    if (!(norm < double(__FLT_MAX__))) return kInfinite;
-    return __builtin_bit_cast(uint32_t, float(norm)) + 1;
-  }
-
-  // order_ and place_, the longest items first: a radix sort in three passes of eleven bits.
-  void sort_items() {
-    constexpr uint32_t kBits = 11, kValues = 1u << kBits;
-    Buffer<int32_t> other(n_items_);
-    Buffer<int64_t> starts(kValues);
-    for (int64_t i = 0; i < n_items_; ++i) order_[i] = int32_t(i);
-    int32_t *from = order_.get(), *to = other.get();
-    for (uint32_t pass = 0; pass < 3; ++pass) {
-      const auto digit = [&](int32_t i) { return (~keys_[i] >> (pass * kBits)) & (kValues - 1); };
-      for (uint32_t v = 0; v < kValues; ++v) starts[v] = 0;
-      for (int64_t i = 0; i < n_items_; ++i) ++starts[digit(int32_t(i))];
-      int64_t total = 0;
-      for (uint32_t v = 0; v < kValues; ++v) {
-        const int64_t count = starts[v];
-        starts[v] = total, total += count;
-      }
-      for (int64_t i = 0; i < n_items_; ++i) to[starts[digit(from[i])]++] = from[i];
-      int32_t* const swap = from;
-      from = to, to = swap;
-    }
-    for (int64_t at = 0; at < n_items_; ++at) order_[at] = from[at], place_[from[at]] = int32_t(at);
-  }
-
-  // Writes the integers of a row by put(k, value) and returns |row - scale * integers|, rounded up.
-  template <class Put>
-  double quantise(const float* row, double scale, int32_t levels, double norm,
-                  const Put& put) const {
-    const double inverse = 1 / scale;
-    double sum = 0;
-    for (int64_t k = 0; k < dim_; ++k) {
-      double level = __builtin_rint(double(row[k]) * inverse);
-      level = level > levels ? levels : level < -levels ? -levels : level;
-      const double off = double(row[k]) - scale * level;
-      sum += off * off;
-      put(k, int32_t(level));
-    }
-    return upper(sum) + 1e-12 * norm;
-  }
-
-  static double scale_of(float largest, int32_t levels) {
-    return largest > 0 ? double(largest) / levels : 1;
-  }
-
-  float largest_of(const float* row, float largest) const {
-    for (int64_t k = 0; k < dim_; ++k)
-      largest = __builtin_fabsf(row[k]) > largest ? __builtin_fabsf(row[k]) : largest;
-    return largest;
-  }
-
   void measure_tile(int64_t t) {
     const int64_t first = t * kItems;
     const int64_t n = first + kItems < n_items_ ? kItems : n_items_ - first;
     const uint32_t key = keys_[order_[first]];  // the largest of this tile and of all that follow
     Bounds& tile = bounds_[t];
     tile = {double(__builtin_bit_cast(float, key)), 0, 0};
-    if (!int8_ || !finite(tile.norm)) return;
+    if (!int8_ || !ScoreBounds::finite(tile.norm)) return;
     float largest = 0;
-    for (int64_t c = 0; c < n; ++c) largest = largest_of(row_at(first + c), largest);
-    tile.scale = scale_of(largest, int8_->item_levels);
+    for (int64_t c = 0; c < n; ++c) largest = score_.largest_of(row_at(first + c), largest);
+    tile.scale = ScoreBounds::scale_of(largest, int8_->item_levels);
     uint8_t* const out = quantised_.get() + first * steps_ * 8;
     __builtin_memset(out, 0, size_t(kItems * steps_ * 8));
     for (int64_t c = 0; c < n; ++c) {
-      const double error = quantise(row_at(first + c), tile.scale, int8_->item_levels, tile.norm,
-                                    [&](int64_t k, int32_t level) {
-                                      out[int8_place(c, k, steps_, int8_->lanes)] =
-                                          uint8_t(level + int8_->offset);
-                                    });
+      const double error = score_.quantise(row_at(first + c), tile.scale, int8_->item_levels,
+                                           tile.norm, [&](int64_t k, int32_t level) {
+                                             out[int8_place(c, k, steps_, int8_->lanes)] =
+                                                 uint8_t(level + int8_->offset);
+                                           });
       tile.error = error > tile.error ? error : tile.error;
     }
   }
 
   void measure_user(const float* row, User& user, int8_t* out) const {
-    user.bounds = {norm_of(row), 0, 0};
+    user.bounds = {score_.norm_of(row), 0, 0};
     user.shift = 0;
-    if (!int8_ || !finite(user.bounds.norm)) return;
-    user.bounds.scale = scale_of(largest_of(row, 0), int8_->user_levels);
+    if (!int8_ || !ScoreBounds::finite(user.bounds.norm)) return;
+    user.bounds.scale = ScoreBounds::scale_of(score_.largest_of(row, 0), int8_->user_levels);
     for (int64_t k = dim_; k < steps_ * 8; ++k) out[k] = 0;
-    user.bounds.error = quantise(row, user.bounds.scale, int8_->user_levels, user.bounds.norm,
-                                 [&](int64_t k, int32_t level) {
-                                   out[k] = int8_t(level);
-                                   user.shift += level * int8_->offset;
-                                 });
-  }
-
-  static bool finite(double bound) { return bound < 1e38; }  // false for NaN as well
-
-  // No computed score of the user and the tile, or of one that follows, is greater.
-  double reach(const Bounds& user, const Bounds& tile) const {
-    const double longest = user.norm * tile.norm;
-    return (longest + relative_ * longest + least_) * (1 + 1e-9);
-  }
-
-  // Sums of the integer scan up to this one belong to scores of at most the threshold.
-  int32_t limit(const User& user, const Bounds& tile) const {
-    const Bounds& own = user.bounds;
-    const double error = (own.norm * tile.error + own.error * (tile.norm + tile.error) +
-                          relative_ * (own.norm * tile.norm) + least_) *
-                         (1 + 1e-9);
-    const double most = (double(user.best.threshold) - error) / (own.scale * tile.scale);
-    constexpr double kEnd = 0x1p29;
-    const double level = most > kEnd ? kEnd : most < -kEnd ? -kEnd : __builtin_floor(most) - 1;
-    return int32_t(level) + user.shift;
+    user.bounds.error = score_.quantise(row, user.bounds.scale, int8_->user_levels,
+                                        user.bounds.norm, [&](int64_t k, int32_t level) {
+                                          out[k] = int8_t(level);
+                                          user.shift += level * int8_->offset;
+                                        });
   }
 
   void rank_block(Worker& worker, int64_t begin, int64_t end) {
@@ -278,10 +155,10 @@ class BoundedRanker : Ranker<float> {
       for (int64_t n = 0; n < active; ++n) {
         const int32_t at = worker.active[n];
         const User& user = worker.users[at];
-        const double most = reach(user.bounds, bounds_[t]);
-        if (finite(most) && double(user.best.threshold) >= most) continue;
+        const double most = score_.reach(user.bounds, bounds_[t]);
+        if (ScoreBounds::finite(most) && double(user.best.threshold) >= most) continue;
         worker.active[kept++] = at;
-        if (finite(most) && user.bounds.scale * bounds_[t].scale > 0 &&
+        if (ScoreBounds::finite(most) && user.bounds.scale * bounds_[t].scale > 0 &&
             user.best.threshold > -__builtin_inff())
           worker.by_int8[by_int8++] = at;
         else
@@ -346,7 +223,8 @@ class BoundedRanker : Ranker<float> {
       for (int64_t m = 0; m < group; ++m) {
         const int32_t at = worker.by_int8[from + m < count ? from + m : count - 1];
         rows[m] = user_bytes(worker, at);
-        limits[m] = limit(worker.users[at], bounds_[t]);
+        const User& user = worker.users[at];
+        limits[m] = score_.limit(user.bounds, bounds_[t], user.best.threshold) + user.shift;
       }
       int8_->scan(rows, quantised_.get() + first * steps_ * 8, steps_, limits, hits);
       for (int64_t m = 0; m < group && from + m < count; ++m) {
@@ -442,7 +320,7 @@ class BoundedRanker : Ranker<float> {
 
   const Int8Scan* const int8_;
   const int64_t tiles_, steps_;  // steps of eight values in a row
-  const double relative_, least_;
+  const ScoreBounds score_;
   Buffer<int32_t> order_, place_;  // the item at a place, and the place of an item
   Buffer<uint32_t> keys_;          // of item i
   Buffer<Bounds> bounds_;          // of a tile
@@ -457,7 +335,7 @@ void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int6
           int64_t dim, const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,
           uint8_t* hits, int64_t* above, RankPath path) {
   if constexpr (sizeof(T) == 4) {
-    const bool can = item_vectors && !above && dim <= BoundedRanker::kMostDim;
+    const bool can = item_vectors && !above && dim <= ScoreBounds::kMostDim;
     const bool pays = path != RankPath::kAuto || (n_users >= kLeastUsers && n_items >= kLeastItems);
     if (can && pays && path != RankPath::kAll) {
       const bool int8 = path == RankPath::kAuto ? ADVREC_BYTES > 16 : path != RankPath::kNorms;
