@@ -202,7 +202,9 @@ def test_bounds_do_not_depend_on_the_number_of_threads(isa):
         native.set_threads(threads)
         found.append(ops.fused().rank_topk_by(*tables, *none, *lists(0.01, 1), 20, False, INT8))
     native.set_threads(before)
-    assert all(torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
+    assert all(
+        torch.equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True)
+    )
 
 
 @pytest.mark.parametrize("count_above", [False, True])
@@ -210,7 +212,9 @@ def test_the_operator_itself_takes_bounds_where_it_may(isa, count_above):
     tables, mask, relevant = vectors("trained", 33), lists(0.05, 1), lists(0.02, 2)
     expected = ops.fused().rank_topk_by(*tables, *mask, *relevant, 20, count_above, ALL)
     found = ops.rank_topk(*tables, mask, relevant, 20, count_above)
-    for ours, theirs in zip((found.ids, found.scores, found.hits, found.above), expected, strict=True):
+    for ours, theirs in zip(
+        (found.ids, found.scores, found.hits, found.above), expected, strict=True
+    ):
         assert torch.equal(ours, theirs)
 
 
