@@ -1,4 +1,4 @@
-"""The ways to the same ranking, in turn: all scores, tiles skipped by norms, and an integer scan too.
+"""The ways to the same ranking, in turn: all scores, tiles skipped by norms, int8 too.
 
 `python -m bench.ways_of_ranking --data FOLDER --threads N RUN …` ranks with the vectors of each run
 and with random ones. A way that does not give the same bits ends it with code 1.

@@ -124,7 +124,7 @@ def rank_topk(
 ) -> Ranking:
     """The k best unmasked items of each user by p_u·q_i; see `advrec.ops.reference.rank_scores`.
 
-    Scores are never held: memory is B·k, and on the CPU about d + 16 bytes an item for float32
+    Scores are never held: memory is B·k, and on the CPU about d + 16 bytes per item for float32
     vectors, which are ranked by bounds.
     """
     if not takes(user_vectors):
