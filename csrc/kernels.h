@@ -175,6 +175,11 @@ template <class T>
 void optimizer_step(const Optim& optim, T* value, T* state1, T* state2, const T* grad,
                     const int32_t* rows, int64_t count, int64_t dim);
 
+// How a ranking finds its items; all ways give the same bits. kAuto takes the best for the task,
+// the others are for tests and benchmarks, float32 only: every score (kAll), tiles skipped by norms
+// (kNorms), and bounds from int8 as well (kInt8; kInt8Own without VNNI).
+enum class RankPath : int32_t { kAuto = 0, kAll = 1, kNorms = 2, kInt8 = 3, kInt8Own = 4 };
+
 // The k best unmasked items of each user: score descending, then non-relevant before relevant,
 // then id ascending. above[n] (may be null): unmasked non-relevant items scoring at least as much
 // as relevant item n. Scores come from vectors (item_vectors given) or are read from
@@ -182,7 +187,7 @@ void optimizer_step(const Optim& optim, T* value, T* state1, T* state2, const T*
 template <class T>
 void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int64_t n_items,
           int64_t dim, const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,
-          uint8_t* hits, int64_t* above);
+          uint8_t* hits, int64_t* above, RankPath path = RankPath::kAuto);
 
 // For relevant item n: its rank (ties count against it), the k smallest radii of unmasked items
 // that are not relevant, ascending, rivals[n, k], and the k-th smallest of any unmasked item,

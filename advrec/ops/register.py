@@ -70,6 +70,10 @@ def _register_fakes() -> None:
     def _(user_vectors: Tensor, item_vectors: Tensor, *lists: Any) -> Any:
         return _ranking(user_vectors, *lists)
 
+    @_fake("rank_topk_by")
+    def _(user_vectors: Tensor, item_vectors: Tensor, *lists: Any) -> Any:
+        return _ranking(user_vectors, *lists[:-1])
+
     @_fake("rank_scores")
     def _(scores: Tensor, *lists: Any) -> Any:
         return _ranking(scores, *lists)

@@ -47,6 +47,13 @@ const Kernels<double>& kernels() {
 
 }  // namespace
 
+const Int8Scan* vnni_scan_here() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512vnni")) return avx512vnni_scan();
+#endif
+  return nullptr;
+}
+
 const char* isa() { return chosen()->name; }
 
 bool set_isa(const char* name) {
@@ -94,9 +101,9 @@ void optimizer_step(const Optim& optim, T* value, T* state1, T* state2, const T*
 template <class T>
 void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int64_t n_items,
           int64_t dim, const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,
-          uint8_t* hits, int64_t* above) {
+          uint8_t* hits, int64_t* above, RankPath path) {
   kernels<T>().rank(users_or_scores, item_vectors, n_users, n_items, dim, mask, relevant, k, ids,
-                    scores, hits, above);
+                    scores, hits, above, path);
 }
 
 template <class T>
@@ -152,7 +159,7 @@ StepStats amr_steps(const AmrTables<T>& tables, const Positives& pos, const Samp
   template void optimizer_step(const Optim&, T*, T*, T*, const T*, const int32_t*, int64_t,      \
                                int64_t);                                                         \
   template void rank(const T*, const T*, int64_t, int64_t, int64_t, const Lists&, const Lists&,  \
-                     int64_t, int32_t*, T*, uint8_t*, int64_t*);                                 \
+                     int64_t, int32_t*, T*, uint8_t*, int64_t*, RankPath);                       \
   template void smallest_radii(const T*, const T*, int64_t, int64_t, int64_t, const Reach&,      \
                                const Lists&, const Lists&, int64_t, int64_t*, double*, double*); \
   template double smooth_rank(Smooth, const T*, const T*, int64_t, int64_t, int64_t, const T*,   \

@@ -16,6 +16,9 @@
 #include "amr.inl"
 #include "tile.inl"
 #include "rank.inl"
+#include "bounds.inl"
+#include "int8.inl"
+#include "rank_bounds.inl"
 #include "radii.inl"
 #include "smooth_rank.inl"
 
@@ -37,8 +40,11 @@ constexpr Kernels<T> kernels() {
 }
 
 inline const KernelSet* kernel_set(const char* name) {
-  static const KernelSet set{name, &ADVREC_ISA::sample_triplets,
-                             &ADVREC_ISA::lightgcn_steps<float, Bf16>, kernels<float>(),
+  static const KernelSet set{name,
+                             &ADVREC_ISA::sample_triplets,
+                             &ADVREC_ISA::lightgcn_steps<float, Bf16>,
+                             own_int8_scan(),
+                             kernels<float>(),
                              kernels<double>()};
   return &set;
 }

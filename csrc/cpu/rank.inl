@@ -65,12 +65,23 @@ inline void keep_best(Candidate<T>* c, int64_t n, int64_t k) {
   }
 }
 
+// The next smaller number; of -inf itself, as nothing is below it.
+template <class T, class Bits>
+inline T below(T x, Bits sign) {
+  if (x == -T(__builtin_inff())) return x;
+  const Bits bits = __builtin_bit_cast(Bits, x);
+  return __builtin_bit_cast(T, x == 0 ? sign + 1 : x > 0 ? bits - 1 : bits + 1);
+}
+inline float below(float x) { return below(x, uint32_t(1) << 31); }
+inline double below(double x) { return below(x, uint64_t(1) << 63); }
+
 // The best k non-relevant items seen so far: 2k places, cut to k when full.
 template <class T>
 struct Selection {
   Candidate<T>* items;
   int64_t count;
-  T threshold;  // an item must score more than this; equals come later in id order and lose
+  T threshold;     // an item must score more than this
+  bool ascending;  // items come by id, so that equals of the k-th lose; else they are looked at
 
   void push(int32_t id, T score, int64_t k) {
     items[count++] = {score, id};
@@ -83,6 +94,7 @@ struct Selection {
     threshold = items[0].score;
     for (int64_t n = 1; n < k; ++n)
       threshold = items[n].score < threshold ? items[n].score : threshold;
+    if (!ascending) threshold = below(threshold);
   }
   void finish(int64_t k) {
     cut(k);
@@ -90,9 +102,9 @@ struct Selection {
   }
 };
 
-// Scans one user's part of a tile.
-template <class T>
-inline void scan(const T* scores, int64_t n, int32_t first_id, int64_t k, Selection<T>& best) {
+// Scans one user's part of a tile, whose items are id_of(0), id_of(1), ...
+template <class T, class Ids>
+inline void scan(const T* scores, int64_t n, const Ids& id_of, int64_t k, Selection<T>& best) {
   constexpr int W = Simd<T>::kWidth;
   int64_t at = 0;
   for (; at + 4 * W <= n; at += 4 * W) {
@@ -102,11 +114,11 @@ inline void scan(const T* scores, int64_t n, int32_t first_id, int64_t k, Select
     for (; hits; hits &= hits - 1) {
       const int64_t c = at + __builtin_ctzll(hits);
       // Again: the threshold may have risen since.
-      if (scores[c] > best.threshold) best.push(first_id + int32_t(c), scores[c], k);
+      if (scores[c] > best.threshold) best.push(id_of(c), scores[c], k);
     }
   }
   for (; at < n; ++at)
-    if (scores[at] > best.threshold) best.push(first_id + int32_t(at), scores[at], k);
+    if (scores[at] > best.threshold) best.push(id_of(at), scores[at], k);
 }
 
 template <class T>
@@ -150,7 +162,8 @@ class Ranker {
       Buffer<int64_t> mask_at(block), relevant_at(block);
       team.ranges(n_users_, block, [&](int64_t begin, int64_t end) {
         for (int64_t u = begin; u < end; ++u) {
-          best[u - begin] = {candidates.get() + (u - begin) * 2 * k_, 0, -T(__builtin_inff())};
+          best[u - begin] = {candidates.get() + (u - begin) * 2 * k_, 0, -T(__builtin_inff()),
+                             true};
           mask_at[u - begin] = mask_.indptr[u];
           relevant_at[u - begin] = relevant_.indptr[u];
           score_relevant(u, panel.get());
@@ -178,7 +191,7 @@ class Ranker {
     });
   }
 
- private:
+ protected:
   // The scores of the user's relevant items, made as those of the tiles are, so that equal vectors
   // tie to the last bit; a panel at a time.
   void score_relevant(int64_t u, T* panel) {
@@ -202,6 +215,10 @@ class Ranker {
     }
   }
 
+  static auto in_order(int64_t first) {
+    return [first](int64_t c) { return int32_t(first + c); };
+  }
+
   void copy_scores(int64_t group, int64_t members, int64_t first, int64_t n, T* out) const {
     for (int64_t m = 0; m < members; ++m)
       for (int64_t c = 0; c < n; ++c)
@@ -219,7 +236,7 @@ class Ranker {
     if (above_)
       for (int64_t at = relevant_.indptr[u]; at < relevant_.indptr[u + 1]; ++at)
         above_[at] += count_at_least(scores, n, relevant_scores_[at]);
-    scan(scores, n, int32_t(first), k_, best);
+    scan(scores, n, in_order(first), k_, best);
   }
 
   // The user's final list: the best non-relevant items and the relevant ones, equals in that order.
@@ -256,14 +273,5 @@ class Ranker {
   int64_t* const above_;
   Buffer<T> relevant_scores_;
 };
-
-template <class T>
-void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int64_t n_items,
-          int64_t dim, const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,
-          uint8_t* hits, int64_t* above) {
-  Ranker<T>(users_or_scores, item_vectors, n_users, n_items, dim, mask, relevant, k, ids, scores,
-            hits, above)
-      .run();
-}
 
 }  // namespace advrec::cpu::ADVREC_ISA
