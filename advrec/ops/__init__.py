@@ -1,6 +1,7 @@
 """The operators that models are built from, and their arguments.
 
 - functional: the operators, on the compiled core or on their plain-torch twins in `reference`
+- fixed: products and sums whose bits do not depend on threads
 - register: fake kernels and autograd of the compiled ones
 - optimizers: the table of optimizers
 - graph: the normalised user-item graph that propagation walks
@@ -9,6 +10,7 @@
 
 from __future__ import annotations
 
+from advrec.ops.fixed import length, one_thread, product, total
 from advrec.ops.functional import (
     NORMS,
     SAMPLINGS,
@@ -36,15 +38,19 @@ __all__ = [
     "SITES",
     "Optimizer",
     "fused",
+    "length",
     "normalize_rows",
     "on_cuda",
+    "one_thread",
     "optimizer_step_",
     "positives_arguments",
+    "product",
     "propagate",
     "rank_scores",
     "rank_topk",
     "sample_triplets",
     "takes",
+    "total",
     "triplet_margin",
     "triplet_margin_backward",
 ]

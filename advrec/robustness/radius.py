@@ -30,6 +30,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from advrec import ops
+
 UNIT: Final = 2.0**-24
 """Half a unit in the last place of float32, relative."""
 
@@ -145,7 +147,7 @@ class _Scan:
         """Ranks [n], the k smallest radii of non-relevant items [n, k], the k-th of any [n]."""
         users, own = torch.from_numpy(owners), torch.from_numpy(items.astype(np.int64))
         distinct, place = torch.unique_consecutive(users, return_inverse=True)
-        scores = (self.users[distinct] @ self.items.T)[place]  # [n, I]
+        scores = (ops.product(self.users[distinct], self.items.T))[place]  # [n, I]
         margins = scores.gather(1, own[:, None]) - scores
         hidden = self._cells(self.masked, owners)
         rows = torch.arange(len(own))
@@ -169,7 +171,7 @@ class _Scan:
         user_slack = reach.user_slack[users, None]
         # ‖q_i − q_j‖ from a product of matrices; what cancels in it is far below the slack.
         squares = self.item_norms[own, None] ** 2 + self.item_norms**2
-        w = squares.sub_(2 * (self.items[own] @ self.items.T)).clamp_min_(0).sqrt_()
+        w = squares.sub_(2 * (ops.product(self.items[own], self.items.T))).clamp_min_(0).sqrt_()
         sure = margins - slack * p - user_slack * (w + slack)
         grow = 1 + self.rounding  # rounding in proportion to the budget
         r_u = reach.users[users, None] * grow

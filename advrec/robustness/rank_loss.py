@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advrec import ops
 from advrec.data.dataset import Pairs
 from advrec.evaluation.scorer import rows_of
 
@@ -96,15 +97,15 @@ def rank_loss(
         )
         user, item, row, column, weights = (torch.from_numpy(a).to(device) for a in arrays)
         vectors = users[user]  # one per relevant item, so a user may stand here several times
-        scores = vectors @ items.T  # [n, I]
+        scores = ops.product(vectors, items.T)  # [n, I]
         place = torch.arange(len(user), device=device)
         tau = temperature[user][:, None]
         x = scores.sub_(scores[place, item][:, None]).div_(tau)
         x[row, column] = -torch.inf
         losses, slopes = smooth(x, weights.to(scores), k)
-        total += float(losses.double().sum())
+        total += float(ops.total(losses.double()))
         slopes.div_(tau)  # ∂L/∂s_uj
         slopes[place, item] = -slopes.sum(1)  # 0 before: an item is not its own rival
-        d_users.index_add_(0, user, slopes @ items)
-        d_items.addmm_(slopes.T, vectors)
+        d_users.index_add_(0, user, ops.product(slopes, items))
+        d_items += ops.product(slopes.T, vectors)
     return RankLoss(total, d_users, d_items)
