@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,7 +48,7 @@ if __name__ == "__main__":
     "fork" not in multiprocessing.get_all_start_methods(), reason="this system has no fork"
 )
 def test_a_forked_child_trains_to_the_same_bits():
-    script = SCRIPT.format(support=os.path.dirname(__file__), models=["mf", "cdae", "lightgcn"])
+    script = SCRIPT.format(support=str(Path(__file__).parent), models=["mf", "cdae", "lightgcn"])
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False
     )

@@ -1,7 +1,6 @@
 """The operators that models are built from, and their arguments.
 
 - functional: the operators, on the compiled core or on their plain-torch twins in `reference`
-- fixed: products and sums whose bits do not depend on threads
 - register: fake kernels and autograd of the compiled ones
 - optimizers: the table of optimizers
 - graph: the normalised user-item graph that propagation walks
@@ -10,7 +9,7 @@
 
 from __future__ import annotations
 
-from advrec.ops.fixed import length, one_thread, product, total
+from advrec.native.fixed import length, one_thread, product, total
 from advrec.ops.functional import (
     NORMS,
     SAMPLINGS,

@@ -58,7 +58,7 @@ class Positives:
         # Who has seen every item has no negative: the sampler would look for one for ever.
         if bool(((degrees < 1) | (degrees >= self.n_items)).any()):
             raise ValueError("users that are drawn must have seen an item and not seen another")
-        # The sampler finds a negative by its rank among the items that are not in the ascending row.
+        # The sampler searches a row by halving, and counts what is missing from it.
         rises = self.items.diff() > 0
         starts = self.indptr[1:-1]
         rises[starts[(starts > 0) & (starts < len(self.items))] - 1] = True

@@ -20,8 +20,8 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from advrec import ops
 from advrec.errors import UsageError
+from advrec.native.fixed import length, total
 
 Tensors = Mapping[str, Tensor]
 
@@ -180,7 +180,7 @@ def _typical(tables: Tensors, norm: Norm) -> dict[str, float]:
 
 
 def _mean(x: Tensor) -> float:
-    return float(ops.total(x) / x.numel())
+    return float(total(x) / x.numel())
 
 
 def _known(norm: str, eps: float = 0.0) -> Norm:
@@ -240,7 +240,7 @@ def _joint_radii(units: Tensors, entries: dict[str, int], draw: Draw) -> dict[st
 
 def _exact_lengths(tensors: Tensors) -> dict[str, Tensor]:
     # In float64: over millions of entries a float32 sum loses three digits.
-    return {key: ops.length(value) for key, value in tensors.items()}
+    return {key: length(value) for key, value in tensors.items()}
 
 
 def _rounded(lengths: Tensors, tensors: Tensors) -> dict[str, Tensor]:

@@ -49,7 +49,11 @@ class Fuzz:
         return self.random.choice(NUMBERS) if self.hit() else good
 
     def real(self, good: float) -> float:
-        return self.random.choice((0.0, -1.0, 1e300, float("nan"), float("inf"))) if self.hit() else good
+        return (
+            self.random.choice((0.0, -1.0, 1e300, float("nan"), float("inf")))
+            if self.hit()
+            else good
+        )
 
     def tensor(self, good: Tensor) -> Tensor:
         """The tensor itself, or with a wrong entry, length, type, device or layout."""
@@ -150,7 +154,9 @@ class Fuzz:
         )  # fmt: skip
 
     def amr_steps(self) -> Any:
-        tables = [t for rows in (USERS, ITEMS, 4) for t in (self.table(rows), self.table(rows), None)]
+        tables = [
+            t for rows in (USERS, ITEMS, 4) for t in (self.table(rows), self.table(rows), None)
+        ]
         features = self.tensor(torch.randn(ITEMS, 4))
         rates = {"reg_items": self.real(0.1), "lr_items": 0.1, "lr_projection": 0.1}
         return ops.fused().amr_steps(*tables, features, **rates, **self._steps())
@@ -165,7 +171,8 @@ class Fuzz:
             **ops.positives_arguments(pos), "seed": 1, "epoch": self.number(0),
             "negatives": self.number(1), "sampling": self.number(0),
             "first_step": self.number(0), "steps": self.number(2), "batch_size": self.number(8),
-            "mean": True, "reg": self.real(0.1), "eps": self.real(0.1), "adv_weight": self.real(1.0),
+            "mean": True, "reg": self.real(0.1), "eps": self.real(0.1),
+            "adv_weight": self.real(1.0),
             "norm": self.number(0), "optimizer": self.number(1), "lr": self.real(0.1),
             "beta1": 0.9, "beta2": 0.999, "opt_eps": 1e-8, "updates": self.number(0),
         }  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from advrec.ops.fixed import product
+from advrec.native.fixed import product
 
 Rows = tuple[Tensor, Tensor]  # indptr [B+1] int64, items [nnz] int32: a set of items for each user
 
