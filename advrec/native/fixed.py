@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 PART: Final = 4096
-"""Numbers in a part of a sum: a part is one thread's, whoever has it."""
+"""Numbers in a part of a sum. One thread adds up a whole part."""
 
 
 @contextmanager
