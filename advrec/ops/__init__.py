@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from advrec.native.fixed import length, one_thread, product, total
 from advrec.ops.functional import (
     NORMS,
     SAMPLINGS,
@@ -38,10 +39,13 @@ __all__ = [
     "SITES",
     "Optimizer",
     "fused",
+    "length",
     "normalize_rows",
     "on_cuda",
+    "one_thread",
     "optimizer_step_",
     "positives_arguments",
+    "product",
     "propagate",
     "rank_scores",
     "rank_topk",
@@ -49,6 +53,7 @@ __all__ = [
     "smallest_radii",
     "smooth_rank",
     "takes",
+    "total",
     "triplet_margin",
     "triplet_margin_backward",
 ]

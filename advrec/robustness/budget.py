@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from advrec import ops
 from advrec.choices import SIDES
 from advrec.errors import UsageError
 from advrec.robustness.radius import UNIT, Reach
@@ -82,9 +83,10 @@ def canonical_reach(
 def item_scale(items: Tensor, exposure: Tensor) -> float:
     """q̄ = Σ e_i‖q_i‖/Σ e_i, the mean norm of what users are shown."""
     weights = exposure.double()
-    return float((weights * items.double().norm(dim=1)).sum() / weights.sum())
+    return float(ops.total(weights * items.double().norm(dim=1)) / ops.total(weights))
 
 
+@ops.one_thread()
 def canonical(users: Tensor, items: Tensor, exposure: Tensor) -> Canonical:
     """The form of (P, Q) that no change of basis, user scale or shift of the items can alter."""
     p, q, weights = users.double(), items.double(), exposure.double()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from advrec import ops
 from advrec.errors import UsageError
 from advrec.models.base import Noise, Recommender
 from advrec.ops.positives import Positives
@@ -134,7 +135,8 @@ class SmoothNdcg(AttackObjective):
         with torch.no_grad(), evaluating(self.model):
             clean, moved = self._vectors(self.start), self._vectors(fast)
         shift = [_mean_shift(b - a) for a, b in zip(clean, moved, strict=True)]
-        user_norms, item_norm = clean[0].norm(dim=1), clean[1].norm(dim=1).mean()
+        user_norms, item_norms = (vectors.norm(dim=1) for vectors in clean)
+        item_norm = ops.total(item_norms) / len(item_norms)
         tau = 0.1 * (shift[1] * user_norms + shift[0] * item_norm)
         floor = torch.finfo(tau.dtype).eps * (user_norms * item_norm)
         return torch.maximum(tau, floor).clamp_min_(torch.finfo(tau.dtype).tiny)
@@ -175,5 +177,5 @@ class SaturatingSoftmax(SmoothNdcg):
 def _mean_shift(change: Tensor) -> Tensor:
     """The mean length of the rows that are not zero; 0 where all are."""
     lengths = change.norm(dim=1)
-    mean: Tensor = lengths.sum() / (lengths > 0).sum().clamp_min(1)
+    mean: Tensor = ops.total(lengths) / (lengths > 0).sum().clamp_min(1)
     return mean

@@ -34,7 +34,7 @@ Tensor sample_triplets(const Tensor& pair_users, const Tensor& pair_items,
 
 Tensor propagate(const Tensor& x, const Tensor& indptr, const Tensor& indices, const Tensor& scale,
                  int64_t layers) {
-  at_least(0, layers, "layers");
+  check_layers(layers);
   return by_type(x, [&](auto zero) {
     using T = decltype(zero);
     const T* data = values<T>(x, "x", 2);
@@ -341,6 +341,7 @@ Tensor amr_steps(Tensor users, std::optional<Tensor> users1, std::optional<Tenso
 
 void set_threads(int64_t threads) {
   at_least(1, threads, "threads");
+  at_most(4096, threads, "threads");
   advrec::cpu::set_threads(int(threads));
 }
 int64_t get_threads() { return advrec::cpu::threads(); }

@@ -13,6 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from advrec.native.fixed import product
 from advrec.ops.reference.rank import Rows
 
 UNIT: Final = 2.0**-24
@@ -111,7 +112,7 @@ class _Scan:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Ranks [n], the k smallest radii of non-relevant items [n, k], the k-th of any [n]."""
         distinct, place = torch.unique_consecutive(users, return_inverse=True)
-        scores = (self.users[distinct] @ self.items.T)[place]  # [n, I]
+        scores = product(self.users[distinct], self.items.T)[place]  # [n, I]
         margins = scores.gather(1, own[:, None]) - scores
         hidden = _cells(self.masked, users)
         rows = torch.arange(len(own))
@@ -135,7 +136,7 @@ class _Scan:
         user_slack = reach.user_slack[users, None]
         # ‖q_i − q_j‖ from a product of matrices; what cancels in it is far below the slack.
         squares = self.item_norms[own, None] ** 2 + self.item_norms**2
-        w = squares.sub_(2 * (self.items[own] @ self.items.T)).clamp_min_(0).sqrt_()
+        w = squares.sub_(2 * product(self.items[own], self.items.T)).clamp_min_(0).sqrt_()
         sure = margins - slack * p - user_slack * (w + slack)
         grow = 1 + self.rounding  # rounding in proportion to the budget
         r_u = reach.users[users, None] * grow

@@ -25,6 +25,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from advrec.native.fixed import product
 from advrec.ops.reference.rank import Rows
 
 BLOCK_NUMBERS: Final = 1 << 21
@@ -90,7 +91,7 @@ def smooth_rank(
         within = torch.arange(len(row), device=device) - (lengths.cumsum(0) - lengths)[row]
         column = known_items[starts[row] + within].long()
         vectors = users[user]  # one per relevant item, so a user may stand here several times
-        scores = vectors @ items.T  # [n, I]
+        scores = product(vectors, items.T)  # [n, I]
         tau = temperature[user][:, None]
         x = scores.sub_(scores[place, item][:, None]).div_(tau)
         x[row, column] = -torch.inf
@@ -98,6 +99,6 @@ def smooth_rank(
         loss += losses.double().sum()
         slopes.div_(tau)  # ∂L/∂s_uj
         slopes[place, item] = -slopes.sum(1)  # 0 before: an item is not its own rival
-        d_users.index_add_(0, user, slopes @ items)
+        d_users.index_add_(0, user, product(slopes, items))
         d_items.addmm_(slopes.T, vectors)
     return loss, d_users, d_items
