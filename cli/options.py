@@ -388,3 +388,24 @@ TableFile = Annotated[
         show_default=False,
     ),
 ]
+UsersFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--users",
+        metavar="FILE",
+        help="User vectors from elsewhere instead of a run, with --items and --data: .npy, .npz,"
+        " .safetensors or .parquet, with ids or in the order of the data's user ids.",
+        rich_help_panel=RUNS,
+        show_default=False,
+    ),
+]
+ItemsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--items",
+        metavar="FILE",
+        help="Item vectors from elsewhere, likewise; scores are dot products.",
+        rich_help_panel=RUNS,
+        show_default=False,
+    ),
+]
