@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from advrec.api import (
         adv_train,
         attack,
+        audit,
         certify,
         evaluate,
         export,
@@ -50,6 +51,7 @@ __all__ = [
     "TrainResult",
     "adv_train",
     "attack",
+    "audit",
     "certify",
     "evaluate",
     "export",

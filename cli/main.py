@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, Entry] = {
     "adv-train": Entry(FLOW, "adv_train", "adv_train"),
     "attack": Entry(FLOW, "attack", "attack"),
     "eval": Entry(FLOW, "evaluate", "evaluate"),
+    "audit": Entry(USE, "audit", "audit"),
     "certify": Entry(USE, "certify", "certify"),
     "compare": Entry(USE, "compare", "compare"),
     "study": Entry(USE, "study", "study"),

@@ -126,6 +126,23 @@ def numbers(values: Sequence[str], kind: type, flag: str, *, low: float = 0) -> 
         return [_number(text, kind, at_least(low)) for text in split_list(values)]
 
 
+def shares(values: Sequence[str], flag: str) -> list[float]:
+    """The shares of a repeatable, comma-separated option: `5%` or `0.05`."""
+    with _named(flag):
+        return [_share(text) for text in split_list(values)]
+
+
+def _share(text: str) -> float:
+    number, percent, rest = text.partition("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = math.nan
+    if rest or not 0 <= share < math.inf or (share > 1 and not percent):
+        raise BadValue(f"must be a share such as 5% or 0.05, got {text!r}")
+    return share
+
+
 @dataclass(frozen=True)
 class Numbers:
     """What a flag such as `--eps 0.5,encoder=1` was given: for all, and by name."""

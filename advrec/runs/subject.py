@@ -10,16 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
+from advrec.errors import AdvrecError, UsageError
 from advrec.models import ModelSpec, Recommender, create
 from advrec.native.gpu import device_of
-from advrec.runs.model import load_model, put_weights
-from advrec.runs.vectors import Vectors, read_pair
+from advrec.runs.find import find
+from advrec.runs.model import build_model, load_model, put_weights
+from advrec.runs.run import Run
+from advrec.runs.vectors import Vectors, read_pair, read_side
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from advrec.data.dataset import Dataset
-    from advrec.runs.run import Run
+
+LAST = "@last"
+"""Behind the name of a run: its last checkpoint instead of its best epoch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +77,6 @@ def model_of_vectors(
     items: Tensor,  # [I, d]
 ) -> Recommender:
     """A model of matrix factorisation with these rows, ready to evaluate."""
-    import torch
-
     spec = ModelSpec(
         n_users=len(users),
         n_items=len(items),
@@ -82,3 +87,54 @@ def model_of_vectors(
     model = create("mf", spec)
     put_weights(model, {"embedding": torch.cat([users, items])})
     return model.eval()
+
+
+@dataclass(frozen=True, eq=False)
+class Stale:
+    """Older vectors of the same users and items, of which one side is served with the new ones."""
+
+    vectors: tuple[Tensor, Tensor]
+    side: str  # "users" or "items"
+    name: str
+
+
+def stale_vectors(text: str, side: str, dataset: Dataset, runs: str | Path) -> Stale:
+    """What `--stale` names: a run, its last checkpoint (RUN@last), or a file of one side's vectors.
+
+    Raises DataError or RunError for what cannot be read or was made from other data, UsageError for
+    a run without vectors.
+    """
+    if Path(text).is_file():
+        table = read_side(text, side.removesuffix("s"), dataset).rows
+        return Stale((table, table), side, text)
+    run = find(text.removesuffix(LAST), runs)
+    run.check_data(dataset)
+    last = text.endswith(LAST)
+    weights = run.state()[0] if last else run.weights()
+    model = build_model(run.config, dataset, "cpu", weights=weights).eval()
+    with torch.no_grad():
+        vectors = model.vectors()
+    if vectors is None:
+        raise UsageError(f"run {run.name} has no vectors: it does not score by dot products")
+    epoch = run.progress.epoch if last else run.progress.best_epoch
+    return Stale((vectors[0], vectors[1]), side, f"{run.name}, epoch {epoch}")
+
+
+def stale_of(subject: Subject, side: str) -> Stale | None:
+    """The older vectors that advrec itself has: the parent's, or else those of the last checkpoint.
+
+    None for vectors from elsewhere, for a run whose best epoch is its last and that has no parent
+    (or whose parent is gone), and for a model without vectors.
+    """
+    run = subject.run
+    if run is None:
+        return None
+    names = [] if run.origin.parent is None else [run.path.parent / Path(run.origin.parent).name]
+    if run.progress.epoch != run.progress.best_epoch:
+        names.append(Path(f"{run.path}{LAST}"))
+    for name in names:
+        try:
+            return stale_vectors(str(name), side, subject.dataset, run.path.parent)
+        except AdvrecError:
+            continue
+    return None

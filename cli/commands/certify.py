@@ -14,7 +14,6 @@ from advrec_cli.console import emit_json, note, show_report
 from advrec_cli.help import examples
 from advrec_cli.options import (
     MEASURE,
-    BadValue,
     ConfigFile,
     Given,
     HeldOut,
@@ -27,7 +26,7 @@ from advrec_cli.options import (
     UsersFile,
     numbers,
     one_of,
-    split_list,
+    shares,
     takes,
 )
 from advrec_cli.settings import RUN_DATA, named
@@ -131,8 +130,8 @@ def certify(
     if eps and rho:
         raise UsageError("--eps and --rho exclude each other", hint="give one of them")
     sizes = numbers(eps, float, "--eps") if eps else None
-    shares = [_share(text) for text in split_list(rho)] if rho else None
-    options: dict[str, Any] = {"eps": sizes, "rho": shares, "side": side, "k": k, "part": part}
+    portions = shares(rho, "--rho") if rho else None
+    options: dict[str, Any] = {"eps": sizes, "rho": portions, "side": side, "k": k, "part": part}
     file = inputs.config_file(config)
     certificates: list[tuple[str, Certificate]] = []
     with inputs.computing(given, file):
@@ -162,16 +161,3 @@ def certify(
         show_report(table)
         if out is not None:
             table.write(out)
-
-
-def _share(text: str) -> float:
-    """`5%` or `0.05`."""
-    number, percent, rest = text.partition("%")
-    try:
-        share = float(number) / (100 if percent else 1)
-    except ValueError:
-        rest = text
-        share = 0.0
-    if rest or not 0 <= share < float("inf"):
-        raise BadValue(f"must be a share such as 5% or 0.05, got {text!r}", flag="--rho")
-    return share

@@ -1,0 +1,230 @@
+"""The tables of an audit, from its JSON document alone: the page and the screen show the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from advrec.report.table import Cell, Column, Table
+
+Document = Mapping[str, Any]
+
+NOISE_ABOUT: Final = {
+    "int8": "8-bit integers, one scale per row",
+    "int4": "4-bit integers, one scale per row",
+    "bf16": "numbers rounded to bfloat16",
+    "float16": "numbers rounded to float16",
+    "staleness": "vectors of an older model",
+    "dropout-rows": "a share of the rows lost, replaced by the mean",
+    "gaussian-dp": "users' rows clipped and released under local differential privacy",
+}
+
+
+def glance_table(document: Document) -> Table:
+    """One row per model: clean, the bracket at the headline budget, areas, ρ½, flags."""
+    headline = _percent(document["headline"])
+    columns = (
+        Column("model"),
+        Column("trained"),
+        Column(f"clean {document['metric']}"),
+        Column(f"certified, ρ = {headline}"),
+        Column("oracle"),
+        Column("label-free"),
+        Column("ρ½", ".1%"),
+        Column("area", ".3f"),
+        Column("flags"),
+    )
+    rows = []
+    for subject in document["subjects"]:
+        point = point_at(subject["rho"], document["headline"])
+        rows.append(
+            (
+                subject["name"],
+                f"{subject['model']}, {subject['trained']}",
+                subject["clean"][document["metric"]],
+                point.get("certified"),
+                point.get("oracle"),
+                point.get("label_free"),
+                subject["half"]["oracle"],
+                subject["area"]["oracle"],
+                len(subject["flags"]),
+            )
+        )
+    return Table(
+        "At a glance",
+        columns,
+        tuple(rows),
+        (
+            f"Certified: no perturbation of ρ = {headline} leaves less. Oracle: the worst attack "
+            "found with the held-out labels; label-free: without them. The truth lies between "
+            "certified and oracle. ρ½: the relative budget at which the oracle attack has taken "
+            "half. Area: what is left of the clean figure under it, averaged over log ρ (1 is "
+            "untouched).",
+        ),
+    )
+
+
+def bracket_table(subject: Document, kind: str, metric: str) -> Table:
+    """The numbers of the figure: one row per budget of `kind`, "rho" or "eps"."""
+    relative = kind == "rho"
+    columns = [
+        Column("ρ" if relative else "ε", ".3g"),
+        Column("certified"),
+        Column("oracle"),
+        Column("label-free"),
+        Column("random"),
+        Column("certified lost", ".1%"),
+        Column("oracle lost", ".1%"),
+        Column("label-free lost", ".1%"),
+    ]
+    raw = relative and any("certified_raw" in point for point in subject[kind])
+    if raw:
+        columns.append(Column("certified, norms as stored"))
+    clean = subject["clean"][metric]
+
+    def lost(value: float | None) -> float | None:
+        return None if value is None or not clean else round(1 - value / clean, 4) + 0.0
+
+    rows = []
+    for point in subject[kind]:
+        figures = [point.get(name) for name in ("certified", "oracle", "label_free", "random")]
+        size = _percent(point["budget"]) if relative else f"{point['budget']:g}"
+        cells: list[Cell] = [size, *figures, *(lost(value) for value in figures[:3])]
+        rows.append((*cells, point.get("certified_raw")) if raw else tuple(cells))
+    what = "relative budgets" if relative else "absolute budgets"
+    return Table(f"{subject['name']}: {metric} by {what}", tuple(columns), tuple(rows))
+
+
+def suite_table(subject: Document, metric: str, kind: str, size: float) -> Table:
+    """Every attack of the suite at one budget, the strongest first."""
+    members = [
+        member
+        for member in subject["members"]
+        if member["budget"] == kind and member["size"] == size
+    ]
+    members.sort(key=lambda member: member["value"])
+    shown = f"ρ = {_percent(size)}" if kind == "rho" else f"ε = {size:g}"
+    columns = (Column("attack"), Column("knows"), Column(metric), Column("lost", ".1%"))
+    rows = tuple(
+        (member["name"], member["knowledge"], member["value"], round(member["lost"], 4) + 0.0)
+        for member in members
+    )
+    return Table(f"{subject['name']}: every attack at {shown}", columns, rows)
+
+
+def practical_table(subject: Document, metric: str) -> Table:
+    """What storing and serving cost, each noise with its measured row norms."""
+    columns = (
+        Column("noise"),
+        Column("what happens"),
+        Column("lost", ".2%"),
+        Column("sure to stay", ".1%"),
+        Column("inside ε", ".3g"),
+        Column("inside ρ", ".2%"),
+        Column("mean row, users", ".1%"),
+        Column("items", ".1%"),
+    )
+    rows = []
+    for entry in subject["practical"]:
+        name = entry["kind"].partition(":")[0]
+        clean = entry["clean"][metric]
+        loss = round(1 - entry["metrics"][metric] / clean, 5) + 0.0 if clean else None
+        rows.append(
+            (
+                entry["kind"],
+                entry.get("about") or NOISE_ABOUT[name],
+                loss,
+                entry["inside"],
+                float(entry["eps"]),
+                entry["rho"],
+                entry["users"]["relative"],
+                entry["items"]["relative"],
+            )
+        )
+    return Table(
+        f"{subject['name']}: what storing and serving cost",
+        columns,
+        tuple(rows),
+        (
+            f"Lost: the share of {metric}. Sure to stay: of the held-out items in the top "
+            "lists, those that no noise of these very row norms can push out, whatever its "
+            "direction. Inside ε, ρ: the smallest budget that holds the noise. Mean row: length "
+            "of the noise, as a share of the mean row norm.",
+        ),
+    )
+
+
+def groups_table(subject: Document, document: Document) -> Table:
+    """Whom the damage hits: kinds of users and items under the worst label-free noise."""
+    columns = (
+        Column("group"),
+        Column("size"),
+        Column("measured by"),
+        Column("clean"),
+        Column("attacked"),
+        Column("lost", ".1%"),
+    )
+    rows = tuple(
+        (
+            group["name"],
+            group["size"],
+            group["figure"],
+            group["clean"],
+            group["attacked"],
+            round(1 - group["attacked"] / group["clean"], 4) + 0.0 if group["clean"] else None,
+        )
+        for group in subject["groups"]
+    )
+    return Table(
+        f"{subject['name']}: whom it hits",
+        columns,
+        rows,
+        (f"Under the worst label-free noise at ρ = {_percent(document['headline'])}.",),
+    )
+
+
+def worst_table(subject: Document, side: str) -> Table:
+    """The users or items that lose most, by name; side: "users" or "items"."""
+    entries = subject[f"worst_{side}"]
+    if side == "items":
+        columns = (
+            Column("item"),
+            Column("hits"),
+            Column("hits lost"),
+            Column("share lost", ".0%"),
+            Column("median radius", ".2%"),
+        )
+        rows = tuple(
+            (entry["name"], entry["hits"], entry["lost"], entry["lost"] / entry["hits"],
+             entry["radius"])
+            for entry in entries
+        )  # fmt: skip
+        notes = (
+            "Hits: held-out items in their users' top lists. Median radius: the relative budget "
+            "within which half of these hits are sure to stay.",
+        )
+    else:
+        columns = (
+            Column("user"),
+            Column("training pairs"),
+            Column("clean"),
+            Column("attacked"),
+            Column("first item now"),
+            Column("first item then"),
+        )
+        rows = tuple(
+            (entry["name"], entry["pairs"], entry["clean"], entry["attacked"], entry["before"],
+             entry["after"])
+            for entry in entries
+        )  # fmt: skip
+        notes = ()
+    return Table(f"{subject['name']}: {side} hit worst", columns, rows, notes)
+
+
+def point_at(points: Sequence[Document], size: float) -> Document:
+    """The point of this budget; empty if there is none."""
+    return next((point for point in points if point["budget"] == size), {})
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
