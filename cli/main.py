@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, Entry] = {
     "eval": Entry(FLOW, "evaluate", "evaluate"),
     "audit": Entry(USE, "audit", "audit"),
     "certify": Entry(USE, "certify", "certify"),
+    "leaderboard": Entry(USE, "leaderboard", "leaderboard"),
     "compare": Entry(USE, "compare", "compare"),
     "study": Entry(USE, "study", "study"),
     "recommend": Entry(USE, "recommend", "recommend"),

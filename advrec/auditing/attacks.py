@@ -1,50 +1,104 @@
-"""The attacks of an audit: what the suite finds at each budget, in the form the document has."""
+"""The attacks of an audit, at absolute and at relative budgets.
+
+Relative budgets are taken in canonical form, and one more freedom is used there: a user's scale
+changes no ranking, and a relative budget scales with it. With all users brought to the norm q̄, the
+exposure-weighted mean item norm, the budget ρ is the same as an absolute ε = ρ·q̄ for every row of
+both tables, so that every attack works on it unchanged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from advrec.evaluation.evaluate import Evaluation
-from advrec.models.base import Noise, Recommender
-from advrec.robustness.attack import attack, share_lost
-from advrec.robustness.certify import Certificate
+from advrec.auditing.damage import Lists, top_lists
+from advrec.choices import Part
+from advrec.errors import UsageError
+from advrec.evaluation.evaluate import Evaluation, evaluate
+from advrec.models.base import Recommender
+from advrec.ops.positives import Positives
+from advrec.robustness.attack import share_lost
+from advrec.robustness.budget import canonical, item_scale
+from advrec.robustness.certify import METRICS, Certificate, threat_of
+from advrec.robustness.search import OBJECTIVES, Plan, seek
+from advrec.robustness.target import target_of
+from advrec.runs.subject import model_of_vectors
 
 if TYPE_CHECKING:
-    from advrec.auditing.measure import AuditOptions
     from advrec.data.dataset import Dataset
 
-CHECKED: Sequence[str] = ()
+Say = Callable[[str], None]
+KNOWLEDGE: Final = ("random", "label_free", "oracle")
 
 
-@dataclass(frozen=True)
-class Member:
-    budget: str
-    size: float
+class Way(NamedTuple):
+    """One attack: what it knows, how noise is searched for, and whether a quick audit makes it."""
+
     name: str
-    knowledge: str
-    evaluation: Evaluation
-    lost: float
-    value: float
+    knowledge: str  # one of KNOWLEDGE
+    plan: Mapping[str, Any]
+    quick: bool = True
 
-    def to_dict(self):
+
+WAYS: Final = (
+    Way("random directions", "random", {"noise": "random", "restarts": 3}),
+    Way("BPR of training pairs, one step", "label_free", {}),
+    Way("softmax of the own first item, one step", "label_free", {"objective": "softmax"}),
+    Way(
+        "NDCG of the own first item, 5 steps",
+        "label_free",
+        {"objective": "ndcg", "steps": 5, "restarts": 1},
+        quick=False,
+    ),
+    Way("BPR of held-out items, one step", "oracle", {"labels": "test"}),
+    Way(
+        "softmax of held-out items, one step",
+        "oracle",
+        {"objective": "softmax", "labels": "test"},
+    ),
+    Way(
+        "NDCG of held-out items, 5 steps",
+        "oracle",
+        {"objective": "ndcg", "labels": "test", "steps": 5, "restarts": 1},
+        quick=False,
+    ),
+)
+"""Every attack of an audit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One attack at one budget."""
+
+    budget: str  # "rho" or "eps"
+    size: float
+    way: Way
+    evaluation: Evaluation
+    noise: dict[str, Tensor]
+    model: Recommender  # that the noise is added to: for "rho", the vectors in canonical form
+
+    def lists(self, dataset: Dataset, part: Part, k: int) -> Lists:
+        """What users are shown under the noise."""
+        return top_lists(self.model, dataset, self.noise, part, k)
+
+    def to_dict(self, clean: Evaluation, metric: str) -> dict[str, Any]:
+        """Everything but the arrays, ready for JSON."""
+        value = self.evaluation.values[metric]
+        lost = share_lost(clean.values[metric], value)
         return {
             "budget": self.budget,
             "size": self.size,
-            "name": self.name,
-            "knowledge": self.knowledge,
-            "value": self.value,
-            "lost": self.lost,
+            "name": self.way.name,
+            "knowledge": self.way.knowledge,
+            "value": value,
+            "lost": lost if clean.values[metric] else None,
         }
-
-
-@dataclass(frozen=True)
-class Hit:
-    noise: Noise
-    evaluation: Evaluation
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,82 +106,119 @@ class Attacked:
     """Every attack on one model, at every budget."""
 
     clean: Evaluation
-    members: list[Member]
-    flags: list[Any]
-    headline: Hit | None
+    members: tuple[Member, ...]
 
-    def figures(self, kind, size, metric):
-        out = {}
-        for name in ("oracle", "label_free", "random"):
-            vals = [
-                m.value
-                for m in self.members
-                if (m.budget, m.size) == (kind, size) and m.knowledge.replace("-", "_") == name
-            ]
-            out[name] = min(vals) if vals else None
-        return out
+    def at(self, budget: str, size: float) -> list[Member]:
+        """The attacks at one budget, those of a smaller one included: their noise fits, too."""
+        return [m for m in self.members if m.budget == budget and m.size <= size]
 
-    def violations(self, certificate, metric):
-        return 0
+    def worst(self, budget: str, size: float, knowledge: str, metric: str) -> Member | None:
+        """The strongest attack with this knowledge, or less of it, within the budget."""
+        known = KNOWLEDGE[: KNOWLEDGE.index(knowledge) + 1]
+        if knowledge != "random":
+            known = known[1:] if any(m.way.knowledge != "random" for m in self.members) else known
+        found = [m for m in self.at(budget, size) if m.way.knowledge in known]
+        return min(found, key=lambda m: m.evaluation.values[metric], default=None)
+
+    def figures(self, budget: str, size: float, metric: str) -> dict[str, float | None]:
+        """What the strongest attack of each knowledge leaves."""
+        return {
+            knowledge: None if worst is None else worst.evaluation.values[metric]
+            for knowledge in KNOWLEDGE
+            for worst in [self.worst(budget, size, knowledge, metric)]
+        }
+
+    def violations(self, certificate: Certificate, metric: str) -> int:
+        """Users for whom some attack within a budget left less than is certified: must be 0."""
+        broken = np.zeros(len(self.clean.users), bool)
+        for size in certificate.budgets:
+            bound = certificate.per_user(size)[metric]
+            for member in self.at(certificate.budget, size):
+                broken |= bound > member.evaluation.per_user[metric] + 1e-9
+        return int(broken.sum())
 
 
-def attacks_on(model, dataset, site, options, say):
-    from advrec.robustness.search import noise_for
-    from advrec.ops.positives import Positives
-    from advrec.evaluation.evaluate import evaluate
+def attacks_on(
+    model: Recommender,
+    dataset: Dataset,
+    site: str,
+    *,
+    rho: Sequence[float],
+    eps: Sequence[float],
+    k: int,
+    part: Part,
+    seed: int,
+    quick: bool,
+    say: Say,
+) -> Attacked:
+    """Make every attack that the model takes; a relative one where its rows are its vectors."""
+    clean = evaluate(model, dataset, part=part, ks=[k], metrics=METRICS)
+    members: list[Member] = []
+    ways = [way for way in WAYS if way.quick or not quick]
+    make = functools.partial(_members, dataset=dataset, k=k, part=part, seed=seed, say=say)
+    if eps:
+        members += make("eps", model, site, ways, {size: size for size in eps})
+    relative = _equal_rows(model, dataset, site, k, part) if rho else None
+    if relative is not None:
+        rows, length = relative
+        members += make("rho", rows, "ego", ways, {size: size * length for size in rho})
+    return Attacked(clean, tuple(members))
 
-    members = []
-    clean = evaluate(
-        model, dataset, part=options.part, ks=[options.k], metrics=["NDCG", "Recall", "HR"]
-    )
-    for eps in options.eps:
-        for name, know, kw in (
-            ("random", "random", dict(noise="random")),
-            ("FGM-BPR train", "label-free", {}),
-            ("softmax self", "label-free", dict(objective="softmax")),
-            ("softmax test", "oracle", dict(objective="softmax", labels="test")),
-        ):
-            (r,) = attack(
-                model,
-                dataset,
-                eps=eps,
-                site=site,
-                norm="row",
-                ks=[options.k],
-                metrics=["NDCG", "Recall"],
-                part=options.part,
-                clean=clean,
-                **({"noise": "adversarial"} | kw),
-            )
-            v = r.attacked.values[options.metric]
-            for kind, size in [("eps", eps)] + [
-                ("rho", rho) for rho in options.rho if abs(rho * 2.2 - eps) < 0.02
-            ]:
-                members.append(
-                    Member(
-                        kind,
-                        size,
-                        name,
-                        know,
-                        r.attacked,
-                        share_lost(clean.values[options.metric], v),
-                        v,
-                    )
-                )
-    noise = noise_for(model, Positives.from_pairs(dataset.train), eps=0.5, site=site, norm="row")
-    return Attacked(
-        clean,
-        members,
-        [],
-        Hit(
-            noise,
-            evaluate(
-                model,
-                dataset,
-                part=options.part,
-                ks=[options.k],
-                metrics=["NDCG", "Recall", "HR"],
-                noise=noise,
-            ),
-        ),
-    )
+
+def _members(
+    budget: str,
+    model: Recommender,
+    site: str,
+    ways: Sequence[Way],
+    sizes: Mapping[float, float],  # budget → ε of the noise on this model
+    *,
+    dataset: Dataset,
+    k: int,
+    part: Part,
+    seed: int,
+    say: Say,
+) -> Iterator[Member]:
+    metric = f"NDCG@{k}"
+
+    def rankings(noise: Mapping[str, Tensor]) -> Evaluation:
+        return evaluate(model, dataset, part=part, ks=[k], metrics=METRICS, noise=noise)
+
+    def figure(noise: Mapping[str, Tensor]) -> float:
+        return rankings(noise).values[metric]
+
+    positives = Positives.from_pairs(dataset.train, next(model.parameters()).device)
+    for way in ways:
+        try:
+            plan = Plan(site=site, norm="row", seed=seed, **way.plan).settled(model)
+        except UsageError:
+            continue  # not an attack on this model
+        say(f"  {'ρ' if budget == 'rho' else 'ε'}: {way.name}")
+        objective = OBJECTIVES[plan.objective]
+        aims = objective.needs_target or not plan.usual
+        labels = str(plan.labels)
+        target = target_of(model, dataset, labels, part, k, figure) if aims else None
+        goal = objective(model, positives, plan, target)
+        before: list[dict[str, Tensor]] = []
+        for size in sorted(sizes):
+            noise = seek(goal.at(sizes[size]), plan, sizes[size], before)
+            before = [noise] if goal.keeps_smaller else []
+            yield Member(budget, size, way, rankings(noise), noise, model)
+
+
+def _equal_rows(
+    model: Recommender, dataset: Dataset, site: str, k: int, part: Part
+) -> tuple[Recommender, float] | None:
+    """The vectors in canonical form with all users at norm q̄, and q̄; None if rows are not those."""
+    try:
+        threat = threat_of(model, site, "both")
+    except UsageError:
+        return None
+    if not threat.tables:
+        return None
+    lists = top_lists(model, dataset, None, part, k)
+    shown = torch.from_numpy(np.bincount(lists.ids[lists.ids >= 0], minlength=dataset.n_items))
+    form = canonical(threat.users, threat.items, shown)
+    length = item_scale(form.items, shown)
+    norms = form.users.norm(dim=1, keepdim=True)
+    users = torch.where(norms > 0, form.users * (length / norms), form.users)
+    return model_of_vectors(users.float(), form.items.float()), length

@@ -18,7 +18,8 @@ from typing import Any, Final
 import numpy as np
 
 from advrec.auditing import curve, damage
-from advrec.auditing.attacks import CHECKED, Attacked, attacks_on
+from advrec.auditing.attacks import Attacked, attacks_on
+from advrec.auditing.flags import FLAGS, flags
 from advrec.auditing.verdict import verdict
 from advrec.choices import Part
 from advrec.errors import UsageError
@@ -52,6 +53,7 @@ class AuditOptions:
     k: int = 20
     part: Part = "test"
     seed: int = 0
+    quick: bool = False  # leave out the attacks that take long
 
     def __post_init__(self) -> None:
         if not self.rho:
@@ -122,7 +124,7 @@ def audit(
             "train": len(dataset.train),
         },
         "subjects": documents,
-        "checked": list(CHECKED),
+        "checked": list(FLAGS),
         "protocol": [
             ["data", f"{dataset.name}, {dataset.n_users:,} users, {dataset.n_items:,} items"],
             ["data digest", dataset.digest],
@@ -174,7 +176,18 @@ def _audited(
     certificates, refused = _certificates(subject, site, options)
     say(f"{subject.name}: attacks at {len(options.rho)} relative, {len(options.eps)} absolute"
         " budgets")  # fmt: skip
-    attacked = attacks_on(subject.model, subject.dataset, site, options, say)
+    attacked = attacks_on(
+        subject.model,
+        subject.dataset,
+        site,
+        rho=options.rho,
+        eps=options.eps,
+        k=options.k,
+        part=options.part,
+        seed=options.seed,
+        quick=options.quick,
+        say=say,
+    )
     say(f"{subject.name}: practical noise")
     noises, no_vectors = _practical(subject, options, stale)
     metric, clean = options.metric, dict(attacked.clean.values)
@@ -188,15 +201,15 @@ def _audited(
         "trained": subject.trained,
         "site": site,
         "clean": clean,
+        "row_norm": _row_norm(subject, site),
         **points,
         "area": {}, "half": {},
-        "members": [member.to_dict() for member in attacked.members],
+        "members": [member.to_dict(attacked.clean, metric) for member in attacked.members],
         "certificate": _about(certificates.get("rho"), refused, attacked, metric),
         "practical": [
             {**noise.to_dict(), **_about_noise(noise, stale)} for noise in noises
         ],
         "practical_refused": no_vectors,
-        "flags": [flag.to_dict() for flag in attacked.flags],
         "origin": _origin(subject, site),
         **_damage(subject, options, attacked, certificates.get("rho")),
     }  # fmt: skip
@@ -207,6 +220,7 @@ def _audited(
         figures = (options.rho, known, clean[metric])
         for key, of_curve in (("area", curve.area), ("half", curve.half)):
             document[key][name] = _finite(of_curve(*figures)) if whole else None
+    document["flags"] = flags(document, metric)
     document["verdict"] = verdict(document, metric, options.headline)
     return document
 
@@ -301,12 +315,12 @@ def _damage(
     subject: Subject, options: AuditOptions, attacked: Attacked, certificate: Certificate | None
 ) -> dict[str, Any]:
     """Whom the worst label-free noise at the headline budget hits."""
-    hit = attacked.headline
+    dataset, part, metric = subject.dataset, options.part, options.metric
+    hit = attacked.worst("rho", options.headline, "label_free", metric)
     if hit is None:
         return {"groups": [], "worst_items": [], "worst_users": []}
-    dataset, part, metric = subject.dataset, options.part, options.metric
     before = damage.top_lists(subject.model, dataset, None, part, options.k)
-    after = damage.top_lists(subject.model, dataset, hit.noise, part, options.k)
+    after = hit.lists(dataset, part, options.k)
     both = attacked.clean, hit.evaluation
     return {
         "groups": damage.groups(dataset, part, metric, *both, before, after),
@@ -327,6 +341,12 @@ def _radii(certificate: Certificate | None) -> dict[int, float]:
     low, high = first + (counts - 1) // 2, first + counts // 2
     middle = (sorted_radii[low] + sorted_radii[high]) / 2
     return dict(zip(distinct.tolist(), middle.tolist(), strict=True))
+
+
+def _row_norm(subject: Subject, site: str) -> float:
+    """The mean row norm of what is perturbed."""
+    norms = [rows.double().norm(dim=-1) for rows in subject.model.tables(site).values()]
+    return float(sum(n.sum() for n in norms) / sum(n.numel() for n in norms))
 
 
 def _origin(subject: Subject, site: str) -> list[list[str]]:

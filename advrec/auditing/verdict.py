@@ -25,9 +25,9 @@ def _bracket(point: Document, clean: float, metric: str, headline: float) -> str
     have = f"its {metric} of {clean:.3f}"
     if not clean:
         return f"Its {metric} is 0, so there is nothing that {budget} could take."
-    if sure is None and broken is None:
-        return f"Nothing was measured of what {budget} leaves of {have}."
     if sure is None:
+        if broken is None:
+            return f"Nothing was measured of what {budget} leaves of {have}."
         return (
             f"The strongest attack found leaves {_share(broken, clean)} of {have} under {budget};"
             " there is no certificate for this model, so the truth may be worse."

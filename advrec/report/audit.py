@@ -183,42 +183,49 @@ def groups_table(subject: Document, document: Document) -> Table:
     )
 
 
-def worst_table(subject: Document, side: str) -> Table:
-    """The users or items that lose most, by name; side: "users" or "items"."""
-    entries = subject[f"worst_{side}"]
-    if side == "items":
-        columns = (
-            Column("item"),
-            Column("hits"),
-            Column("hits lost"),
-            Column("share lost", ".0%"),
-            Column("median radius", ".2%"),
+def items_table(subject: Document) -> Table:
+    """The items that lose most of their places, by name."""
+    columns = (
+        Column("item"),
+        Column("hits"),
+        Column("hits lost"),
+        Column("share lost", ".0%"),
+        Column("median radius", ".2%"),
+    )
+    rows = tuple(
+        (
+            entry["name"],
+            entry["hits"],
+            entry["lost"],
+            entry["lost"] / entry["hits"],
+            entry["radius"],
         )
-        rows = tuple(
-            (entry["name"], entry["hits"], entry["lost"], entry["lost"] / entry["hits"],
-             entry["radius"])
-            for entry in entries
-        )  # fmt: skip
-        notes = (
+        for entry in subject["worst_items"]
+    )
+    return Table(
+        f"{subject['name']}: items hit worst",
+        columns,
+        rows,
+        (
             "Hits: held-out items in their users' top lists. Median radius: the relative budget "
             "within which half of these hits are sure to stay.",
-        )
-    else:
-        columns = (
-            Column("user"),
-            Column("training pairs"),
-            Column("clean"),
-            Column("attacked"),
-            Column("first item now"),
-            Column("first item then"),
-        )
-        rows = tuple(
-            (entry["name"], entry["pairs"], entry["clean"], entry["attacked"], entry["before"],
-             entry["after"])
-            for entry in entries
-        )  # fmt: skip
-        notes = ()
-    return Table(f"{subject['name']}: {side} hit worst", columns, rows, notes)
+        ),
+    )
+
+
+def users_table(subject: Document) -> Table:
+    """The users whose figure falls most, by id."""
+    columns = (
+        Column("user"),
+        Column("training pairs"),
+        Column("clean"),
+        Column("attacked"),
+        Column("first item now"),
+        Column("first item then"),
+    )
+    fields = ("name", "pairs", "clean", "attacked", "before", "after")
+    rows = tuple(tuple(entry[field] for field in fields) for entry in subject["worst_users"])
+    return Table(f"{subject['name']}: users hit worst", columns, rows)
 
 
 def point_at(points: Sequence[Document], size: float) -> Document:

@@ -216,9 +216,10 @@ def _fairness(document: Document) -> str:
     for subject in document["subjects"]:
         if subject["groups"]:
             parts.append(table(tables.groups_table(subject, document)))
-        for side in ("items", "users"):
-            if subject[f"worst_{side}"]:
-                parts.append(table(tables.worst_table(subject, side)))
+        if subject["worst_items"]:
+            parts.append(table(tables.items_table(subject)))
+        if subject["worst_users"]:
+            parts.append(table(tables.users_table(subject)))
     return "".join(parts)
 
 

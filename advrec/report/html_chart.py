@@ -7,7 +7,7 @@ come from the page's style sheet, so that the figure follows light, dark and pri
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
@@ -44,7 +44,10 @@ def bracket(
 ) -> str:
     """The figure of one model and one kind of budget; every point has its numbers as a tooltip."""
     budgets = [float(point["budget"]) for point in points]
-    shown = (lambda size: f"{100 * size:g} %") if relative else (lambda size: f"{size:g}")
+
+    def shown(size: float) -> str:
+        return f"{100 * size:g} %" if relative else f"{size:g}"
+
     places = _log_places(budgets)
     high = max(clean, top or 0.0) * 1.05 or 1.0
     step = _step(high)
@@ -123,7 +126,9 @@ def _step(high: float) -> float:
     return min((base * m for m in (1, 2, 5, 10)), key=lambda step: abs(step - rough))
 
 
-def _summary(points: Sequence[Mapping[str, Any]], clean: float, metric: str, shown: Any) -> str:
+def _summary(
+    points: Sequence[Mapping[str, Any]], clean: float, metric: str, shown: Callable[[float], str]
+) -> str:
     """The figure in words, for those who cannot see it."""
     told = [f"{metric} {clean:.3f} without noise"]
     for point in points:

@@ -117,7 +117,7 @@ def stale_vectors(text: str, side: str, dataset: Dataset, runs: str | Path) -> S
     if vectors is None:
         raise UsageError(f"run {run.name} has no vectors: it does not score by dot products")
     epoch = run.progress.epoch if last else run.progress.best_epoch
-    return Stale((vectors[0], vectors[1]), side, f"{run.name}, epoch {epoch}")
+    return Stale((vectors[0].detach(), vectors[1].detach()), side, f"{run.name}, epoch {epoch}")
 
 
 def stale_of(subject: Subject, side: str) -> Stale | None:

@@ -108,7 +108,7 @@ def audit(
         typer.Option(
             "--quick",
             metavar="",
-            help="Fewer budgets (ρ 1, 5 and 20 %, ε 0.5): about a third of the time.",
+            help="Fewer budgets (ρ 1, 5 and 20 %, ε 0.5) and only attacks of one step.",
             rich_help_panel=BUDGET,
         ),
     ] = False,
@@ -190,6 +190,7 @@ def audit(
         "headline": shares([headline], "--headline")[0],
         "site": site,
         "k": k,
+        "quick": quick,
         "part": part,
         "seed": {**file.train, **given.train}.get("seed", 0),
     }
