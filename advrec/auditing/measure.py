@@ -305,10 +305,10 @@ def _about(
 
 
 def _about_noise(noise: PracticalResult, stale: Stale | None) -> dict[str, str]:
-    """What the table says about older vectors: which ones."""
+    """Which older vectors were served."""
     if noise.kind != "staleness" or stale is None:
         return {}
-    return {"about": f"{stale.side} of {stale.name}, the other side as now"}
+    return {"side": stale.side, "of": stale.name}
 
 
 def _damage(

@@ -78,7 +78,7 @@ def _practice(subject: Document, metric: str) -> str:
             clean, left = entry["clean"][metric], entry["metrics"][metric]
             change = 1 - left / clean if clean else 0.0
             cost = f"costs {100 * change:.1f} %" if change >= 0.0005 else "costs nothing"
-            text = f"{_STORED[kind]} {cost}"
+            text = f"{_STORED[kind].format(**entry)} {cost}"
             if entry["inside"] is not None:
                 text += f" (sure to keep {100 * entry['inside']:.0f} % of the hits)"
             told.append(text)
@@ -90,7 +90,7 @@ def _practice(subject: Document, metric: str) -> str:
 _STORED = {
     "int8": "Storing the vectors as int8",
     "int4": "as int4",
-    "staleness": "serving the older vectors",
+    "staleness": "serving the {side} of {of}",
 }
 
 

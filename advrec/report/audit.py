@@ -19,6 +19,12 @@ NOISE_ABOUT: Final = {
     "gaussian-dp": "users' rows clipped and released under local differential privacy",
 }
 
+KNOWS: Final = {
+    "random": "nothing",
+    "label_free": "model and training data",
+    "oracle": "the held-out items, too",
+}
+
 
 def glance_table(document: Document) -> Table:
     """One row per model: clean, the bracket at the headline budget, areas, ρ½, flags."""
@@ -79,7 +85,7 @@ def bracket_table(subject: Document, kind: str, metric: str) -> Table:
     ]
     raw = relative and any("certified_raw" in point for point in subject[kind])
     if raw:
-        columns.append(Column("certified, norms as stored"))
+        columns.append(Column("certified, as stored"))
     clean = subject["clean"][metric]
 
     def lost(value: float | None) -> float | None:
@@ -106,7 +112,12 @@ def suite_table(subject: Document, metric: str, kind: str, size: float) -> Table
     shown = f"ρ = {_percent(size)}" if kind == "rho" else f"ε = {size:g}"
     columns = (Column("attack"), Column("knows"), Column(metric), Column("lost", ".1%"))
     rows = tuple(
-        (member["name"], member["knowledge"], member["value"], round(member["lost"], 4) + 0.0)
+        (
+            member["name"],
+            KNOWS[member["knowledge"]],
+            member["value"],
+            None if member["lost"] is None else round(member["lost"], 4) + 0.0,
+        )
         for member in members
     )
     return Table(f"{subject['name']}: every attack at {shown}", columns, rows)
@@ -116,29 +127,29 @@ def practical_table(subject: Document, metric: str) -> Table:
     """What storing and serving cost, each noise with its measured row norms."""
     columns = (
         Column("noise"),
-        Column("what happens"),
         Column("lost", ".2%"),
         Column("sure to stay", ".1%"),
         Column("inside ε", ".3g"),
         Column("inside ρ", ".2%"),
         Column("mean row, users", ".1%"),
         Column("items", ".1%"),
+        Column("what happens"),
     )
     rows = []
     for entry in subject["practical"]:
         name = entry["kind"].partition(":")[0]
         clean = entry["clean"][metric]
-        loss = round(1 - entry["metrics"][metric] / clean, 5) + 0.0 if clean else None
+        loss = round(1 - entry["metrics"][metric] / clean, 4) + 0.0 if clean else None
         rows.append(
             (
                 entry["kind"],
-                entry.get("about") or NOISE_ABOUT[name],
                 loss,
                 entry["inside"],
                 float(entry["eps"]),
                 entry["rho"],
                 entry["users"]["relative"],
                 entry["items"]["relative"],
+                f"{entry['side']} of {entry['of']}" if "of" in entry else NOISE_ABOUT[name],
             )
         )
     return Table(

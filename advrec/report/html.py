@@ -139,6 +139,9 @@ def _brackets(document: Document) -> str:
             points = subject[kind]
             if not points:
                 continue
+            numbers.append(table(tables.bracket_table(subject, kind, metric)))
+            if len(points) < 2:
+                continue
             drawn |= {
                 name for point in points for name, value in point.items() if value is not None
             }
@@ -148,7 +151,6 @@ def _brackets(document: Document) -> str:
             )  # fmt: skip
             caption = f"{subject['name']}: {metric}"
             figures.append(f"<figure><figcaption>{escape(caption)}</figcaption>{svg}</figure>")
-            numbers.append(table(tables.bracket_table(subject, kind, metric)))
     return (
         "<p>An attack shows what one search has found, a certificate bounds what any search can "
         "find. What the worst perturbation within a budget leaves lies in the band between the "
@@ -158,9 +160,8 @@ def _brackets(document: Document) -> str:
 
 
 def _attacks(document: Document) -> str:
-    headline = document["headline"]
     shown = [
-        table(tables.suite_table(subject, document["metric"], "rho", headline))
+        table(tables.suite_table(subject, document["metric"], *_shown_budget(subject, document)))
         for subject in document["subjects"]
         if subject["members"]
     ]
@@ -171,6 +172,14 @@ def _attacks(document: Document) -> str:
         "an accident may have. Oracle attacks also know the held-out items that the metric counts: "
         f"no attacker does, so they bound the worst.</p>{''.join(shown)}"
     )
+
+
+def _shown_budget(subject: Document, document: Document) -> tuple[str, float]:
+    """The headline; for a model without relative attacks the middle absolute budget."""
+    sizes = sorted({m["size"] for m in subject["members"] if m["budget"] == "eps"})
+    if any(member["budget"] == "rho" for member in subject["members"]) or not sizes:
+        return "rho", document["headline"]
+    return "eps", sizes[len(sizes) // 2]
 
 
 def _certificates(document: Document) -> str:

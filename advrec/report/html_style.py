@@ -89,6 +89,7 @@ footer { margin-top: 3rem; color: var(--soft); font-size: .88rem; }
   h1 { font-size: 1.4rem; }
   nav ol { columns: 1; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
+  tbody th { white-space: normal; }
   table { font-size: .87rem; } th, td { padding-right: .7rem; }
 }
 @media print {

@@ -116,8 +116,8 @@ def stale_vectors(text: str, side: str, dataset: Dataset, runs: str | Path) -> S
         vectors = model.vectors()
     if vectors is None:
         raise UsageError(f"run {run.name} has no vectors: it does not score by dot products")
-    epoch = run.progress.epoch if last else run.progress.best_epoch
-    return Stale((vectors[0].detach(), vectors[1].detach()), side, f"{run.name}, epoch {epoch}")
+    name = f"{run.name}{LAST}" if last else run.name
+    return Stale((vectors[0].detach(), vectors[1].detach()), side, name)
 
 
 def stale_of(subject: Subject, side: str) -> Stale | None:
