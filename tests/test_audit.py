@@ -1,4 +1,4 @@
-"""The audit: its figures bound each other, its page is safe, and its commands take what they say."""
+"""The audit: its figures bound each other, and its commands take what they say."""
 
 from __future__ import annotations
 

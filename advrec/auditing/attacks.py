@@ -117,8 +117,8 @@ class Attacked:
         known = KNOWLEDGE[: KNOWLEDGE.index(knowledge) + 1]
         if knowledge != "random":
             known = known[1:] if any(m.way.knowledge != "random" for m in self.members) else known
-        found = [m for m in self.at(budget, size) if m.way.knowledge in known]
-        return min(found, key=lambda m: m.evaluation.values[metric], default=None)
+        fitting = [m for m in self.at(budget, size) if m.way.knowledge in known]
+        return min(fitting, key=lambda m: m.evaluation.values[metric], default=None)
 
     def figures(self, budget: str, size: float, metric: str) -> dict[str, float | None]:
         """What the strongest attack of each knowledge leaves."""

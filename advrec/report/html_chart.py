@@ -112,7 +112,7 @@ def _css(name: str) -> str:
 
 
 def _log_places(budgets: Sequence[float]) -> list[float]:
-    """Places from 0 to 1: 0 is no noise, then the budgets by their logarithm."""
+    """Places from 0 to 1: no noise at 0, then the budgets by their logarithm."""
     logs = [math.log(budget) for budget in budgets]
     span = (logs[-1] - logs[0]) or 1.0
     first = 0.14

@@ -83,8 +83,8 @@ def _figure(entry: Mapping[str, Any], kind: str, size: float, name: str) -> floa
     if name == "external":
         return min(external, default=None)
     if name == "worst":
-        found = [value for value in (_mean(point.get("oracle")), *external) if value is not None]
-        return min(found, default=None)
+        values = [value for value in (_mean(point.get("oracle")), *external) if value is not None]
+        return min(values, default=None)
     return _mean(point.get(name))
 
 
