@@ -35,7 +35,7 @@ from advrec.runs.find import RUNS, find, newest_pretraining
 from advrec.runs.model import load_model
 from advrec.runs.results import write_attack, write_certificate, write_evaluation
 from advrec.runs.run import Run
-from advrec.runs.subject import Subject, stale_of, stale_vectors
+from advrec.runs.subject import Subject, stale_for
 from advrec.training import launch
 from advrec.training.launch import TrainResult
 from advrec.training.loop import Event, OnEvent
@@ -258,12 +258,7 @@ def audit(
     else:
         opened = [_run(run, folder) for run in given]
         subjects = [Subject.of_run(run, _data_of(run, dataset), device) for run in opened]
-    older = [
-        stale_of(subject, stale_side)
-        if stale is None
-        else stale_vectors(stale, stale_side, subject.dataset, folder)
-        for subject in subjects
-    ]
+    older = [stale_for(subject, stale, stale_side, folder) for subject in subjects]
     document = audit_subjects(subjects, AuditOptions(**options), stale=older)
     if out is not None:
         write_report(document, out)

@@ -43,6 +43,7 @@ PRACTICAL_NOISES: tuple[str, ...] = (
     "dropout-rows",
     "gaussian-dp",
 )
+STALE_SIDES: tuple[str, ...] = ("users", "items")
 LABELS: tuple[str, ...] = get_args(Labels)
 KERNELS: tuple[str, ...] = get_args(Kernels)
 PRECISIONS: tuple[str, ...] = get_args(Precision)

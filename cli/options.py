@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from advrec.choices import PARTS
+from advrec.choices import PARTS, STALE_SIDES
 from advrec.options import OUTPUT, TRAINING
 from advrec.validation import nearest
 from advrec_cli.help import paragraphs
@@ -424,5 +424,32 @@ ItemsFile = Annotated[
         help="Item vectors from elsewhere, likewise; scores are dot products.",
         rich_help_panel=RUNS,
         show_default=False,
+    ),
+]
+PRACTICE = "Practical noise"
+"""The help panel of what storing and serving do to vectors."""
+
+StaleVectors = Annotated[
+    str | None,
+    typer.Option(
+        "--stale",
+        metavar="RUN|FILE",
+        help=with_default(
+            "Older vectors for staleness: a run on the same data, its last checkpoint (RUN@last)"
+            " or a file of vectors.",
+            "the parent run, if there is one",
+        ),
+        rich_help_panel=PRACTICE,
+        show_default=False,
+    ),
+]
+StaleSide = Annotated[
+    str,
+    typer.Option(
+        "--stale-side",
+        metavar="NAME",
+        help="Whose vectors are the older ones: users or items.",
+        rich_help_panel=PRACTICE,
+        callback=one_of(STALE_SIDES),
     ),
 ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from scipy.special import ndtr
+from support.cli_runner import advrec, write_ratings
 from support.training_data import two_kinds
 
 from advrec import native
@@ -201,3 +203,35 @@ def test_a_model_without_vectors_is_refused():
 def test_vectors_that_half_precision_cannot_hold_are_refused():
     with pytest.raises(UsageError, match="more than float16 can hold"):
         practical(tuple(1e5 * table for table in tables()), DATA, ["float16"], k=K)
+
+
+def test_attack_takes_noise_of_practice_and_vectors_from_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_ratings(Path("ratings.csv"))
+    tiny = ["--dim", 8, "--batch-size", 64, "--epochs", 2, "--threads", 1, "--quiet"]
+    assert advrec("pretrain", "--data", "ratings.csv", "--name", "base", *tiny).code == 0
+    shown = advrec("attack", "base", "--noise", "int8,dropout-rows:25%,staleness", "--stale",
+                   "base@last", "-q")  # fmt: skip
+    assert shown.code == 0, shown.err
+    assert "noise of practice" in shown.out
+    assert "dropout-rows:25%" in shown.out
+    both = advrec("attack", "base", "--noise", "adversarial,int8", "--eps", "0.1", "-q", "--json")
+    document = both.json()
+    assert [result["kind"] for result in document["runs"][0]["results"]] == ["adversarial"]
+    (measured,) = document["practical"][0]["results"]
+    assert measured["kind"] == "int8"
+    assert measured["eps"] > 0
+
+    assert advrec("export", "base", "--out", "v.npz", "--quiet").code == 0
+    pair = ("--users", "v.npz", "--items", "v.npz", "--data", "ratings.csv")
+    same = advrec("attack", *pair, "--noise", "adversarial,int8", "--eps", "0.1", "-q", "--json")
+    (entry,) = same.json()["runs"]
+    assert entry["model"] == "vectors"
+    for key in ("eps", "clean", "noisy", "budget"):
+        assert entry["results"][0][key] == document["runs"][0]["results"][0][key]
+    assert same.json()["practical"][0]["results"] == [measured]
+
+    assert "staleness needs the older" in advrec("attack", "base", "--noise", "staleness").err
+    assert "int9" in advrec("attack", "base", "--noise", "int9").err
+    assert "no curve" in advrec("attack", "base", "--noise", "int8", "--plot", "a.png").err
+    assert "no run" in advrec("attack", "base", "--noise", "int8", "--stale", "b").err

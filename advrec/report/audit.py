@@ -5,19 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from advrec.report import practical
 from advrec.report.table import Cell, Column, Table
 
 Document = Mapping[str, Any]
-
-NOISE_ABOUT: Final = {
-    "int8": "8-bit integers, one scale per row",
-    "int4": "4-bit integers, one scale per row",
-    "bf16": "numbers rounded to bfloat16",
-    "float16": "numbers rounded to float16",
-    "staleness": "vectors of an older model",
-    "dropout-rows": "a share of the rows lost, replaced by the mean",
-    "gaussian-dp": "users' rows clipped and released under local differential privacy",
-}
 
 KNOWS: Final = {
     "random": "nothing",
@@ -125,43 +116,14 @@ def suite_table(subject: Document, metric: str, kind: str, size: float) -> Table
 
 def practical_table(subject: Document, metric: str) -> Table:
     """What storing and serving cost, each noise with its measured row norms."""
-    columns = (
-        Column("noise"),
-        Column("lost", ".2%"),
-        Column("sure to stay", ".1%"),
-        Column("inside ε", ".3g"),
-        Column("inside ρ", ".2%"),
-        Column("mean row, users", ".1%"),
-        Column("items", ".1%"),
-        Column("what happens"),
-    )
-    rows = []
-    for entry in subject["practical"]:
-        name = entry["kind"].partition(":")[0]
-        clean = entry["clean"][metric]
-        loss = round(1 - entry["metrics"][metric] / clean, 4) + 0.0 if clean else None
-        rows.append(
-            (
-                entry["kind"],
-                loss,
-                entry["inside"],
-                float(entry["eps"]),
-                entry["rho"],
-                entry["users"]["relative"],
-                entry["items"]["relative"],
-                f"{entry['side']} of {entry['of']}" if "of" in entry else NOISE_ABOUT[name],
-            )
-        )
+    rows = tuple(practical.practical_row(entry, metric) for entry in subject["practical"])
+    kinds = {str(row[0]).partition(":")[0] for row in rows}
+    privacy = (practical.PRIVACY,) if "gaussian-dp" in kinds else ()
     return Table(
         f"{subject['name']}: what storing and serving cost",
-        columns,
-        tuple(rows),
-        (
-            f"Lost: the share of {metric}. Sure to stay: of the held-out items in the top "
-            "lists, those that no noise of these very row norms can push out, whatever its "
-            "direction. Inside ε, ρ: the smallest budget that holds the noise. Mean row: length "
-            "of the noise, as a share of the mean row norm.",
-        ),
+        practical.practical_columns(),
+        rows,
+        (*practical.notes(metric), *privacy),
     )
 
 

@@ -28,7 +28,7 @@ import torch
 from scipy.special import log_ndtr
 from torch import Tensor
 
-from advrec.choices import PRACTICAL_NOISES, Part
+from advrec.choices import PRACTICAL_NOISES, STALE_SIDES, Part
 from advrec.errors import UsageError
 from advrec.evaluation.evaluate import Evaluation, evaluate
 from advrec.evaluation.scorer import merged_rows, rows_of, scoring
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from advrec.models.base import Recommender
 
 DP_DELTA: Final = 1e-5
-STALE_SIDES: Final = ("users", "items")
 Tables: TypeAlias = "tuple[Tensor, Tensor]"  # users [U, d], items [I, d]
 
 

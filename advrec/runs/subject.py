@@ -98,6 +98,13 @@ class Stale:
     name: str
 
 
+def stale_for(subject: Subject, text: str | None, side: str, runs: str | Path) -> Stale | None:
+    """The older vectors that `--stale` names; without it those that advrec itself has."""
+    if text is None:
+        return stale_of(subject, side)
+    return stale_vectors(text, side, subject.dataset, runs)
+
+
 def stale_vectors(text: str, side: str, dataset: Dataset, runs: str | Path) -> Stale:
     """What `--stale` names: a run, its last checkpoint (RUN@last), or a file of one side's vectors.
 

@@ -17,6 +17,7 @@ from advrec_cli.console import emit_json, note, plain, show, show_report
 from advrec_cli.help import examples
 from advrec_cli.options import (
     MEASURE,
+    PRACTICE,
     ConfigFile,
     Given,
     HeldOut,
@@ -25,9 +26,10 @@ from advrec_cli.options import (
     Quiet,
     RunNames,
     RunsDir,
+    StaleSide,
+    StaleVectors,
     UsersFile,
     numbers,
-    one_of,
     shares,
     split_list,
     takes,
@@ -46,7 +48,6 @@ EPILOG = examples(
 )
 
 BUDGET = "Budget"
-PRACTICE = "Practical noise"
 SEED = reworded("seed", "Seed of random directions, lost rows and private noise.")
 
 
@@ -126,30 +127,8 @@ def audit(
             show_default=False,
         ),
     ] = None,
-    stale: Annotated[
-        str | None,
-        typer.Option(
-            "--stale",
-            metavar="RUN|FILE",
-            help=with_default(
-                "Older vectors for staleness: a run on the same data, its last checkpoint"
-                " (RUN@last) or a file of vectors.",
-                "the parent run, if there is one",
-            ),
-            rich_help_panel=PRACTICE,
-            show_default=False,
-        ),
-    ] = None,
-    stale_side: Annotated[
-        str,
-        typer.Option(
-            "--stale-side",
-            metavar="NAME",
-            help="Whose vectors are the older ones: users or items.",
-            rich_help_panel=PRACTICE,
-            callback=one_of(("users", "items")),
-        ),
-    ] = "items",
+    stale: StaleVectors = None,
+    stale_side: StaleSide = "items",
     k: Annotated[
         int,
         typer.Option("-k", "--k", metavar="K", help="Cut-off.", min=1, rich_help_panel=MEASURE),
@@ -201,7 +180,7 @@ def audit(
 
         if out is not None:
             measure.check_report(out)
-        from advrec.runs.subject import stale_of, stale_vectors
+        from advrec.runs.subject import stale_for
 
         options["rho"] = (
             shares(rho, "--rho") if rho else (measure.QUICK_RHO if quick else measure.RHO)
@@ -214,12 +193,7 @@ def audit(
         subjects = list(
             inputs.subjects(runs or [], users, items, loader=loader, runs_dir=runs_dir, quiet=quiet)
         )
-        older = [
-            stale_of(subject, stale_side)
-            if stale is None
-            else stale_vectors(stale, stale_side, subject.dataset, runs_dir)
-            for subject in subjects
-        ]
+        older = [stale_for(subject, stale, stale_side, runs_dir) for subject in subjects]
         document = plain(
             measure.audit(
                 subjects,
