@@ -15,9 +15,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from advrec.auditing.attacks import WAYS
 from advrec.auditing.measure import AuditOptions, audit
 from advrec.data import DataConfig, Dataset, load_dataset
-from advrec.errors import ConfigError, RunError, UsageError
+from advrec.data.item_features import LOAD_ERRORS
+from advrec.errors import ConfigError, DataError, RunError, UsageError
+from advrec.robustness.practical import measured, vectors_of
 from advrec.runs.run import Run
 from advrec.runs.subject import Subject
 from advrec.system import files
@@ -112,6 +119,79 @@ def entries_of_study(
         yield path
 
 
+def add_external(
+    folder: str | Path, name: str, run: Run, noise: str | Path, source: str
+) -> list[dict[str, Any]]:
+    """Check noise that others have found on a run of an entry, and keep it where it is worse.
+
+    `noise` is an .npz with the arrays `users` [U, d] and `items` [I, d] to be added to the vectors
+    that `advrec export` writes (one of them may be missing: no noise). Its budgets are measured; at
+    every budget of the entry that holds it and whose oracle attack left more for the run's seed,
+    the figure is added to the entry's `external`.
+
+    Returns what was added. Raises UsageError for an entry that does not exist, has not this run's
+    data or seed, DataError for a file that is not such noise.
+    """
+    path = Path(folder) / f"{name}.json"
+    entries = {entry["name"]: entry for entry in read_entries(folder)}
+    if name not in entries:
+        raise UsageError(
+            f"no entry {name!r} in {folder}",
+            hint=did_you_mean(name, entries) or f"choose from {', '.join(entries)}",
+        )
+    entry = entries[name]
+    if run.origin.data_digest != entry["data_digest"] or run.config.seed not in entry["seeds"]:
+        raise UsageError(f"run {run.name} has not the data or not a seed of entry {name!r}")
+    seed = entry["seeds"].index(run.config.seed)
+    dataset = _dataset(run)
+    vectors = vectors_of(Subject.of_run(run, dataset, "cpu").model)
+    moved, digest = _moved(Path(noise), vectors)
+    k = int(entry["metric"].partition("@")[2])
+    result = measured(vectors, dataset, moved, "external", k=k, part=entry["part"])
+    value = result.noisy.values[entry["metric"]]
+    added = []
+    for kind, size in (("rho", result.rho), ("eps", result.eps)):
+        for point in entry[kind]:
+            oracle = point["oracle"]
+            if size <= point["budget"] and (oracle is None or value < oracle[seed]):
+                about = {"seed": run.config.seed, "from": source, "sha256": digest}
+                added.append({kind: point["budget"], "value": value, **about})
+    if added:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        known = [each for each in content["external"] if each not in added]
+        content["external"] = [*known, *added]
+        files.write(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return added
+
+
+def _moved(path: Path, vectors: tuple[Tensor, Tensor]) -> tuple[tuple[Tensor, Tensor], str]:
+    """The vectors under the noise of a file, and the file's sha256."""
+    try:
+        content = path.read_bytes()
+        with np.load(path, allow_pickle=False) as arrays:
+            given = {name: arrays[name] for name in ("users", "items") if name in arrays.files}
+    except (*LOAD_ERRORS, AttributeError, TypeError) as error:
+        raise DataError(f"not an .npz file ({error})", path=path) from None
+    if not given:
+        raise DataError("expected the arrays users or items", path=path)
+    tables = []
+    for name, table in zip(("users", "items"), vectors, strict=True):
+        delta = given.get(name)
+        if delta is None:
+            tables.append(table)
+            continue
+        if delta.shape != tuple(table.shape) or delta.dtype.kind != "f":
+            raise DataError(
+                f"{name}: expected numbers of shape {tuple(table.shape)}, found {delta.dtype} of"
+                f" shape {delta.shape}",
+                path=path,
+            )
+        if not np.isfinite(delta).all():
+            raise DataError(f"{name}: non-finite values", path=path)
+        tables.append(table + torch.from_numpy(delta).to(table))
+    return (tables[0], tables[1]), hashlib.sha256(content).hexdigest()
+
+
 def _lines(study: Path) -> list[dict[str, Any]]:
     path = study / "results.json"
     try:
@@ -191,7 +271,8 @@ def _kept(path: Path) -> dict[str, Any] | None:
 
 def _digest() -> str:
     """Eight hex digits of what is measured."""
-    return hashlib.sha256(json.dumps(asdict(OPTIONS), sort_keys=True).encode()).hexdigest()[:8]
+    measures = [VERSION, asdict(OPTIONS), [repr(way) for way in WAYS]]
+    return hashlib.sha256(json.dumps(measures, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _slug(line: Mapping[str, Any]) -> str:

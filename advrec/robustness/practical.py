@@ -143,6 +143,23 @@ def practical(
     return results
 
 
+def measured(
+    model: Recommender | Tables,
+    dataset: Dataset,
+    moved: Tables,
+    kind: str,
+    *,
+    k: int = 20,
+    part: Part = "test",
+) -> PracticalResult:
+    """Any change of a model's vectors, measured as practical noise is; UsageError for its shape."""
+    vectors = vectors_of(model)
+    shapes = [[tuple(table.shape) for table in pair] for pair in (vectors, moved)]
+    if shapes[0] != shapes[1]:
+        raise UsageError(f"the noise is for vectors of shapes {shapes[1]}, got {shapes[0]}")
+    return _Measured(vectors, dataset, k, part).result(kind, moved)
+
+
 def practical_kind(text: str) -> PracticalKind:
     """`dropout-rows:5%` → its name and .05. Raises UsageError."""
     name, colon, rest = text.partition(":")

@@ -21,6 +21,7 @@ EPILOG = examples(
 )
 
 FIELDS = ("data", "model", "training")
+EXTERNAL = "External noise"
 
 
 @takes(named("device", "threads", "kernels"))
@@ -49,6 +50,48 @@ def leaderboard(
             show_default=False,
         ),
     ] = None,
+    external: Annotated[
+        Path | None,
+        typer.Option(
+            "--external",
+            metavar="NOISE.npz",
+            help="Noise that others have found: arrays users and items, to be added to the vectors"
+            " that 'advrec export' writes. Its budget is measured, and it is kept where it is worse"
+            " than the attacks; with --entry and --run.",
+            rich_help_panel=EXTERNAL,
+            show_default=False,
+        ),
+    ] = None,
+    entry: Annotated[
+        str | None,
+        typer.Option(
+            "--entry",
+            metavar="NAME",
+            help="The entry that it breaks: the name of its file.",
+            rich_help_panel=EXTERNAL,
+            show_default=False,
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="The folder of the run that it was found on, one of the entry's.",
+            rich_help_panel=EXTERNAL,
+            show_default=False,
+        ),
+    ] = None,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            metavar="TEXT",
+            help="Who found it.",
+            rich_help_panel=EXTERNAL,
+            show_default=False,
+        ),
+    ] = "",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -69,17 +112,32 @@ def leaderboard(
     ρ 1, 5 and 20 % and ε 0.5, both sides.
     """
     from advrec.config.file import ConfigFile
+    from advrec.errors import UsageError
     from advrec.report.table import write_tables
 
     with inputs.computing(given, ConfigFile()):
-        from advrec.auditing.leaderboard import entries_of_study, read_entries
+        from advrec.auditing.leaderboard import add_external, entries_of_study, read_entries
         from advrec.report.leaderboard import leaderboard_tables
+        from advrec.runs.run import Run
 
         if study is not None:
             for path in entries_of_study(
                 study, folder, only=_only(only or []), say=lambda text: note(text, quiet=quiet)
             ):
                 note(f"  {path}", quiet=quiet)
+        if external is not None:
+            if entry is None or run is None:
+                raise UsageError("--external needs --entry and --run")
+            added = add_external(folder, entry, Run.open(run), external, source)
+            kept = ", ".join(
+                f"{name} {noise[name]:g}" for noise in added for name in ("rho", "eps")
+                if name in noise
+            )  # fmt: skip
+            note(
+                f"{external}: " + (f"worse than the attacks at {kept}; kept" if kept else
+                "not worse than the attacks at a budget that holds it; not kept"),
+                quiet=quiet,
+            )  # fmt: skip
         entries = read_entries(folder)
     tables = leaderboard_tables(entries)
     if json:
