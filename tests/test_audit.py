@@ -190,7 +190,9 @@ def test_each_flag_is_raised_by_what_it_is_about(document):
     point = dict(entry["rho"][1])
     cases = {
         "certified above attacked": {"certificate": {**entry["certificate"], "violations": 2}},
-        "weaker than random": {"rho": [{**point, "oracle": 0.3, "random": 0.2}]},
+        "weaker than random": {
+            "members": members(("x", "oracle", 0.1, 0.3), ("r", "random", 0.1, 0.2))
+        },
         "larger budget, smaller loss": {
             "members": members(("NDCG x", "oracle", 0.1, 0.1), ("NDCG x", "oracle", 0.2, 0.3))
         },

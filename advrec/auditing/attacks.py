@@ -115,8 +115,6 @@ class Attacked:
     def worst(self, budget: str, size: float, knowledge: str, metric: str) -> Member | None:
         """The strongest attack with this knowledge, or less of it, within the budget."""
         known = KNOWLEDGE[: KNOWLEDGE.index(knowledge) + 1]
-        if knowledge != "random":
-            known = known[1:] if any(m.way.knowledge != "random" for m in self.members) else known
         fitting = [m for m in self.at(budget, size) if m.way.knowledge in known]
         return min(fitting, key=lambda m: m.evaluation.values[metric], default=None)
 

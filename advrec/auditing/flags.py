@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -38,11 +39,15 @@ def _broken(subject: Document, metric: str) -> Iterator[str]:
 
 def _random(subject: Document, metric: str) -> Iterator[str]:
     del metric
-    for size, point in _points(subject):
-        blind = point.get("random")
+    least: dict[tuple[str, float], dict[str, float]] = {}
+    for member in subject["members"]:
+        known = least.setdefault((member["budget"], member["size"]), {})
+        name = member["knowledge"]
+        known[name] = min(member["value"], known.get(name, math.inf))
+    for (kind, size), values in least.items():
         for name in ("label_free", "oracle"):
-            if blind is not None and point.get(name) is not None and point[name] > blind:
-                yield f"At {size} random noise takes more than the {_WORD[name]} attacks."
+            if name in values and values.get("random", math.inf) < values[name]:
+                yield f"At {_size(kind, size)} random noise takes more than {_WORD[name]} attacks."
 
 
 def _weaker(subject: Document, metric: str) -> Iterator[str]:
@@ -116,12 +121,6 @@ _WORD = {"label_free": "label-free", "oracle": "oracle"}
 
 def _size(kind: str, size: float) -> str:
     return f"ρ = {100 * size:g} %" if kind == "rho" else f"ε = {size:g}"
-
-
-def _points(subject: Document) -> Iterator[tuple[str, Document]]:
-    for kind in ("rho", "eps"):
-        for point in subject[kind]:
-            yield _size(kind, point["budget"]), point
 
 
 FLAGS: Final[Mapping[str, Flag]] = {
