@@ -6,6 +6,7 @@
     robust = advrec.adv_train(from_=base.run, eps=0.5)
     advrec.attack(robust.run, noise="adversarial", eps=[0.5, 1.0])
     advrec.evaluate(robust.run, ks=[10, 20])
+    advrec.audit([base.run, robust.run], out="audit.html")
 
 torch is imported when one of these is first used, not by `import advrec`.
 """
