@@ -202,6 +202,7 @@ def test_each_flag_is_raised_by_what_it_is_about(document):
         "budget above the norms": {"row_norm": 0.1},
         "norms as stored mislead": {"rho": [{**point, "certified": 0.3, "certified_raw": 0.2}]},
         "canonical form floored": {"certificate": {**entry["certificate"], "floored": True}},
+        "quick": {"quick": True},
         "one seed": {"trained": "adversarial"},
     }
     assert set(cases) == set(FLAGS)

@@ -110,6 +110,12 @@ def _floored(subject: Document, metric: str) -> Iterator[str]:
         yield "There are too few users or directions for the canonical form."
 
 
+def _quick(subject: Document, metric: str) -> Iterator[str]:
+    del metric
+    if subject["quick"]:
+        yield "Only attacks of one step were made."
+
+
 def _seeds(subject: Document, metric: str) -> Iterator[str]:
     del metric
     if subject["trained"] == "adversarial":
@@ -158,6 +164,11 @@ FLAGS: Final[Mapping[str, Flag]] = {
         _floored,
         "Small eigenvalues of a covariance were raised to make it invertible.",
         "Relative budgets are then approximate in those directions.",
+    ),
+    "quick": Flag(
+        _quick,
+        "Attacks of several steps take more.",
+        "Make the audit without --quick before relying on the attacked figures.",
     ),
     "one seed": Flag(
         _seeds,

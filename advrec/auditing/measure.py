@@ -201,6 +201,7 @@ def _audited(
         "trained": subject.trained,
         "site": site,
         "clean": clean,
+        "quick": options.quick,
         "row_norm": _row_norm(subject, site),
         **points,
         "area": {}, "half": {},

@@ -56,7 +56,7 @@ def _knowledge(subject: Document, point: Document, clean: float, headline: float
         survives = last["oracle"] >= clean / 2
         size = _percent(last["budget"]) if survives else _percent(subject["rho"][0]["budget"])
         parts.append(
-            f"half survives every attack up to ρ = {size}"
+            f"half survives every attack made up to ρ = {size}"
             if survives
             else f"half is lost below ρ = {size}"
         )

@@ -13,7 +13,7 @@ from typing import Any
 from advrec.report import audit as tables
 from advrec.report.html_chart import bracket, legend
 from advrec.report.html_style import STYLE
-from advrec.report.table import Table
+from advrec.report.table import Cell, Column, Table
 
 Document = Mapping[str, Any]
 
@@ -86,7 +86,7 @@ def table(content: Table) -> str:
     rows = "".join(
         "<tr>"
         + "".join(
-            cell("th" if place == 0 else "td", _words(column.show(value)), place,
+            cell("th" if place == 0 else "td", _words(column, value), place,
                  ' scope="row"' if place == 0 else "")
             for place, (column, value) in enumerate(zip(content.columns, row, strict=True))
         )
@@ -101,12 +101,14 @@ def table(content: Table) -> str:
     )
 
 
-def _words(text: str) -> str:
-    """`-12.3%` → `−12.3 %`, which no line break parts."""
-    if text.endswith("%") and text[-2:-1].isdigit():
+def _words(column: Column, value: Cell) -> str:
+    """A cell as text; of numbers `-12.3%` → `−12.3 %`, which no line break parts."""
+    text = column.show(value)
+    if not isinstance(value, (int, float)):
+        return text
+    if text.endswith("%"):
         text = f"{text[:-1]} %"
-    minus = text.startswith("-") and text[1:2].isdigit()
-    return _whole("\u2212" + text[1:] if minus else text)
+    return _whole(text.replace("-", "\u2212", 1) if text.startswith("-") else text)
 
 
 def _whole(text: str) -> str:

@@ -48,6 +48,7 @@ th, td { padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 tbody th { font-weight: 400; white-space: nowrap; }
+td:last-child:not(.n) { min-width: 11rem; }
 th.n, td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 tbody tr:hover > * { background: var(--panel); }
 .note { color: var(--soft); font-size: .88rem; margin: .25rem 0; }
@@ -90,6 +91,7 @@ footer { margin-top: 3rem; color: var(--soft); font-size: .88rem; }
   nav ol { columns: 1; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
   tbody th { white-space: normal; }
+  td { white-space: nowrap; }
   table { font-size: .87rem; } th, td { padding-right: .7rem; }
 }
 @media print {
