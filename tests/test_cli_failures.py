@@ -76,7 +76,7 @@ def _elsewhere(tmp_path, monkeypatch):
         (
             "attack --noise advers",
             2,
-            "--noise must be random, adversarial or both, got 'advers'",
+            "dropout-rows or gaussian-dp, got 'advers'",
             "did you mean 'adversarial'?",
         ),
         ("attack --noise random --steps 3", 2, "random noise takes no steps", "adversarial"),
