@@ -100,5 +100,5 @@ def smooth_rank(
         slopes.div_(tau)  # ∂L/∂s_uj
         slopes[place, item] = -slopes.sum(1)  # 0 before: an item is not its own rival
         d_users.index_add_(0, user, product(slopes, items))
-        d_items.addmm_(slopes.T, vectors)
+        d_items += product(slopes.T, vectors)
     return loss, d_users, d_items
