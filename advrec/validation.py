@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from advrec.errors import ConfigError
+from advrec.visible import quoted
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -56,7 +57,7 @@ def config_error(error: ValidationError, kind: type[BaseModel], where: str) -> C
             known = ", ".join(kind.model_fields)
             hints.append(did_you_mean(name, kind.model_fields) or f"the options are {known}")
             continue
-        clauses.append(f"{name} in {where} must be {expected(entry)}, got {got!r}")
+        clauses.append(f"{name} in {where} must be {expected(entry)}, got {quoted(got)}")
         if entry["type"] == "literal_error" and isinstance(got, str):
             hints.append(did_you_mean(got, re.findall("'([^']+)'", str(context["expected"]))))
     hint = "; ".join(dict.fromkeys(text for text in hints if text)) or None
