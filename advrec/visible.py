@@ -24,14 +24,14 @@ _QUOTED = re.compile(rf"'[^']{{{LONGEST_QUOTE + 1},}}'|\"[^\"]{{{LONGEST_QUOTE +
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    r"""The text with unsafe characters by their numbers, `\x1b` or `\u202e`; not those to `keep`."""
+    r"""The text with unsafe characters by their numbers, as `\x1b`; those to `keep` as they are."""
     if UNSAFE.search(text) is None:
         return text
     return UNSAFE.sub(lambda letter: letter[0] if letter[0] in keep else _number(letter[0]), text)
 
 
 def in_json(text: str) -> str:
-    """A JSON document with unsafe characters as escapes, so that whoever parses it has them."""
+    """A JSON document with unsafe characters as escapes, so that a program that parses it has them."""
     return UNSAFE.sub(lambda at: at[0] if at[0] == "\n" else _json_escape(at[0]), text)
 
 
