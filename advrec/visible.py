@@ -31,7 +31,7 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def in_json(text: str) -> str:
-    """A JSON document with unsafe characters as escapes, so that a program that parses it has them."""
+    """A JSON document with unsafe characters as escapes: parsed, it is the same."""
     return UNSAFE.sub(lambda at: at[0] if at[0] == "\n" else _json_escape(at[0]), text)
 
 

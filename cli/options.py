@@ -23,8 +23,7 @@ from advrec.validation import nearest
 from advrec.visible import quoted
 from advrec_cli.help import paragraphs
 from advrec_cli.settings import MODEL_OPTIONS, RUNS, Setting
-from advrec_cli.values import BadValue as BadValue
-from advrec_cli.values import number, whole_number
+from advrec_cli.values import BadValue, number, whole_number
 
 MEASURE = "Measure"
 """The help panel of what is measured, and how."""

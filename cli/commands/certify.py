@@ -14,7 +14,6 @@ from advrec_cli.console import emit_json, note, show_report
 from advrec_cli.help import examples
 from advrec_cli.options import (
     MEASURE,
-    BadValue,
     ConfigFile,
     Given,
     HeldOut,
@@ -29,6 +28,7 @@ from advrec_cli.options import (
     takes,
 )
 from advrec_cli.settings import RUN_DATA, named
+from advrec_cli.values import BadValue
 
 if TYPE_CHECKING:
     from advrec.robustness.certify import Certificate
