@@ -6,6 +6,7 @@
     robust = advrec.adv_train(from_=base.run, eps=0.5)
     advrec.attack(robust.run, noise="adversarial", eps=[0.5, 1.0])
     advrec.evaluate(robust.run, ks=[10, 20])
+    advrec.audit([base.run, robust.run], out="audit.html")
 
 torch is imported when one of these is first used, not by `import advrec`.
 """
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from advrec.api import (
         adv_train,
         attack,
+        audit,
         certify,
         evaluate,
         export,
@@ -50,6 +52,7 @@ __all__ = [
     "TrainResult",
     "adv_train",
     "attack",
+    "audit",
     "certify",
     "evaluate",
     "export",

@@ -8,10 +8,12 @@ A run is a `Run`, the path of its folder, or its name below `runs`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from advrec.auditing.measure import AuditOptions, write_report
+from advrec.auditing.measure import audit as audit_subjects
 from advrec.choices import Phase
 from advrec.config.resolve import resolve
 from advrec.config.train import TrainConfig
@@ -33,6 +35,7 @@ from advrec.runs.find import RUNS, find, newest_pretraining
 from advrec.runs.model import load_model
 from advrec.runs.results import write_attack, write_certificate, write_evaluation
 from advrec.runs.run import Run
+from advrec.runs.subject import Subject, stale_for
 from advrec.training import launch
 from advrec.training.launch import TrainResult
 from advrec.training.loop import Event, OnEvent
@@ -216,6 +219,50 @@ def certify(
     if not isinstance(model, Recommender):
         write_certificate(_run(model, runs), certificate, loaded)
     return certificate
+
+
+def audit(
+    runs: AnyRun | Sequence[AnyRun] | None = None,
+    *,
+    users: str | Path | None = None,
+    items: str | Path | None = None,
+    dataset: Data | None = None,
+    out: str | Path | None = None,
+    stale: str | None = None,
+    stale_side: str = "items",
+    folder: str | Path = RUNS,
+    device: str = "auto",
+    **options: Any,
+) -> dict[str, Any]:
+    """Attacks, certificates and practical noise of runs, or of vectors from elsewhere.
+
+    Args:
+        runs: one run or several, on the same data.
+        users, items: files of vectors instead, with `dataset`; see `advrec.runs.vectors`.
+        dataset: None: the runs' own.
+        out: where to write the HTML report; None: nowhere.
+        stale: older vectors: a run, RUN@last or a file; None: the parent's, if there is one.
+        stale_side: whose vectors are the older ones, "users" or "items".
+        folder: the folder of runs.
+        options: the fields of `advrec.auditing.measure.AuditOptions`.
+
+    Returns the document that `advrec audit --json` prints. Raises UsageError for options that make
+    no sense or a model that does not have them, and what reading runs, vectors and data raises.
+    """
+    given = [runs] if isinstance(runs, Run | str | Path) else list(runs or ())
+    if users is not None or items is not None:
+        if given or users is None or items is None or dataset is None:
+            raise UsageError("vectors from elsewhere need users, items and dataset, and no run")
+        loaded = _loaded(dataset, None, None)[0]
+        subjects = [Subject.of_files(users, items, loaded, device)]
+    else:
+        opened = [_run(run, folder) for run in given]
+        subjects = [Subject.of_run(run, _data_of(run, dataset), device) for run in opened]
+    older = [stale_for(subject, stale, stale_side, folder) for subject in subjects]
+    document = audit_subjects(subjects, AuditOptions(**options), stale=older)
+    if out is not None:
+        write_report(document, out)
+    return document
 
 
 def evaluate(

@@ -34,6 +34,16 @@ NORMS: tuple[str, ...] = get_args(Norm)
 SIDES: tuple[str, ...] = get_args(Side)
 SAMPLE_NORMS: tuple[str, ...] = ("sample",)  # of the vectors of a batch, not of whole tables
 NOISES: tuple[str, ...] = get_args(Noise)
+PRACTICAL_NOISES: tuple[str, ...] = (
+    "int8",
+    "int4",
+    "bf16",
+    "float16",
+    "staleness",
+    "dropout-rows",
+    "gaussian-dp",
+)
+STALE_SIDES: tuple[str, ...] = ("users", "items")
 LABELS: tuple[str, ...] = get_args(Labels)
 KERNELS: tuple[str, ...] = get_args(Kernels)
 PRECISIONS: tuple[str, ...] = get_args(Precision)

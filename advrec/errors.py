@@ -73,6 +73,12 @@ class RunError(AdvrecError):
     exit_code = ExitCode.DATA
 
 
+class OperatingSystemError(AdvrecError):
+    """What the operating system refused: space, files, processes, memory, a device that fails."""
+
+    exit_code = ExitCode.DATA
+
+
 class TrainingError(AdvrecError):
     """Training that cannot continue, such as a loss that is not finite."""
 

@@ -31,26 +31,19 @@ PIPE_WIDTH = 200
 def _console_class() -> type[Console]:
     from rich.console import Console
 
-    class PipedConsole(Console):
-        """Whatever is printed, no control character of its text reaches the terminal.
-
-        rich would exit with 1 when the reader closes the pipe; `failures` handles that.
-        """
+    class VisibleConsole(Console):
+        """Whatever is printed, no control character of its text reaches the terminal."""
 
         def render(
             self, renderable: RenderableType, options: ConsoleOptions | None = None
         ) -> Iterable[Segment]:
             for segment in super().render(renderable, options):
-                yield (
-                    segment
-                    if segment.control
-                    else segment._replace(text=visible(segment.text, keep="\n"))
-                )
+                if segment.control:
+                    yield segment
+                else:
+                    yield segment._replace(text=visible(segment.text, keep="\n"))
 
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError
-
-    return PipedConsole
+    return VisibleConsole
 
 
 def _console(stream: IO[str]) -> Console:

@@ -7,6 +7,7 @@ that the behaviour is the same from a shell, from `python -m` and from a test.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import typer
 
 from advrec_cli.console import stderr
 from advrec_cli.help import Group
+from advrec_cli.streams import guarded
 
 
 def _say(word: str, message: str, hint: str | None) -> None:
@@ -75,31 +77,65 @@ def _defect(error: Exception, debug: bool) -> int:
     """An error that was not raised on purpose: short on the screen, in full in a file."""
     summary = " ".join(f"{type(error).__name__}: {error}".split())
     if debug:
-        _print_traceback(error)
         hint = "the traceback above shows where"
     else:
-        text = "".join(traceback.format_exception(error))
-        handle, path = tempfile.mkstemp(prefix="advrec-traceback-", suffix=".txt")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(f"advrec {' '.join(sys.argv[1:])}\n{text}")
-        hint = f"the full traceback is in {path}; --debug prints it here"
+        path = _traceback_file(error)
+        if path is None:
+            _print_traceback(error)
+            hint = "the traceback is above: it could not be written to a file"
+        else:
+            hint = f"the full traceback is in {path}; --debug prints it here"
     _say("error", f"this is a bug in advrec: {summary[:300]}", hint)
     return 1
+
+
+def _not_written(problem: str) -> int:
+    """The command has done its work, but its results did not arrive on stdout."""
+    from advrec.errors import ExitCode
+
+    _say("error", f"the results could not be written to stdout: {problem}", None)
+    return int(ExitCode.DATA)
+
+
+def _traceback_file(error: Exception) -> str | None:
+    """A new file with the command and the traceback; None if it cannot be written."""
+    text = "".join(traceback.format_exception(error))
+    path = None
+    try:
+        handle, path = tempfile.mkstemp(prefix="advrec-traceback-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"advrec {' '.join(sys.argv[1:])}\n{text}")
+    except OSError:  # no space, no folder, a limit
+        if path is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # noqa: PTH108 - a text from tempfile
+        return None
+    return path
 
 
 def explain(error: Exception, *, debug: bool = False) -> int:
     """Print one sentence and perhaps a hint for any exception; return the exit code."""
     from advrec.errors import AdvrecError, ExitCode, NativeError
+    from advrec.system import threads
+    from advrec.system.interrupt import Terminated
+    from advrec.system.refusals import refusal
 
     if _is_usage(error):
         return _usage_failure(error)
     if isinstance(error, typer.Abort):
-        _say("interrupted", "stopped by Ctrl-C; there was nothing to save", None)
+        # OpenBLAS sends its own process SIGINT when it cannot start its threads
+        if (no_threads := threads.refused()) is not None:
+            return explain(no_threads, debug=debug)
+        what = "SIGTERM" if isinstance(error.__cause__, Terminated) else "Ctrl-C"
+        _say("interrupted", f"stopped by {what}; there was nothing to save", None)
         return int(ExitCode.INTERRUPTED)
-    if not isinstance(error, AdvrecError):
-        return _defect(error, debug)
     if debug:
         _print_traceback(error)
+    if not isinstance(error, AdvrecError):
+        refused = refusal(error)
+        if refused is None:
+            return _defect(error, debug)
+        error = refused
     word = "interrupted" if error.exit_code == ExitCode.INTERRUPTED else "error"
     hint = error.hint
     if hint is None and isinstance(error, NativeError):
@@ -112,17 +148,11 @@ class CommandGroup(Group):
     """The root of the command tree, where the exceptions of all commands end."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command, before typer turns Ctrl-C or a closed pipe into an exit code."""
+        """Run the command, before typer turns Ctrl-C into an exit code."""
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except KeyboardInterrupt:
-            raise typer.Abort from None
-        except BrokenPipeError:
-            # The reader closed the pipe (`advrec … | head`): not a failure, nothing more to write.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        return result
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise typer.Abort from stop
 
     def main(
         self,
@@ -134,11 +164,15 @@ class CommandGroup(Group):
         """Run a command line; standalone, exit the process with the code, else return it."""
         given = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in given
-        try:
-            result = super().main(given, standalone_mode=False, **extra)
-            code = result if isinstance(result, int) else 0
-        except Exception as error:
-            code = explain(error, debug=debug)
+        with guarded() as results:
+            try:
+                result = super().main(given, standalone_mode=False, **extra)
+                code = result if isinstance(result, int) else 0
+            except Exception as error:
+                code = explain(error, debug=debug)
+            results.flush()
+            if results.problem is not None:
+                code = code or _not_written(results.problem)
         if standalone_mode:
             sys.exit(code)
         return code

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from advrec.data import DataConfig, Dataset
     from advrec.models import Recommender
     from advrec.runs.run import Run
+    from advrec.runs.subject import Subject
 
 
 def config_file(path: Path | None) -> ConfigFile:
@@ -122,11 +123,56 @@ class Loader:
                 self._data[key] = dataset_of(run)
         return self._data[key]
 
+    def subject(self, run: Run) -> Subject:
+        """The best epoch of a run with its data."""
+        from advrec.runs.subject import Subject
+
+        return Subject.of_run(run, self.dataset(run), self._device)
+
+    def vectors(self, users: Path, items: Path) -> Subject:
+        """Vectors from elsewhere with the data of the flags."""
+        from advrec.data import DataConfig, load_dataset
+        from advrec.runs.subject import Subject
+
+        dataset = load_dataset(DataConfig.of(**self._overrides))
+        return Subject.of_files(users, items, dataset, self._device)
+
     def model(self, run: Run) -> Recommender:
         """The model of a run's best epoch, on the requested device."""
         from advrec.runs.model import load_model
 
         return load_model(run, self.dataset(run), self._device)
+
+
+def subjects(
+    names: Sequence[str],
+    users: Path | None,
+    items: Path | None,
+    *,
+    loader: Loader,
+    runs_dir: Path,
+    quiet: bool,
+) -> Iterator[Subject]:
+    """Runs by name (by default the newest and its parent), or vectors from elsewhere, one by one.
+
+    UsageError where both or half of a pair of files are given.
+    """
+    from advrec.errors import UsageError
+
+    if users is None and items is None:
+        for run in chosen_runs(names, runs_dir, with_parent=True, quiet=quiet):
+            yield loader.subject(run)
+        return
+    if names or users is None or items is None:
+        raise UsageError(
+            "vectors from elsewhere need --users and --items, and no RUN",
+            hint="name both files, and with --data what they were trained on",
+        )
+    subject = loader.vectors(users, items)
+    for table, kind in zip(subject.vectors or (), ("user", "item"), strict=True):
+        if table.unused:
+            note(f"{table.path}: {table.unused:,} rows of unknown {kind}s left out", quiet=quiet)
+    yield subject
 
 
 @contextmanager

@@ -52,7 +52,9 @@ COMMANDS: Mapping[str, Entry] = {
     "adv-train": Entry(FLOW, "adv_train", "adv_train"),
     "attack": Entry(FLOW, "attack", "attack"),
     "eval": Entry(FLOW, "evaluate", "evaluate"),
+    "audit": Entry(USE, "audit", "audit"),
     "certify": Entry(USE, "certify", "certify"),
+    "leaderboard": Entry(USE, "leaderboard", "leaderboard"),
     "compare": Entry(USE, "compare", "compare"),
     "study": Entry(USE, "study", "study"),
     "recommend": Entry(USE, "recommend", "recommend"),
@@ -156,7 +158,10 @@ def advrec(
 
 def main(args: list[str] | None = None) -> int:
     """Run `advrec` with these arguments (default: the process's own); return the exit code."""
+    from advrec.system.interrupt import terminate_as_ctrl_c
+
     tolerate_narrow_encodings()
+    terminate_as_ctrl_c()
     # Python would search everything that torch has imported for garbage before it ends: a quarter
     # of a second.
     atexit.register(gc.freeze)

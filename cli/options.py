@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from advrec.choices import PARTS
+from advrec.choices import PARTS, STALE_SIDES
 from advrec.options import OUTPUT, TRAINING
 from advrec.validation import nearest
 from advrec.visible import quoted
@@ -105,6 +105,23 @@ def numbers(values: Sequence[str], kind: type, flag: str, *, low: float = 0) -> 
     """The numbers of a repeatable, comma-separated option; a usage error names the bad one."""
     with _named(flag):
         return [_number(text, kind, at_least(low)) for text in split_list(values)]
+
+
+def shares(values: Sequence[str], flag: str) -> list[float]:
+    """The shares of a repeatable, comma-separated option: `5%` or `0.05`."""
+    with _named(flag):
+        return [_share(text) for text in split_list(values)]
+
+
+def _share(text: str) -> float:
+    number, percent, rest = text.partition("%")
+    try:
+        share = float(number) / (100 if percent else 1)
+    except ValueError:
+        share = math.nan
+    if rest or not 0 <= share < math.inf or (share > 1 and not percent):
+        raise BadValue(f"must be a share such as 5% or 0.05, got {text!r}")
+    return share
 
 
 @dataclass(frozen=True)
@@ -367,5 +384,53 @@ TableFile = Annotated[
         help="Also write the table, as .md or .json.",
         rich_help_panel=OUTPUT,
         show_default=False,
+    ),
+]
+UsersFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--users",
+        metavar="FILE",
+        help="User vectors from elsewhere instead of a run, with --items and --data: .npy, .npz,"
+        " .safetensors or .parquet, with ids or in the order of the data's user ids.",
+        rich_help_panel=RUNS,
+        show_default=False,
+    ),
+]
+ItemsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--items",
+        metavar="FILE",
+        help="Item vectors from elsewhere, likewise; scores are dot products.",
+        rich_help_panel=RUNS,
+        show_default=False,
+    ),
+]
+PRACTICE = "Practical noise"
+"""The help panel of what storing and serving do to vectors."""
+
+StaleVectors = Annotated[
+    str | None,
+    typer.Option(
+        "--stale",
+        metavar="RUN|FILE",
+        help=with_default(
+            "Older vectors for staleness: a run on the same data, its last checkpoint (RUN@last)"
+            " or a file of vectors.",
+            "the parent run, if there is one",
+        ),
+        rich_help_panel=PRACTICE,
+        show_default=False,
+    ),
+]
+StaleSide = Annotated[
+    str,
+    typer.Option(
+        "--stale-side",
+        metavar="NAME",
+        help="Whose vectors are the older ones: users or items.",
+        rich_help_panel=PRACTICE,
+        callback=one_of(STALE_SIDES),
     ),
 ]

@@ -377,7 +377,7 @@ def test_the_command_keeps_radii_and_takes_vectors_from_elsewhere(tmp_path, monk
     (same,) = advrec(*elsewhere, "--items", "I.npy", "--eps", "0.01,0.1", "--json").json()["runs"]
     assert same["budgets"] == entry["budgets"]
     assert "rows, but the data set has" in advrec(*elsewhere, "--items", "few.npy").err
-    assert "not a .npy file" in advrec(*elsewhere, "--items", "ratings.csv").err
+    assert "vectors must end in .npy" in advrec(*elsewhere, "--items", "ratings.csv").err
     assert "need --users and --items" in advrec(*elsewhere).err
 
 

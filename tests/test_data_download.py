@@ -33,10 +33,16 @@ class Site:
         self.fail: list[int] = []  # status codes of the next answers
         self.etag: str | None = '"one"'
         self.ranges = True
+        self.length: str | None = (
+            "length"  # what ends an answer: a length, "chunks", or only its end
+        )
         self.asked: list[str | None] = []  # the Range of each request
         site = self
 
         class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            close_connection = True
+
             def do_GET(self) -> None:
                 site.answer(self)
 
@@ -66,10 +72,15 @@ class Site:
             handler.send_response(200)
         if self.etag:
             handler.send_header("ETag", self.etag)
-        handler.send_header("Content-Length", str(len(content) - start))
-        handler.end_headers()
         end = start + self.break_after.pop(0) if self.break_after else len(content)
-        handler.wfile.write(content[start:end])
+        body, whole = content[start:end], end >= len(content)
+        if self.length == "length":
+            handler.send_header("Content-Length", str(len(content) - start))
+        elif self.length == "chunks":
+            handler.send_header("Transfer-Encoding", "chunked")
+            body = b"%x\r\n%s\r\n" % (len(body), body) + (b"0\r\n\r\n" if whole else b"")
+        handler.end_headers()
+        handler.wfile.write(body)
 
 
 @pytest.fixture
@@ -182,6 +193,51 @@ def test_no_server_is_a_sentence(tmp_path):
         fetch("http://127.0.0.1:9/f", tmp_path / "f", pause=0, timeout=2)
     assert caught.value.hint == "is this machine connected to the internet?"
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("length", ["length", "chunks", None])
+def test_a_stream_that_ends_early_is_not_complete(site, tmp_path, length):
+    site.length, site.break_after = length, [50_000, 60_000]
+    get(site, tmp_path / "f", sha256=SHA256)
+    assert (tmp_path / "f").read_bytes() == CONTENT
+    site.break_after = [50_000] * 3
+    with pytest.raises(DataError, match=r"broke off|sha256 must be"):
+        get(site, tmp_path / "g", sha256=SHA256)
+    assert not (tmp_path / "g").exists()
+
+
+def test_without_a_length_a_file_must_show_by_itself_that_it_is_whole(site, tmp_path):
+    site.length = None
+    with pytest.raises(DataError, match="does not say how long the file is") as caught:
+        get(site, tmp_path / "f")
+    assert caught.value.hint == "pass its sha256"
+    assert names(tmp_path) == []
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("a", CONTENT)
+    site.files["/file"] = packed.getvalue()
+    assert get(site, tmp_path / "f").first_use
+    site.etag, site.break_after = None, [len(CONTENT)]
+    with pytest.raises(DataError, match="does not say how long the file is"):
+        get(site, tmp_path / "g")
+
+
+def test_a_rest_without_a_length_has_the_total_of_its_range(site, tmp_path):
+    site.break_after = [100_000]
+    site.length = None
+    (tmp_path / "f.part").write_bytes(CONTENT[:1000])
+    (tmp_path / "f.part.json").write_text('{"validator": "\\"one\\""}')
+    get(site, tmp_path / "f")
+    assert site.asked == ["bytes=1000-", "bytes=101000-"]
+    assert (tmp_path / "f").read_bytes() == CONTENT
+
+
+def test_the_object_id_that_git_gives_a_file_is_a_checksum(site, tmp_path):
+    blob = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
+    assert not get(site, tmp_path / "f", git_blob=blob).first_use
+    with pytest.raises(DataError, match=f"git blob must be {'0' * 40}, got {blob}"):
+        get(site, tmp_path / "g", git_blob="0" * 40)
+    assert names(tmp_path) == ["f", "f.sha256"]
 
 
 TRAIN, TEST = b"0 1 2\n1 2\n2 1\n", b"0 3\n1 1\n"
@@ -319,5 +375,7 @@ def test_the_catalogue_is_sound():
         for remote in entry.files:
             assert remote.url.startswith("https://")
             assert remote.sha256 is None or len(remote.sha256) == 64
+            assert remote.git_blob is None or len(remote.git_blob) == 40
+            assert remote.sha256 or remote.git_blob, "trusted on first use"
             assert all("/" not in saved for saved in (remote.save_as, *remote.members.values()))
     assert list_datasets(Path("nowhere"))[0].name == "debian"

@@ -250,6 +250,7 @@ def test_torch_finds_nothing_wrong_with_the_operators(pairs):
         (o.triplet_margin, (users, items, triplets)),
         (o.normalize_rows, (x, 0.5)),
         (o.rank_topk, (users.detach(), items.detach(), *mask, *relevant, 5, True)),
+        (o.rank_topk_by, (users.detach(), items.detach(), *mask, *relevant, 5, False, 3)),
         (o.rank_scores, (torch.randn(U, I), *mask, *relevant, 5, False)),
         (o.optimizer_step, (embedding, state.clone(), state, None, None, *optimizer)),
         (o.mf_steps, (*table, *drawing, *schedule, *optimizer)),

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from advrec.data.sources import embedded
 from advrec.errors import AdvrecError
 from advrec.system import files
 from advrec.system.folders import cache_home
+from advrec.system.locks import one_at_a_time
 
 WORTHWHILE = 1 << 20  # bytes; reading smaller files takes no longer than reading an entry
 LIMIT = 4 << 30  # bytes of all entries together
@@ -64,6 +65,24 @@ class CacheEntry(NamedTuple):
         key = json.dumps([str(source.resolve()), looks, options, _code()])
         name = f"{source.name}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
         return cls(home / f"{name}.safetensors", config.data)
+
+    def obtain(self, make: Callable[[], Dataset]) -> Dataset:
+        """The cached data set, or what `make` gives, which is kept.
+
+        Of two processes that need the same one, the second waits for the first.
+        """
+        dataset = self.read()
+        if dataset is not None:
+            return dataset
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError, AdvrecError):  # then both make it
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                lock = one_at_a_time(self.path.with_suffix(".lock"), f"{self.source} to be read")
+                if stack.enter_context(lock) and (dataset := self.read()) is not None:
+                    return dataset
+            dataset = make()
+            self.write(dataset)
+        return dataset
 
     def read(self) -> Dataset | None:
         """The cached data set; None if there is none, or one that cannot be trusted."""

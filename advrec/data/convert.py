@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from advrec.data.interactions import Interactions
 from advrec.data.load import build_dataset, read_interactions
 from advrec.data.readers.text import shown
 from advrec.errors import DataError, UsageError
+from advrec.system.drafts import Draft
 
 ENDINGS: dict[str, str] = {"lightgcn": ".txt", "csv": ".csv", "recbole": ".inter"}
 HEADERS: dict[str, dict[str, str]] = {
@@ -168,22 +167,16 @@ def _refuse(text: str, forbidden: str) -> None:
 
 
 def _put(folder: Path, files: dict[str, Iterable[str]]) -> list[Path]:
-    """Write all files in a scratch folder, then move them. Raises DataError, UsageError."""
-    written = []
+    """Write all files in a hidden folder, then move them. Raises DataError, UsageError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
+        with Draft(folder / next(iter(files)) if folder.exists() else folder) as draft:
             for name, lines in files.items():
-                with (scratch / name).open("w", encoding="utf-8", newline="\n") as file:
+                with (draft.folder / name).open("w", encoding="utf-8", newline="\n") as file:
                     file.writelines(line + "\n" for line in lines)
-            folder.mkdir(exist_ok=True)
             for name in files:
                 if (folder / name).exists():
                     raise UsageError(f"{folder / name} already exists", hint="delete it first")
-                written.append((scratch / name).replace(folder / name))
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            return draft.move(list(files), folder)
     except OSError as error:
         raise DataError(f"cannot be written ({error.strerror or error})", path=folder) from None
-    return written

@@ -47,12 +47,9 @@ def load_dataset(data: object = "debian", **options: object) -> Dataset:
     else:
         config = DataConfig.of(str(data), **options)
     entry = CacheEntry.of(config, resolve(config.data)[0])
-    dataset = None if entry is None else entry.read()
-    if dataset is None:
-        dataset = divide(read_interactions(config), config)
-        if entry is not None:
-            entry.write(dataset)
-    return finish(dataset, config)
+    if entry is None:
+        return finish(divide(read_interactions(config), config), config)
+    return finish(entry.obtain(lambda: divide(read_interactions(config), config)), config)
 
 
 def read_interactions(config: DataConfig) -> Interactions:

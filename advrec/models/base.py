@@ -177,7 +177,7 @@ class Recommender(nn.Module):
         both = self.vectors(noise)
         if both is None:
             raise NotImplementedError(f"{type(self).__name__} has neither vectors nor scores")
-        return both[0].index_select(0, users) @ both[1].T
+        return ops.product(both[0].index_select(0, users), both[1].T)
 
     def noise_like(self, site: str, norm: str, batch: Tensor | None) -> dict[str, Tensor]:
         """Zeros for a noise at a site: what the gradient Γ is taken with respect to.

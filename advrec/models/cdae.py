@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from advrec import ops
 from advrec.models.base import (
     ModelSpec,
     Noise,
@@ -180,14 +181,16 @@ class CDAE(Recommender):
         )
         own = _moved(self.user, noise, "user").index_select(0, users)
         if "user_concat" in noise:
-            own = own + noise["user_concat"].index_select(0, users) @ self.user_mix
+            own = own + ops.product(noise["user_concat"].index_select(0, users), self.user_mix)
         hidden = torch.sigmoid(summed + own + self.hidden_bias)
         if "hidden_concat" in noise:
-            hidden = hidden + noise["hidden_concat"].index_select(0, users) @ self.hidden_mix
+            hidden = hidden + ops.product(
+                noise["hidden_concat"].index_select(0, users), self.hidden_mix
+            )
         return hidden
 
     def _logits(self, hidden: Tensor, noise: Noise) -> Tensor:  # [B, I]
-        return functional.linear(hidden, _moved(self.decoder, noise, "decoder"), self.item_bias)
+        return ops.product(hidden, _moved(self.decoder, noise, "decoder").T) + self.item_bias
 
 
 def _moved(table: Tensor, noise: Noise, key: str) -> Tensor:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from advrec import ops
+
 
 def sigmoid_cross_entropy(
     logits: Tensor,  # [B, I]
@@ -63,8 +65,7 @@ class _HalfSquares(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        flat = x.flatten()
-        return torch.dot(flat, flat) / 2
+        return ops.total(x.square()) / 2
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:

@@ -61,4 +61,4 @@ def squared_norms(
 ) -> Tensor:  # scalar
     """Σ over the triplets of ½(‖p_u‖² + ‖q_i‖² + ‖q_j‖²)."""
     rows = torch.cat([triplets[0], triplets[1] + n_users, triplets[2] + n_users])
-    return embedding.index_select(0, rows).square().sum() / 2
+    return ops.total(embedding.index_select(0, rows).square()) / 2

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from advrec import ops
 from advrec.models.base import (
     ModelSpec,
     Noise,
@@ -154,9 +155,9 @@ class NeuMF(Recommender):
             # The first layer is a sum of a part for the user and one for the item: a user's part
             # is computed once, however many items there are.
             half = tower[0].shape[1] // 2
-            of_user = user[..., d:] @ tower[0][:, :half].T + self.tower_bias[0]
-            hidden = functional.relu(of_user + item[..., d:] @ tower[0][:, half:].T)
+            of_user = ops.product(user[..., d:], tower[0][:, :half].T) + self.tower_bias[0]
+            hidden = functional.relu(of_user + ops.product(item[..., d:], tower[0][:, half:].T))
             for weight, bias in zip(tower[1:], list(self.tower_bias)[1:], strict=True):
-                hidden = functional.relu(functional.linear(hidden, weight, bias))
+                hidden = functional.relu(ops.product(hidden, weight.T) + bias)
             score = score + (hidden * output[0, d:]).sum(-1)
         return score + self.output_bias

@@ -99,7 +99,8 @@ class NGCF(Recommender):
             # One layer of `propagate` is the mean of x and Âx.
             both = 2 * ops.propagate(layer, self.graph, 1)
             around = both - layer
-            mixed = both @ moved[f"sum{k}"] + (around * layer) @ moved[f"product{k}"] + bias
+            mixed = ops.product(both, moved[f"sum{k}"])
+            mixed = mixed + ops.product(around * layer, moved[f"product{k}"]) + bias
             layer = functional.leaky_relu(mixed, SLOPE)
             dropped = self.dropout(tuple(layer.shape), self.message_dropout, place=k)
             if dropped is not None:
@@ -112,7 +113,7 @@ class NGCF(Recommender):
 
     def penalty(self, batch: Tensor) -> Tensor:
         """Rows of E_0 as often as they are named; the weights once per triplet."""
-        squares = sum(weight.square().sum() for weight in self._weights().values())
+        squares = sum(ops.total(weight.square()) for weight in self._weights().values())
         return squared_norms(self.embedding, batch, self.n_users) + squares * (batch.shape[-1] / 2)
 
     def tables(self, site: str) -> dict[str, Tensor]:

@@ -142,7 +142,7 @@ class VBPR(Recommender):
         (q_i, E c_i, b_i + b'·c_i), of 2d + 1 numbers.
         """
         given = check_noise(noise, ("features", *self.tables("ego")))
-        content = self._moved("features", None, given) @ self.weights()
+        content = ops.product(self._moved("features", None, given), self.weights())
         user, own = self.user_rows(None, given), self.own_rows(None, given)
         return self.widened(user), self.joined(own, content)
 
@@ -154,7 +154,7 @@ class VBPR(Recommender):
         """
         given = check_noise(noise, ("features", *self.tables("ego")))
         rows = Rows.of(batch)
-        content = self._moved("features", rows.items.ids, given) @ self.weights()
+        content = ops.product(self._moved("features", rows.items.ids, given), self.weights())
         user, own = self.user_rows(rows.users.ids, given), self.own_rows(rows.items.ids, given)
         vectors = (self.widened(user), self.joined(own, content))
         return -functional.logsigmoid(ops.triplet_margin(*vectors, rows.triplets))
@@ -169,7 +169,7 @@ class VBPR(Recommender):
         user, own = self.user_rows(rows.users.ids), self.own_rows(rows.items.ids)
         if self.scorer == "vbpr":  # no content in it
             return self.squares(user, own, own, rows)
-        content = self.features.index_select(0, rows.items.ids) @ self.weights()
+        content = ops.product(self.features.index_select(0, rows.items.ids), self.weights())
         return self.squares(user, own, content, rows)
 
     def tables(self, site: str) -> dict[str, Tensor]:
@@ -221,7 +221,7 @@ class VBPR(Recommender):
         item = own + content if self.scorer == "amr" else own
         by_user = rows.users.counts(user) * user.square()
         by_item = rows.items.counts(item) * item.square()
-        return by_user.sum() + self.reg_items * by_item.sum()
+        return ops.total(by_user) + self.reg_items * ops.total(by_item)
 
     def widened(self, user: Tensor) -> Tensor:
         """User vectors from user rows: p; or (p, θ, 1)."""

@@ -19,9 +19,10 @@ from types import ModuleType
 
 import torch
 
-from advrec.errors import NativeError
+from advrec.errors import NativeError, RunError
 from advrec.native import sources
 from advrec.system.folders import cache_home
+from advrec.system.locks import one_at_a_time
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -65,8 +66,13 @@ def compile_module(name: str) -> ModuleType:
     )
     if not folder.is_dir():
         _log.warning("compiling advrec's %s, this once (half a minute) …", name.strip("_"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return _build(name, recipe, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _build(name, recipe, folder)
+    except OSError as error:
+        raise NativeError(f"{folder} cannot be written: {error.strerror or error}") from error
+    except RunError as error:  # of the lock
+        raise NativeError(str(error)) from error
 
 
 def compiler_path() -> str | None:
@@ -114,7 +120,9 @@ def _recipe(name: str, csrc: Path) -> Recipe:
 def _build(name: str, recipe: Recipe, folder: Path) -> ModuleType:
     from torch.utils import cpp_extension
 
-    with _build_lock(folder), _ninja_on_path():
+    what = f"advrec's {name.strip('_')} to be compiled"
+    with one_at_a_time(folder / "advrec.lock", what), _ninja_on_path():
+        (folder / "lock").unlink(missing_ok=True)  # of a killed build: torch would wait for ever
         try:
             module = cpp_extension.load(
                 name=name,
@@ -148,17 +156,6 @@ def _cuda_home() -> str:
 
     os.environ["CUDA_HOME"] = cpp_extension.CUDA_HOME = home  # torch looked it up at import
     return home
-
-
-@contextlib.contextmanager
-def _build_lock(folder: Path) -> Iterator[None]:
-    """One builder at a time. The lock file of a killed build would block torch forever."""
-    import fcntl
-
-    with (folder / "advrec.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        (folder / "lock").unlink(missing_ok=True)
-        yield
 
 
 @contextlib.contextmanager

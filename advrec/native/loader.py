@@ -19,6 +19,8 @@ from advrec.choices import KERNELS
 from advrec.errors import ConfigError, NativeError
 from advrec.native import gpu
 from advrec.native.compile import compile_module
+from advrec.native.forks import set_torch_threads
+from advrec.system.threads import check as check_threads
 
 NEWEST = ("lightgcn_steps_bf16", "optimizer")
 """An operator and an argument of it: an older build of the core lacks one or the other."""
@@ -107,7 +109,7 @@ def set_threads(threads: int | None) -> int:
     if threads is not None:
         if threads < 1:
             raise ConfigError(f"threads must be at least 1, got {threads}")
-        torch.set_num_threads(threads)
+        set_torch_threads(threads)
         if core():
             torch.ops.advrec.set_threads(threads)
     return int(torch.ops.advrec.get_threads()) if core() else torch.get_num_threads()
@@ -120,6 +122,8 @@ def obtain(name: str, *, required: bool) -> Loaded | None:
     """
     with _lock:
         if name not in _loaded and name not in _failed:
+            if name == "_C":  # the first computation is near
+                check_threads(torch.get_num_threads() - 1)
             try:
                 loaded = _prebuilt(name) or _compiled(name)
                 if name == "_C_cuda":

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from advrec.native.fixed import length, one_thread, product, total
 from advrec.ops.functional import (
     NORMS,
     SAMPLINGS,
@@ -22,6 +23,8 @@ from advrec.ops.functional import (
     rank_scores,
     rank_topk,
     sample_triplets,
+    smallest_radii,
+    smooth_rank,
     takes,
     triplet_margin,
     triplet_margin_backward,
@@ -36,15 +39,21 @@ __all__ = [
     "SITES",
     "Optimizer",
     "fused",
+    "length",
     "normalize_rows",
     "on_cuda",
+    "one_thread",
     "optimizer_step_",
     "positives_arguments",
+    "product",
     "propagate",
     "rank_scores",
     "rank_topk",
     "sample_triplets",
+    "smallest_radii",
+    "smooth_rank",
     "takes",
+    "total",
     "triplet_margin",
     "triplet_margin_backward",
 ]

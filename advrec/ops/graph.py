@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from advrec.data.dataset import Pairs
+from advrec.ops import proof
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,26 @@ class Graph:
     scale: Tensor  # [N] float; degree^-½, 0 for a node without neighbours
     n_users: int
     n_items: int
+    proven: InitVar[bool] = False
+    """Are these the tensors of a graph that was checked, elsewhere or in another precision?"""
+
+    def __post_init__(self, proven: bool) -> None:
+        """Raises ValueError for tensors that a kernel could not follow."""
+        if proven:
+            return
+        proof.count("n_users", self.n_users)
+        proof.count("n_items", self.n_items)
+        proof.count("nodes", self.n_nodes)
+        proof.kind("indptr", self.indptr, like=self.indptr, dtype=torch.int64)
+        proof.kind("indices", self.indices, like=self.indptr, dtype=torch.int32)
+        proof.kind("scale", self.scale, like=self.indptr)
+        if not self.scale.is_floating_point() or len(self.scale) != self.n_nodes:
+            raise ValueError(
+                f"scale must be {self.n_nodes} floating-point numbers, got {len(self.scale)} of"
+                f" {self.scale.dtype}"
+            )
+        proof.offsets("indptr", self.indptr, self.n_nodes, len(self.indices))
+        proof.ids("indices", self.indices, self.n_nodes)
 
     @classmethod
     def build(
@@ -66,4 +87,4 @@ class Graph:
         indptr, indices, scale = change(self.indptr), change(self.indices), change(self.scale)
         if indptr is self.indptr and indices is self.indices and scale is self.scale:
             return self
-        return Graph(indptr, indices, scale, self.n_users, self.n_items)
+        return Graph(indptr, indices, scale, self.n_users, self.n_items, proven=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from advrec.data.dataset import Pairs
 from advrec.errors import DataError
+from advrec.ops import proof
 
 ATTACK_EPOCH = 2**31 - 1
 """An epoch that no training reaches: the attack's negatives are fresh for every seed."""
@@ -28,6 +29,41 @@ class Positives:
     indptr: Tensor  # [U+1] int64 \ all of train: the items of user u are
     items: Tensor  # [P] int32    / items[indptr[u]:indptr[u+1]], ascending
     n_items: int
+    proven: InitVar[bool] = False
+    """Are these the tensors of pairs that were checked, on another device?"""
+
+    def __post_init__(self, proven: bool) -> None:
+        """Raises ValueError for tensors that a kernel could not follow."""
+        if proven:
+            return
+        proof.count("n_items", self.n_items)
+        proof.kind("indptr", self.indptr, like=self.indptr, dtype=torch.int64)
+        for name in ("pair_users", "pair_items", "active_users", "items"):
+            proof.kind(name, getattr(self, name), like=self.indptr, dtype=torch.int32)
+            proof.count(name, len(getattr(self, name)))
+        if len(self.pair_users) != len(self.pair_items):
+            raise ValueError(
+                f"pair_items must be as many as pair_users, {len(self.pair_users)}, got"
+                f" {len(self.pair_items)}"
+            )
+        if not len(self.indptr):
+            raise ValueError("indptr must have one entry more than users, got none")
+        proof.offsets("indptr", self.indptr, self.n_users, len(self.items))
+        proof.ids("pair_users", self.pair_users, self.n_users)
+        proof.ids("pair_items", self.pair_items, self.n_items)
+        proof.ids("items", self.items, self.n_items)
+        proof.ids("active_users", self.active_users, self.n_users)
+        drawn = torch.cat([self.pair_users, self.active_users]).long()
+        degrees = self.indptr.diff()[drawn]
+        # Who has seen every item has no negative: the sampler would look for one for ever.
+        if bool(((degrees < 1) | (degrees >= self.n_items)).any()):
+            raise ValueError("users that are drawn must have seen an item and not seen another")
+        # The sampler searches a row by halving, and counts what is missing from it.
+        rises = self.items.diff() > 0
+        starts = self.indptr[1:-1]
+        rises[starts[(starts > 0) & (starts < len(self.items))] - 1] = True
+        if not bool(rises.all()):
+            raise ValueError("items must ascend within each user's row")
 
     @classmethod
     def from_pairs(cls, pairs: Pairs, device: torch.device | str = "cpu") -> Positives:
@@ -71,4 +107,5 @@ class Positives:
             indptr=self.indptr.to(device),
             items=self.items.to(device),
             n_items=self.n_items,
+            proven=True,
         )

@@ -8,6 +8,7 @@ independent draws of *models*, so a test over users says nothing about another s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -117,6 +118,45 @@ def compare(a: ArrayLike, b: ArrayLike, *, confidence: float = 0.95) -> Comparis
         n=n,
         confidence=confidence,
     )
+
+
+def holm(p: ArrayLike) -> NDArray[np.float64]:
+    """p-values `[m]` of one family of tests, corrected by Holm's step-down method (Holm, 1979).
+
+    The i-th smallest of m becomes the largest of (m − j + 1)·p_(j) over j ≤ i, at most 1. Rejecting
+    what is below α keeps the chance of even one false rejection below α, however the tests depend
+    on each other. NaN stays NaN and does not count as a test. UsageError outside [0, 1].
+    """
+    return _corrected(p, lambda sorted_p, m: np.maximum.accumulate((m - np.arange(m)) * sorted_p))
+
+
+def benjamini_hochberg(p: ArrayLike) -> NDArray[np.float64]:
+    """p-values `[m]` of one family of tests, corrected as Benjamini and Hochberg (1995) do.
+
+    The i-th smallest of m becomes the smallest of m/j·p_(j) over j ≥ i. Rejecting what is below α
+    keeps the expected share of false rejections among all rejections below α, for tests that are
+    independent or positively dependent. NaN as for `holm`. UsageError outside [0, 1].
+    """
+    return _corrected(
+        p,
+        lambda sorted_p, m: np.minimum.accumulate((m / np.arange(1, m + 1) * sorted_p)[::-1])[::-1],
+    )
+
+
+def _corrected(
+    p: ArrayLike, step: Callable[[NDArray[np.float64], int], NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """`step` on the sorted p-values that are numbers, brought back into the order given."""
+    values = np.asarray(p, dtype=np.float64)
+    tested = ~np.isnan(values)
+    if values.ndim != 1 or ((values[tested] < 0) | (values[tested] > 1)).any():
+        raise UsageError("p must be a list of numbers from 0 to 1, got others")
+    corrected, own = np.full(len(values), np.nan), values[tested]
+    order = np.argsort(own, kind="stable")
+    moved = np.empty_like(own)
+    moved[order] = np.minimum(step(own[order], len(own)), 1.0)
+    corrected[tested] = moved
+    return corrected
 
 
 def _t_interval(sample: NDArray[np.float64], confidence: float) -> tuple[float, float, float]:

@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from advrec import ops
 from advrec.choices import SIDES
 from advrec.errors import UsageError
 from advrec.robustness.radius import UNIT, Reach
@@ -37,6 +38,8 @@ class Canonical(NamedTuple):
     forward: float  # ‖M‖: what the rounding of an item or of a score is multiplied by
     backward: float  # ‖M⁻¹‖: what a user's is multiplied by
     floored: bool  # too few users or directions: eigenvalues were raised to FLOOR
+    change: Tensor  # [d, d] M, symmetric: items are Q M
+    back: Tensor  # [d, d] M⁻¹: users are P M⁻¹
 
 
 def absolute_reach(users: Tensor, items: Tensor, side: str) -> Reach:
@@ -82,20 +85,30 @@ def canonical_reach(
 def item_scale(items: Tensor, exposure: Tensor) -> float:
     """q̄ = Σ e_i‖q_i‖/Σ e_i, the mean norm of what users are shown."""
     weights = exposure.double()
-    return float((weights * items.double().norm(dim=1)).sum() / weights.sum())
+    return float(ops.total(weights * items.double().norm(dim=1)) / ops.total(weights))
 
 
+@ops.one_thread()
 def canonical(users: Tensor, items: Tensor, exposure: Tensor) -> Canonical:
-    """The form of (P, Q) that no change of basis, user scale or shift of the items can alter."""
+    """The form of (P, Q) that no change of basis, user scale or shift of the items can alter.
+
+    Raises UsageError where all users' rows are 0, or all shown items' equal: every score ties.
+    """
     p, q, weights = users.double(), items.double(), exposure.double()
     q = q - (weights[:, None] * q).sum(0) / weights.sum()
+    for what, rows in (("users", p), ("shown items, less their mean,", q[weights > 0])):
+        if not rows.any():
+            raise UsageError(
+                f"the vectors of all {what} are 0, so a relative budget means nothing",
+                hint="check the vectors, or give an absolute budget",
+            )
     shape_p, few = _tyler(p)
     shape_q, flat = _floored(q.T @ (weights[:, None] * q) / weights.sum())
     root = _power(shape_p, 0.5)
     mean = root @ _power(root @ shape_q @ root, -0.5) @ root
     change, back = _power(mean, 0.5), _power(mean, -0.5)
     forward, backward = (float(torch.linalg.matrix_norm(m, ord=2)) for m in (change, back))
-    return Canonical(p @ back, q @ change, forward, backward, few or flat)
+    return Canonical(p @ back, q @ change, forward, backward, few or flat, change, back)
 
 
 def _tyler(rows: Tensor, steps: int = 200) -> tuple[Tensor, bool]:

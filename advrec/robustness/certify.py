@@ -31,6 +31,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from advrec import ops
 from advrec.choices import Part
 from advrec.errors import UsageError
 from advrec.evaluation.evaluate import evaluate
@@ -285,11 +286,11 @@ def _features(model: Recommender, site: str, side: str) -> Threat:
     weights = model.weights().detach().cpu().double()
     mine = model.parts(users)[1].double()  # what content is multiplied by: p, or (θ, 1)
     rounding = 1.001 * (features.shape[1] + 8) * UNIT * float(weights.norm())
-    levers = (mine @ weights.T).norm(dim=1) + rounding * mine.norm(dim=1)
+    levers = ops.product(mine, weights.T).norm(dim=1) + rounding * mine.norm(dim=1)
     lengths = features.norm(dim=1)
 
     def reach(exposure: Tensor | None) -> Reach:
-        length = 1.0 if exposure is None else float(lengths.mean())
+        length = 1.0 if exposure is None else float(ops.total(lengths) / lengths.numel())
         return Reach(
             users=torch.zeros(len(users), dtype=torch.float64),
             items=torch.full((len(items),), length, dtype=torch.float64),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from advrec import ops
 from advrec.errors import UsageError
 from advrec.models.base import Noise, Recommender
 from advrec.ops.positives import Positives
@@ -113,7 +114,7 @@ class AttackObjective:
     def loss(self, noise: Noise) -> float:
         """The loss at Θ + noise, summed over all entries."""
         with torch.no_grad(), evaluating(self.model):
-            return sum(float(self.losses(b, noise).double().sum()) for b in self.batches)
+            return sum(float(ops.total(self.losses(b, noise).double())) for b in self.batches)
 
     def gradient(self, noise: Noise) -> tuple[float, dict[str, Tensor]]:
         """The loss at Θ + noise and its gradient there, both summed over all entries."""
@@ -123,8 +124,8 @@ class AttackObjective:
             for batch in self.batches:
                 at = {key: value.detach().requires_grad_() for key, value in noise.items()}
                 losses = self.losses(batch, at)
-                grads = torch.autograd.grad(losses.sum(), tuple(at.values()))
-                total += float(losses.detach().double().sum())
+                grads = torch.autograd.grad(ops.total(losses), tuple(at.values()))
+                total += float(ops.total(losses.detach().double()))
                 for key, grad in zip(at, grads, strict=True):
                     sums[key] += grad
         return total, sums

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
+from advrec import ops
 from advrec.errors import UsageError
 from advrec.models.base import Recommender
 from advrec.robustness import perturb
@@ -68,16 +69,16 @@ def adversarial_step_loss(
     weights = {name: site_adv_weight.get(name, adv_weight) for name in names}
     live = [name for name in names if eps is not None and weights[name] != 0]
     if eps is None or not live:
-        clean = model.losses(batch).sum() / share
+        clean = ops.total(model.losses(batch)) / share
         adversarial = torch.zeros_like(clean).detach()
         total = clean
     else:
         losses, grads = gradients(model, batch, sites=live, norm=norm)
-        clean = total = losses.sum() / share
+        clean = total = ops.total(losses) / share
         weighted = []
         for name in live:
             noise = perturb.fgm(grads[name], eps=site_eps.get(name, eps), norm=norm)
-            adversarial = model.losses(batch, noise).sum() / share
+            adversarial = ops.total(model.losses(batch, noise)) / share
             total = total + weights[name] * adversarial
             weighted.append(weights[name] * adversarial.detach())
         if len(live) > 1:
@@ -142,5 +143,5 @@ def _differentiate(
     with torch.enable_grad():
         losses = model.losses(batch, noise)
         keeps = any(parameter.requires_grad for parameter in model.parameters())
-        grads = torch.autograd.grad(losses.sum(), tuple(noise.values()), retain_graph=keeps)
+        grads = torch.autograd.grad(ops.total(losses), tuple(noise.values()), retain_graph=keeps)
     return losses, dict(zip(noise, grads, strict=True))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from advrec.errors import UsageError
+from advrec.native.fixed import length, total
 
 Tensors = Mapping[str, Tensor]
 
@@ -156,7 +157,7 @@ def measure(noise: Tensors, tables: Tensors, norm: str) -> Budget:
     lengths = {key: float(value.max()) for key, value in known.lengths(noise).items()}
     row_lengths = torch.cat([_row_lengths(value).flatten() for value in noise.values()])
     own = _typical(tables, known)
-    typical = float(torch.cat([_row_lengths(value).flatten() for value in tables.values()]).mean())
+    typical = _mean(torch.cat([_row_lengths(value).flatten() for value in tables.values()]))
     return Budget(
         norm=norm,
         absolute=max(lengths.values()),
@@ -175,7 +176,11 @@ def relative(eps: float, tables: Tensors, norm: str) -> float:
 
 
 def _typical(tables: Tensors, norm: Norm) -> dict[str, float]:
-    return {key: float(value.mean()) for key, value in norm.lengths(tables).items()}
+    return {key: _mean(value) for key, value in norm.lengths(tables).items()}
+
+
+def _mean(x: Tensor) -> float:
+    return float(total(x) / x.numel())
 
 
 def _known(norm: str, eps: float = 0.0) -> Norm:
@@ -235,9 +240,7 @@ def _joint_radii(units: Tensors, entries: dict[str, int], draw: Draw) -> dict[st
 
 def _exact_lengths(tensors: Tensors) -> dict[str, Tensor]:
     # In float64: over millions of entries a float32 sum loses three digits.
-    return {
-        key: torch.linalg.vector_norm(value, dtype=torch.float64) for key, value in tensors.items()
-    }
+    return {key: length(value) for key, value in tensors.items()}
 
 
 def _rounded(lengths: Tensors, tensors: Tensors) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from advrec import ops
 from advrec.errors import UsageError
 from advrec.models.base import Noise, Recommender
 from advrec.ops.positives import Positives
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 class SmoothNdcg(AttackObjective):
     """The objective "ndcg": minus the smooth NDCG of the relevant items at the metric's K."""
 
+    smooth = "ndcg"
     labels = "self"
     steps = 20
     restarts = 4
@@ -127,17 +129,14 @@ class SmoothNdcg(AttackObjective):
                 }
             yield perturb.within(delta, eps=eps, norm=self.norm)
 
-    def smooth(self, x: Tensor, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The loss of each relevant item and its slopes, see `rank_loss.Smooth`."""
-        return rank_loss.ndcg(x, weights, k)
-
     def _temperature(self, eps: float) -> Tensor:
         """τ_u of the formula above, [U]; small but not 0 for users that noise does not move."""
         fast = perturb.fgm(self.grads, eps=eps, norm=self.norm)
         with torch.no_grad(), evaluating(self.model):
             clean, moved = self._vectors(self.start), self._vectors(fast)
         shift = [_mean_shift(b - a) for a, b in zip(clean, moved, strict=True)]
-        user_norms, item_norm = clean[0].norm(dim=1), clean[1].norm(dim=1).mean()
+        user_norms, item_norms = (vectors.norm(dim=1) for vectors in clean)
+        item_norm = ops.total(item_norms) / len(item_norms)
         tau = 0.1 * (shift[1] * user_norms + shift[0] * item_norm)
         floor = torch.finfo(tau.dtype).eps * (user_norms * item_norm)
         return torch.maximum(tau, floor).clamp_min_(torch.finfo(tau.dtype).tiny)
@@ -169,17 +168,14 @@ class SmoothNdcg(AttackObjective):
 class SaturatingSoftmax(SmoothNdcg):
     """The objective "softmax": minus the probability of each relevant item, in one step."""
 
+    smooth = "softmax"
     steps = 1
     restarts = 1
     temperatures = (2.0, 1.0, 0.5, 0.25)
-
-    def smooth(self, x: Tensor, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The probability of the relevant item."""
-        return rank_loss.softmax(x, weights, k)
 
 
 def _mean_shift(change: Tensor) -> Tensor:
     """The mean length of the rows that are not zero; 0 where all are."""
     lengths = change.norm(dim=1)
-    mean: Tensor = lengths.sum() / (lengths > 0).sum().clamp_min(1)
+    mean: Tensor = ops.total(lengths) / (lengths > 0).sum().clamp_min(1)
     return mean

@@ -9,6 +9,7 @@ sha256 detects truncated files and flipped bytes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -57,20 +58,33 @@ class CommitFolder:
         files.write(self.path / COMMIT, _commit(digests, body))
         self._files, self.body = digests, dict(body)
         for name in contents:
-            (self.path / f"{name}.next").replace(self.path / name)
+            self._put(name)
         files.sync_folder(self.path)
 
     def settle(self) -> None:
         """Finish the renames that a killed process left, delete what it had not committed."""
         for name, digest in self._files.items():
             following = self.path / f"{name}.next"
-            if following.exists():
-                if sha256(following.read_bytes()) == digest:
-                    following.replace(self.path / name)
-                else:
+            try:
+                is_committed = sha256(following.read_bytes()) == digest
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise RunError(f"{following} cannot be read: {error.strerror}") from error
+            if is_committed:
+                self._put(name)
+            else:
+                with contextlib.suppress(OSError):  # it will be written again
                     following.unlink()
-            for left in self.path.glob(f".{name}.*tmp"):
-                left.unlink(missing_ok=True)
+        for name in (*self._files, *(f"{name}.next" for name in self._files), COMMIT):
+            files.remove_left(self.path / name)
+
+    def _put(self, name: str) -> None:
+        """NAME.next becomes NAME. If that fails, readers still find it under the first name."""
+        try:
+            (self.path / f"{name}.next").replace(self.path / name)
+        except OSError as error:
+            raise RunError(f"{self.path / name} cannot be written: {error.strerror}") from error
 
     def read(self, name: str) -> bytes:
         """The committed content of a file; RunError if it is missing or differs."""

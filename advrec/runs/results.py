@@ -15,6 +15,7 @@ from advrec.evaluation.evaluate import Evaluation
 from advrec.robustness.attack import AttackResult
 from advrec.runs.records import damaged
 from advrec.runs.run import Run
+from advrec.runs.subject import Subject
 from advrec.system import files
 
 ATTACK, EVAL, CERTIFICATE = "attack.json", "eval.json", "certificate.csv"
@@ -28,21 +29,36 @@ FORM_ERRORS = (ValueError, TypeError, UsageError)
 T = TypeVar("T")
 
 
-def attack_document(attacks: Sequence[tuple[Run, Sequence[AttackResult]]]) -> dict[str, Any]:
+def attack_document(
+    attacks: Sequence[tuple[Run | Subject, Sequence[AttackResult]]],
+) -> dict[str, Any]:
     """Every result in full: the plan, the budget as measured, losses and metrics."""
     return {
         "runs": [
-            {
-                "run": run.name,
-                "path": str(run.path),
-                "model": run.config.model,
-                "phase": run.config.phase,
-                "data_digest": run.origin.data_digest,
-                "epoch": run.progress.best_epoch,
-                "results": [result.to_dict() for result in results],
-            }
-            for run, results in attacks
+            {**_described(of), "results": [result.to_dict() for result in results]}
+            for of, results in attacks
         ]
+    }
+
+
+def _described(of: Run | Subject) -> dict[str, Any]:
+    """What was attacked; for vectors from elsewhere, their files."""
+    run = of.run if isinstance(of, Subject) else of
+    if run is not None:
+        return {
+            "run": run.name,
+            "path": str(run.path),
+            "model": run.config.model,
+            "phase": run.config.phase,
+            "data_digest": run.origin.data_digest,
+            "epoch": run.progress.best_epoch,
+        }
+    assert isinstance(of, Subject)
+    return {
+        "run": of.name,
+        "files": [str(table.path) for table in of.vectors or ()],
+        "model": of.kind,
+        "data_digest": of.dataset.digest,
     }
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -41,6 +40,7 @@ from advrec.runs.records import (
     progress_of,
 )
 from advrec.system import files
+from advrec.system.drafts import Draft
 from advrec.system.locks import RunLock
 from advrec.validation import parse
 from advrec.visible import quoted
@@ -95,32 +95,19 @@ class Run:
         """
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise _exists(path)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-        try:
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
-        except OSError as error:
-            raise RunError(f"{path} cannot be created: {error.strerror}") from error
-        lock = RunLock(draft)
-        try:
+        with Draft(path) as draft:
             contents = {
                 CONFIG: _config_toml(config, origin, data, versions),
                 IDS: _ids_json(dataset),
                 MODEL: tensors.dump(weights, _about(config, origin, Progress())),
                 STATE: tensors.dump(_state(weights, optimizer)),
             }
-            files.write(draft / METRICS, b"")
-            CommitFolder.fill(draft, contents, asdict(Progress(updated=time.time())))
+            files.write(draft.folder / METRICS, b"")
+            CommitFolder.fill(draft.folder, contents, asdict(Progress(updated=time.time())))
             try:
-                draft.rename(path)
-            except OSError as error:
+                lock = draft.place()
+            except FileExistsError as error:
                 raise _exists(path) from error
-        except BaseException:
-            lock.release()
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
-        lock.moved(path)
-        files.sync_folder(path.parent)
         return cls(
             CommitFolder(path),
             config=config,
@@ -226,7 +213,10 @@ class Run:
         metrics = self.path / METRICS
         if not metrics.exists() or metrics.stat().st_size < self.progress.metrics_bytes:
             raise damaged(metrics, f"it is shorter than {COMMIT} says")
-        os.truncate(metrics, self.progress.metrics_bytes)
+        try:
+            os.truncate(metrics, self.progress.metrics_bytes)
+        except OSError as error:
+            raise RunError(f"{metrics} cannot be written: {error.strerror}") from error
 
     def release(self) -> None:
         """Let another process train this run."""
@@ -261,9 +251,13 @@ class Run:
         self._commit({CONFIG: _config_toml(config, self.origin, self.data, self.versions)})
 
     def _commit(self, contents: Mapping[str, bytes]) -> None:
-        with (self.path / METRICS).open("ab") as metrics:
-            os.fsync(metrics.fileno())
-            self.progress.metrics_bytes = metrics.tell()
+        path = self.path / METRICS
+        try:
+            with path.open("ab") as metrics:
+                os.fsync(metrics.fileno())
+                self.progress.metrics_bytes = metrics.tell()
+        except OSError as error:
+            raise RunError(f"{path} cannot be written: {error.strerror}") from error
         self.progress.updated = time.time()
         self._folder.commit(contents, asdict(self.progress))
 

@@ -11,6 +11,7 @@ When its standard input is closed, because the study was stopped or killed, it s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -34,13 +35,19 @@ from advrec.runs.model import load_model
 from advrec.runs.run import Run
 from advrec.study.plan import Cell, Measures
 from advrec.system import files
+from advrec.system.drafts import Draft
+from advrec.system.interrupt import terminate_as_ctrl_c
+from advrec.system.locks import wait_until_free
 from advrec.system.machine import machine
 from advrec.system.memory import peak_bytes
+from advrec.system.refusals import refusal
 from advrec.training.loop import Event
 from advrec.versions import versions
 
 Tell = Callable[[Mapping[str, Any]], None]
 TELL_SECONDS = 0.2
+SAVE_SECONDS = 60.0
+"""Seconds that a cell of a study that was killed may take to save, before it is in the way."""
 
 
 def make_cell(cell: Cell, out: Path, tell: Tell) -> dict[str, Any]:
@@ -145,6 +152,7 @@ def _trained(
         if patience := cell.config["patience"]:  # as many validations as a training of its own has
             changes["patience"] = patience + parent.progress.stale
     if path.exists():
+        wait_until_free(path, SAVE_SECONDS)
         run = Run.open(path)
         if run.progress.finished and run.progress.epoch > trained_by_parent:
             return run, load_model(run, dataset, options.get("device", "auto")), before
@@ -160,10 +168,13 @@ def _trained(
 
 def _copy(parent: Path, path: Path) -> None:
     """Copy the parent's folder to another name, whole or not at all."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(parent, draft, ignore=shutil.ignore_patterns("lock", ".*", "*.tmp"))
-    draft.rename(path)
+    with Draft(path) as draft:
+        try:
+            ignored = shutil.ignore_patterns("lock", ".*", "*.tmp")
+            shutil.copytree(parent, draft.folder, ignore=ignored, dirs_exist_ok=True)
+        except (OSError, shutil.Error) as error:
+            raise RunError(f"{path} cannot be copied from {parent}: {error}") from error
+        draft.place().release()
 
 
 def _validation(run: Run) -> list[tuple[int, float]]:
@@ -215,9 +226,11 @@ def main() -> int:
     os.dup2(2, 1)  # other output must not come between the lines of JSON
 
     def say(answer: Mapping[str, Any]) -> None:
-        answers.write(json.dumps(answer) + "\n")
+        with contextlib.suppress(OSError):  # the study is gone; the training is saved all the same
+            answers.write(json.dumps(answer) + "\n")
 
     task = json.loads(sys.stdin.readline())
+    terminate_as_ctrl_c()
     _stop_with_parent()
     fields = task["cell"]
     cell = Cell(**{**fields, "measures": Measures(**fields["measures"])})
@@ -227,9 +240,17 @@ def main() -> int:
         say({"done": make_cell(cell, Path(task["out"]), lambda news: say({"progress": news}))})
     except Interrupted as error:
         say({"stopped": str(error)})
+    except KeyboardInterrupt:
+        say({"stopped": "stopped before it was trained"})
     except AdvrecError as error:
         say({"failed": str(error), "hint": error.hint})
-    answers.close()
+    except (OSError, MemoryError, RuntimeError) as error:
+        refused = refusal(error)
+        if refused is None:
+            raise
+        say({"failed": str(refused), "hint": refused.hint})
+    with contextlib.suppress(OSError):
+        answers.close()
     return 0
 
 

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from advrec.report.stats import Comparison, Summary, compare, summarize
+from advrec.report.stats import (
+    Comparison,
+    Summary,
+    benjamini_hochberg,
+    compare,
+    holm,
+    summarize,
+)
 from advrec.robustness.attack import share_lost
 from advrec.study.plan import Cell, Measures
 from advrec.study.schedule import load_result
@@ -155,6 +162,8 @@ class Test:
     metric: str
     attack: Attack | None  # None: clean
     comparison: Comparison
+    p_holm: float = math.nan  # p_t, corrected for all tests of the study's table
+    p_bh: float = math.nan
 
     @property
     def verdict(self) -> str:
@@ -170,7 +179,8 @@ class Test:
 def make_tests(lines: Sequence[Line], metric: str) -> list[Test]:
     """Each adversarial training against the pretraining and the controls of its model.
 
-    Clean and under every adversarial noise, over the seeds that both have.
+    Clean and under every adversarial noise, over the seeds that both have. All of them are one
+    family: the corrected p-values are those of the paired t-tests together.
     """
     tests = []
     for line in lines:
@@ -185,7 +195,11 @@ def make_tests(lines: Sequence[Line], metric: str) -> list[Test]:
                 a, b = line.values(metric, attack), other.values(metric, attack)
                 comparison = compare([a[seed] for seed in seeds], [b[seed] for seed in seeds])
                 tests.append(Test(line, other, metric, attack, comparison))
-    return tests
+    p = [test.comparison.p_t for test in tests]
+    return [
+        replace(test, p_holm=float(by_holm), p_bh=float(by_bh))
+        for test, by_holm, by_bh in zip(tests, holm(p), benjamini_hochberg(p), strict=True)
+    ]
 
 
 def others(line: Line, lines: Sequence[Line]) -> list[Line]:

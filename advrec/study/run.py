@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from advrec.data import load_dataset
-from advrec.errors import ConfigError, UsageError
+from advrec.errors import ConfigError, RunError, UsageError
 from advrec.report.table import Table
 from advrec.study.expand import make_plan
 from advrec.study.figures import draw
@@ -91,9 +91,12 @@ def run_study(
     facts = read_data(spec, path, data or {}, on_event)
     cells = make_plan(spec, facts, settings, str(path))
     chosen = with_parents(choose(cells, only or {}), cells)
-    for folder in (out / "cells", out / "runs"):
-        folder.mkdir(parents=True, exist_ok=True)
-    with RunLock(out):
+    try:
+        for folder in (out / "cells", out / "runs"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out} cannot be created: {error.strerror}") from error
+    with RunLock(out, "used"):
         threads = int(settings.get("threads", 0))
         schedule = Schedule(chosen, out, jobs=jobs, threads=threads, on_event=on_event)
         try:

@@ -77,7 +77,11 @@ class Schedule:
         with StopRequest() as stop:
             try:
                 while self._todo or self._running:
-                    self._start_what_is_ready()
+                    try:
+                        self._start_what_is_ready()
+                    except (OSError, RuntimeError):  # no process or thread: the others may save
+                        self._stop()
+                        raise
                     try:
                         key, answer = self._answers.get(timeout=POLL_SECONDS)
                     except queue.Empty:

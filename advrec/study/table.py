@@ -76,6 +76,8 @@ def test_table(tests: Sequence[Test], metric: str) -> Table:
         Column("high", "+.4f"),
         Column("relative", "+.1%"),
         Column("p (t)", ".2g"),
+        Column("p (Holm)", ".2g"),
+        Column("p (BH)", ".2g"),
         Column("p (Wilcoxon)", ".2g"),
         Column("seeds"),
         Column("verdict"),
@@ -93,13 +95,18 @@ def test_table(tests: Sequence[Test], metric: str) -> Table:
             test.comparison.high,
             test.comparison.relative,
             test.comparison.p_t,
+            test.p_holm,
+            test.p_bh,
             test.comparison.p_wilcoxon,
             test.comparison.n,
             test.verdict,
         )
         for test in tests
     )
-    notes = ("low, high: 95 % t-interval of the difference. Noise: adversarial.",)
+    notes = (
+        "low, high: 95 % t-interval of the difference. Noise: adversarial. Holm, BH "
+        "(Benjamini–Hochberg): p (t) corrected for all tests of this table.",
+    )
     return Table(f"Adversarial training against without, {metric}", columns, rows, notes)
 
 
@@ -207,6 +214,8 @@ def test_data(test: Test) -> dict[str, Any]:
         "metric": test.metric,
         "noise": None if test.attack is None else test.attack.to_dict(),
         **asdict(test.comparison),
+        "p_holm": test.p_holm,
+        "p_bh": test.p_bh,
         "verdict": test.verdict,
     }
 

@@ -23,8 +23,9 @@ OUTCOMES = {
 
 LEGEND = (
     "Differences are paired by seed, with their 95 % t-interval; helps and hurts mean p < "
-    f"{LEVEL:g} in a two-sided paired t-test, not corrected for the number of tests. Every "
-    "training is measured at its best validation epoch, on the test part."
+    f"{LEVEL:g} in a two-sided paired t-test, not corrected for the number of tests; the table has "
+    "p-values corrected by Holm and by Benjamini–Hochberg as well. Every training is measured at "
+    "its best validation epoch, on the test part."
 )
 
 

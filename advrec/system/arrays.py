@@ -47,13 +47,13 @@ LOAD_ERRORS = (  # what NumPy and zipfile raise for damaged files
 
 def read_npy(path: Path) -> Array:
     """The array of a .npy file. DataError for any other file, and a header that does not fit."""
-    with _refused(path, "an array"), path.open("rb") as file:
+    with _refused(path, "a .npy file"), path.open("rb") as file:
         return _array(file, path.stat().st_size)
 
 
 def read_npz(path: Path) -> dict[str, Array]:
     """The arrays of an .npz file by name. Raises as `read_npy`, and for one that is a bomb."""
-    with _refused(path, "arrays"), zipfile.ZipFile(path) as archive:
+    with _refused(path, "an .npz file"), zipfile.ZipFile(path) as archive:
         limit = max(LIMIT, RATIO * path.stat().st_size)
         members = archive.infolist()
         if sum(member.file_size for member in members) > limit:

@@ -10,6 +10,20 @@ from typing import Any
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where it acts as Ctrl-C does: what is half written is removed on the way out."""
+
+
+def terminate_as_ctrl_c() -> None:
+    """From now on SIGTERM raises Terminated; unless it is ignored. For a process's main thread."""
+    if signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(_number: int, _frame: FrameType | None) -> None:
+    raise Terminated
+
+
 class StopRequest:
     """Within `with`, the first SIGINT or SIGTERM only sets `name`; a second acts as usual.
 

@@ -47,7 +47,7 @@ class Slopes(NamedTuple):
         margins = ops.triplet_margin(users, items, rows.triplets)
         grad = torch.sigmoid(-margins).neg_()  # of softplus(−margin)
         slopes = ops.triplet_margin_backward(grad, users, items, rows.triplets)
-        return cls(-functional.logsigmoid(margins).sum(), *slopes)
+        return cls(ops.total(-functional.logsigmoid(margins)), *slopes)
 
 
 class FeaturePerturbation(NamedTuple):
@@ -61,18 +61,18 @@ class FeaturePerturbation(NamedTuple):
     def of(cls, slopes: Tensor, weights: Tensor, eps: float) -> FeaturePerturbation:
         """The fast gradient method; `slopes`, [R, w], is the gradient of the items' content."""
         if len(weights) <= NARROW * weights.shape[1]:
-            delta = ops.normalize_rows(slopes @ weights.T, eps)
-            return cls(delta @ weights, delta, None)
+            delta = ops.normalize_rows(ops.product(slopes, weights.T), eps)
+            return cls(ops.product(delta, weights), delta, None)
         g, wide = slopes.double(), weights.double()  # there the square of a tiny float is not 0
-        moved = g @ (wide.T @ wide)
+        moved = ops.product(g, ops.product(wide.T, wide))
         lengths = torch.linalg.vecdot(moved, g).clamp_min_(0).sqrt_().unsqueeze(1)
         reach = torch.where(lengths > 0, eps / lengths, 0.0)
         return cls(moved.mul_(reach).to(slopes), (g * reach).to(slopes), weights)
 
     def by_weights(self, slopes: Tensor) -> Tensor:  # [F, w]
         """Δᵀ G': the gradient in W through Δ, from that in the perturbed content."""
-        inner = self.delta.T @ slopes
-        return inner if self.weights is None else self.weights @ inner
+        inner = ops.product(self.delta.T, slopes)
+        return inner if self.weights is None else ops.product(self.weights, inner)
 
 
 class ClosedFormStepper(ComposableStepper):
@@ -100,7 +100,7 @@ class ClosedFormStepper(ComposableStepper):
         rows = Rows.of(batch)
         user, own = model.user_rows(rows.users.ids), model.own_rows(rows.items.ids)
         features, weights = model.features.index_select(0, rows.items.ids), model.weights()
-        content = features @ weights
+        content = ops.product(features, weights)
         wide = model.widened(user)
         clean = Slopes.of(wide, model.joined(own, content), rows)
         by_user, by_item, adversarial = clean.users, clean.items, torch.zeros_like(clean.loss)
@@ -119,7 +119,7 @@ class ClosedFormStepper(ComposableStepper):
             by_user, by_own = by_user + pull_user, by_own + pull_item
             if model.scorer == "amr":  # the whole vector is shrunk, own and content
                 by_content = by_own
-        by_weights.addmm_(features.T, by_content)
+        by_weights += ops.product(features.T, by_content)
         self._state.steps += 1
         for table, grad, ids in (
             ("users", by_user, rows.users.ids),
@@ -138,7 +138,7 @@ class ClosedFormStepper(ComposableStepper):
         item = own + content if model.scorer == "amr" else own
         by_user = 2 * reg * rows.users.counts(user) * user
         by_item = 2 * reg * model.reg_items * rows.items.counts(item) * item
-        penalty = (by_user * user).sum() + (by_item * item).sum()
+        penalty = ops.total(by_user * user) + ops.total(by_item * item)
         return penalty / 2, by_user, by_item
 
     def _move_table(self, table: str, grad: Tensor, ids: Tensor | None) -> None:

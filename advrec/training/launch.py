@@ -17,6 +17,7 @@ from advrec.config.train import ResolvedConfig, TrainConfig
 from advrec.errors import ConfigError, RunError, UsageError
 from advrec.models import Recommender, model_class
 from advrec.native import gpu
+from advrec.native.forks import set_torch_threads
 from advrec.native.gpu import device_of
 from advrec.ops.positives import Positives
 from advrec.robustness.perturb import NORMS, relative
@@ -284,7 +285,7 @@ def _settings(config: ResolvedConfig) -> Iterator[None]:
             native.use(config.kernels)
         if config.threads > 0:
             stack.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(config.threads)
+            set_torch_threads(config.threads)
             if native.kernels() == "native":
                 stack.callback(native.set_threads, native.set_threads(None))
                 native.set_threads(config.threads)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from advrec.errors import Interrupted, TrainingError
+from advrec.errors import Interrupted, RunError, TrainingError
 from advrec.evaluation.evaluate import evaluate
 from advrec.runs.model import weights_of
 from advrec.system.interrupt import StopRequest
@@ -86,19 +86,25 @@ class Training:
         """Train to the end.
 
         Raises Interrupted after Ctrl-C, when everything is saved; TrainingError for a loss, weight
-        or score that is not finite, with the last good checkpoint still in the run folder.
+        or score that is not finite, and RunError for a checkpoint that cannot be written, with the
+        last good checkpoint still in the run folder.
         """
         progress, config = self.run.progress, self.run.config
-        with StopRequest() as stop:
-            while not progress.finished:
-                while progress.step < self.stepper.total_steps:
-                    self._train_a_grain()
-                    if stop.name is not None:
-                        self._interrupt(stop.name)
-                    if time.monotonic() - self._saved >= config.checkpoint_seconds:
-                        self._save()
-                self._end_epoch()
-            self._save()
+        try:
+            with StopRequest() as stop:
+                while not progress.finished:
+                    while progress.step < self.stepper.total_steps:
+                        self._train_a_grain()
+                        if stop.name is not None:
+                            self._interrupt(stop.name)
+                        if time.monotonic() - self._saved >= config.checkpoint_seconds:
+                            self._save()
+                    self._end_epoch()
+                self._save()
+        except RunError as error:  # the disk: the last checkpoint is whole
+            if error.hint is None and self.run.path.exists():
+                error.hint = f"{self._resuming()} resumes at the last checkpoint"
+            raise
         self._tell("finished", message=self._why())
 
     def validate_start(self) -> None:
@@ -185,12 +191,15 @@ class Training:
 
     def _interrupt(self, signal_name: str) -> None:
         self._save()
-        command = "pretrain" if self.run.config.phase == "pretrain" else "adv-train"
         epoch, epochs = self.run.progress.epoch, self.run.config.epochs
         raise Interrupted(
             f"stopped by {signal_name} after {epoch} of {epochs} epochs; everything is saved",
-            hint=f"advrec {command} --resume {self.run.path}",
+            hint=self._resuming(),
         )
+
+    def _resuming(self) -> str:
+        command = "pretrain" if self.run.config.phase == "pretrain" else "adv-train"
+        return f"advrec {command} --resume {self.run.path}"
 
     def _check_loss(self, stats: StepStats) -> None:
         for name, value in (("loss", stats.loss), ("adversarial loss", stats.adv_loss)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from advrec.choices import LABELS, NOISES, NORMS
+from advrec.choices import LABELS, NOISES, NORMS, PRACTICAL_NOISES
 from advrec.options import OUTPUT
 from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, plain, show_reports
@@ -20,12 +20,16 @@ from advrec_cli.options import (
     Cutoffs,
     Given,
     HeldOut,
+    ItemsFile,
     Json,
     Quiet,
     RunNames,
     RunsDir,
     Sampled,
+    StaleSide,
+    StaleVectors,
     TableFile,
+    UsersFile,
     not_one_of,
     numbers,
     one_of,
@@ -36,8 +40,10 @@ from advrec_cli.options import (
 from advrec_cli.settings import RUN_DATA, named, reworded
 
 if TYPE_CHECKING:
+    from advrec.report.table import Table
     from advrec.robustness.attack import AttackResult
-    from advrec.runs.run import Run
+    from advrec.robustness.practical import PracticalResult
+    from advrec.runs.subject import Subject
 
 EPILOG = examples(
     "advrec attack  # the newest run and the one that it started from",
@@ -45,6 +51,8 @@ EPILOG = examples(
     "advrec attack A B --metric NDCG,Recall -k 10,50 --plot robustness.png",
     "advrec attack A --steps 10 --restarts 3  # projected gradient ascent instead of one step",
     "advrec attack A --objective ndcg --labels test  # against the ranking of the held-out items",
+    "advrec attack A --noise int8,staleness --stale A@last  # what storing and serving cost",
+    "advrec attack --users U.npy --items I.npy --data interactions.csv  # vectors from elsewhere",
 )
 
 ATTACK = "Attack"
@@ -57,7 +65,8 @@ Noises = Annotated[
         metavar="KIND",
         help=with_default(
             "random, adversarial or both: adversarial noise is the strongest of its size that is"
-            " found, random noise has the same rows and norms. May be repeated, or hold commas.",
+            " found, random noise has the same rows and norms. Or noise of practice, which has a"
+            f" size of its own: {', '.join(PRACTICAL_NOISES)}. May be repeated, or hold commas.",
             "both",
         ),
         rich_help_panel=ATTACK,
@@ -191,6 +200,8 @@ def attack(
     given: Given,
     *,
     runs: RunNames = None,
+    users: UsersFile = None,
+    items: ItemsFile = None,
     noise: Noises = None,
     eps: Sizes = None,
     site: Sites = None,
@@ -200,6 +211,8 @@ def attack(
     steps: Steps = None,
     restarts: Restarts = None,
     step_size: StepSize = None,
+    stale: StaleVectors = None,
+    stale_side: StaleSide = "items",
     metric: MetricNames = None,
     k: Cutoffs = None,
     part: HeldOut = "test",
@@ -221,8 +234,10 @@ def attack(
 
     Several runs are shown in one table; each result is also kept in its run folder as attack.json.
     """
+    from advrec.report.practical import practical_table
     from advrec.robustness.search import Plan
 
+    kinds, practice = _kinds(noise or ["both"])
     file = inputs.config_file(config)
     seed = {**file.train, **given.train}.get("seed", 0)
     plan: dict[str, Any] = {
@@ -233,7 +248,7 @@ def attack(
         "step_size": step_size,
     }
     options: dict[str, Any] = {
-        "noise": _kinds(noise or ["both"]),
+        "noise": kinds,
         "eps": numbers(eps or ["0.5,1,2"], float, "--eps"),
         "site": split_list(site) if site else None,
         "norm": norm,
@@ -245,28 +260,52 @@ def attack(
         "sampled_seed": seed,
     }
     # Before any run is read: a combination that no model could take.
-    Plan(options["noise"][-1], norm=norm, **plan)
-    chosen = inputs.chosen_runs(runs or [], runs_dir, with_parent=True, quiet=quiet)
-    attacks: list[tuple[Run, list[AttackResult]]] = []
+    Plan(kinds[-1] if kinds else "adversarial", norm=norm, **plan)
+    attacks: list[tuple[Subject, list[AttackResult]]] = []
+    noises: list[tuple[str, list[PracticalResult]]] = []
     with inputs.computing(given, file) as device:
         from advrec.robustness.attack import attack as attack_model
+        from advrec.robustness.practical import practical
         from advrec.runs.results import write_attack
+        from advrec.runs.subject import stale_for
 
         loader = inputs.Loader(given, file, device)
-        for run in chosen:
-            what = f"{' and '.join(options['noise'])} noise"
-            note(f"{run.name}: {what}, ε = {_listed(options['eps'])}", quiet=quiet)
-            metrics = split_list(metric or [run.config.metric if not k else "NDCG"])
-            results = attack_model(
-                loader.model(run), loader.dataset(run), metrics=metrics, **options
-            )
-            note(f"  kept in {write_attack(run, results)}", quiet=quiet)
-            attacks.append((run, results))
-    _present(attacks, json=json, out=out, plot=plot, quiet=quiet)
+        for subject in inputs.subjects(
+            runs or [], users, items, loader=loader, runs_dir=runs_dir, quiet=quiet
+        ):
+            run, model, dataset = subject.run, subject.model, subject.dataset
+            if kinds:
+                what = f"{' and '.join(kinds)} noise, ε = {_listed(options['eps'])}"
+                note(f"{subject.name}: {what}", quiet=quiet)
+                chooses = "NDCG" if run is None or k else run.config.metric
+                metrics = split_list(metric or [chooses])
+                results = attack_model(model, dataset, metrics=metrics, **options)
+                if run is not None:
+                    note(f"  kept in {write_attack(run, results)}", quiet=quiet)
+                attacks.append((subject, results))
+            if practice:
+                note(f"{subject.name}: {', '.join(practice)}", quiet=quiet)
+                older = stale_for(subject, stale, stale_side, runs_dir)
+                of_practice = practical(
+                    model,
+                    dataset,
+                    practice,
+                    stale=None if older is None else older.vectors,
+                    stale_side=stale_side,
+                    k=options["ks"][0],
+                    part=options["part"],
+                    seed=seed,
+                )
+                noises.append((subject.name, of_practice))
+    table = practical_table(noises, f"NDCG@{options['ks'][0]}") if practice else None
+    practised = [(name, [entry.to_dict() for entry in results]) for name, results in noises]
+    _present(attacks, table, practised, json=json, out=out, plot=plot, quiet=quiet)
 
 
 def _present(
-    attacks: Sequence[tuple[Run, Sequence[AttackResult]]],
+    attacks: Sequence[tuple[Subject, Sequence[AttackResult]]],
+    of_practice: Table | None,
+    practised: Sequence[tuple[str, list[dict[str, Any]]]],
     *,
     json: bool,
     out: Path | None,
@@ -279,33 +318,44 @@ def _present(
     from advrec.runs.results import attack_document
     from advrec.system import files
 
-    shown = [Attacked(run.name, run.config.model, results) for run, results in attacks]
-    tables = attack_tables(shown)
+    shown = [Attacked(subject.name, subject.kind, results) for subject, results in attacks]
+    tables = attack_tables(shown) if shown else []
+    if of_practice is not None:
+        tables.append(of_practice)
     document = plain(attack_document(attacks))
+    if practised:
+        document["practical"] = [{"run": name, "results": each} for name, each in practised]
     if json:
         emit_json(document)
     else:
         show_reports(tables)
     if out is not None and out.suffix.lower() == ".json":
-        files.write(out, json_text.dumps(document, indent=2) + "\n")
+        files.write(out, json_text.dumps(plain(document), indent=2) + "\n")
     elif out is not None:
         write_tables(tables, out)
     if plot is not None:
+        from advrec.errors import UsageError
         from advrec.report.figures import robustness_plot
 
+        if not shown:
+            raise UsageError("noise of practice has one size, so there is no curve to plot")
         metric = shown[0].metrics[0]
         robustness_plot(attack_curves(shown, metric), metric, plot)
         note(f"drawn into {plot}", quiet=quiet)
 
 
-def _kinds(given: Sequence[str]) -> list[str]:
-    """The kinds of noise of `--noise`, in the order random, adversarial."""
+def _kinds(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The kinds of noise of `--noise`: random before adversarial, and those of practice."""
     known = (*NOISES, "both")
-    kinds = split_list(given)
-    for kind in kinds:
-        if kind not in known:
-            raise not_one_of(kind, known, "--noise")
-    return [kind for kind in NOISES if kind in kinds or "both" in kinds]
+    searched, practice = [], []
+    for kind in split_list(given):
+        if kind.partition(":")[0] in PRACTICAL_NOISES:
+            practice.append(kind)
+        elif kind in known:
+            searched.append(kind)
+        else:
+            raise not_one_of(kind, (*known, *PRACTICAL_NOISES), "--noise")
+    return [kind for kind in NOISES if kind in searched or "both" in searched], practice
 
 
 def _listed(sizes: Sequence[float]) -> str:

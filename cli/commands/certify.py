@@ -17,18 +17,19 @@ from advrec_cli.options import (
     ConfigFile,
     Given,
     HeldOut,
+    ItemsFile,
     Json,
     Quiet,
     RunNames,
     RunsDir,
     TableFile,
+    UsersFile,
     numbers,
     one_of,
-    split_list,
+    shares,
     takes,
 )
 from advrec_cli.settings import RUN_DATA, named
-from advrec_cli.values import BadValue
 
 if TYPE_CHECKING:
     from advrec.robustness.certify import Certificate
@@ -96,27 +97,8 @@ def certify(
         typer.Option("-k", "--k", metavar="K", help="Cut-off.", min=1, rich_help_panel=MEASURE),
     ] = 20,
     part: HeldOut = "test",
-    users: Annotated[
-        Path | None,
-        typer.Option(
-            "--users",
-            metavar="FILE.npy",
-            help="User vectors from elsewhere, in the order of the data's user ids; with --items"
-            " and --data, instead of a run.",
-            rich_help_panel=MEASURE,
-            show_default=False,
-        ),
-    ] = None,
-    items: Annotated[
-        Path | None,
-        typer.Option(
-            "--items",
-            metavar="FILE.npy",
-            help="Item vectors from elsewhere, in the order of the data's item ids.",
-            rich_help_panel=MEASURE,
-            show_default=False,
-        ),
-    ] = None,
+    users: UsersFile = None,
+    items: ItemsFile = None,
     radii: Annotated[
         Path | None,
         typer.Option(
@@ -148,40 +130,30 @@ def certify(
     if eps and rho:
         raise UsageError("--eps and --rho exclude each other", hint="give one of them")
     sizes = numbers(eps, float, "--eps") if eps else None
-    shares = [_share(text) for text in split_list(rho)] if rho else None
-    options: dict[str, Any] = {"eps": sizes, "rho": shares, "side": side, "k": k, "part": part}
+    portions = shares(rho, "--rho") if rho else None
+    options: dict[str, Any] = {"eps": sizes, "rho": portions, "side": side, "k": k, "part": part}
     file = inputs.config_file(config)
     certificates: list[tuple[str, Certificate]] = []
     with inputs.computing(given, file):
         from advrec.robustness.certify import certify as certify_model
         from advrec.runs.results import write_certificate
 
-        if users is not None or items is not None:
-            if runs or users is None or items is None:
-                raise UsageError(
-                    "vectors from elsewhere need --users and --items, and no RUN",
-                    hint="advrec certify --users U.npy --items I.npy --data interactions.csv",
-                )
-            from advrec.data import DataConfig, load_dataset
-            from advrec.runs.vectors import read_vectors
-
-            dataset = load_dataset(DataConfig.of(**{**file.data, **given.data}))
-            pair = read_vectors(users, items, dataset)
-            certificate = certify_model(pair, dataset, site=site, **options)
-            certificates.append((users.stem, certificate))
-            if radii is not None:
-                note(f"radii in {certificate.write(dataset, radii)}", quiet=quiet)
-        else:
-            chosen = inputs.chosen_runs(runs or [], runs_dir, with_parent=True, quiet=quiet)
-            if radii is not None and len(chosen) > 1:
+        loader = inputs.Loader(given, file, "cpu")
+        several = users is None and len(runs or []) != 1
+        for subject in inputs.subjects(
+            runs or [], users, items, loader=loader, runs_dir=runs_dir, quiet=quiet
+        ):
+            if radii is not None and several:
                 raise UsageError("--radii writes the radii of one run", hint="name one RUN")
-            loader = inputs.Loader(given, file, "cpu")
-            for run in chosen:
-                dataset = loader.dataset(run)
-                certificate = certify_model(loader.model(run), dataset, site=site, **options)
-                path = write_certificate(run, certificate, dataset, radii)
-                note(f"{run.name}: radii in {path}", quiet=quiet)
-                certificates.append((run.name, certificate))
+            certificate = certify_model(subject.model, subject.dataset, site=site, **options)
+            certificates.append((subject.name, certificate))
+            if subject.run is not None:
+                path = write_certificate(subject.run, certificate, subject.dataset, radii)
+            elif radii is not None:
+                path = certificate.write(subject.dataset, radii)
+            else:
+                continue
+            note(f"{subject.name}: radii in {path}", quiet=quiet)
     if json:
         emit_json({"runs": [{"run": name, **entry.to_dict()} for name, entry in certificates]})
     else:
@@ -189,16 +161,3 @@ def certify(
         show_report(table)
         if out is not None:
             table.write(out)
-
-
-def _share(text: str) -> float:
-    """`5%` or `0.05`."""
-    number, percent, rest = text.partition("%")
-    try:
-        share = float(number) / (100 if percent else 1)
-    except ValueError:
-        rest = text
-        share = 0.0
-    if rest or not 0 <= share < float("inf"):
-        raise BadValue(f"must be a share such as 5% or 0.05, got {text!r}", flag="--rho")
-    return share

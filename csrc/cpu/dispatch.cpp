@@ -47,6 +47,13 @@ const Kernels<double>& kernels() {
 
 }  // namespace
 
+const Int8Scan* vnni_scan_here() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512vnni")) return avx512vnni_scan();
+#endif
+  return nullptr;
+}
+
 const char* isa() { return chosen()->name; }
 
 bool set_isa(const char* name) {
@@ -94,9 +101,25 @@ void optimizer_step(const Optim& optim, T* value, T* state1, T* state2, const T*
 template <class T>
 void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int64_t n_items,
           int64_t dim, const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,
-          uint8_t* hits, int64_t* above) {
+          uint8_t* hits, int64_t* above, RankPath path) {
   kernels<T>().rank(users_or_scores, item_vectors, n_users, n_items, dim, mask, relevant, k, ids,
-                    scores, hits, above);
+                    scores, hits, above, path);
+}
+
+template <class T>
+void smallest_radii(const T* users, const T* items, int64_t n_users, int64_t n_items, int64_t dim,
+                    const Reach& reach, const Lists& mask, const Lists& relevant, int64_t k,
+                    int64_t* ranks, double* rivals, double* stays) {
+  kernels<T>().smallest_radii(users, items, n_users, n_items, dim, reach, mask, relevant, k, ranks,
+                              rivals, stays);
+}
+
+template <class T>
+double smooth_rank(Smooth smooth, const T* users, const T* items, int64_t n_users, int64_t n_items,
+                   int64_t dim, const T* temperature, const double* weights, const Lists& relevant,
+                   const Lists& known, int64_t k, T* d_users, T* d_items) {
+  return kernels<T>().smooth_rank(smooth, users, items, n_users, n_items, dim, temperature, weights,
+                                  relevant, known, k, d_users, d_items);
 }
 
 template <class T>
@@ -136,7 +159,11 @@ StepStats amr_steps(const AmrTables<T>& tables, const Positives& pos, const Samp
   template void optimizer_step(const Optim&, T*, T*, T*, const T*, const int32_t*, int64_t,      \
                                int64_t);                                                         \
   template void rank(const T*, const T*, int64_t, int64_t, int64_t, const Lists&, const Lists&,  \
-                     int64_t, int32_t*, T*, uint8_t*, int64_t*);                                 \
+                     int64_t, int32_t*, T*, uint8_t*, int64_t*, RankPath);                       \
+  template void smallest_radii(const T*, const T*, int64_t, int64_t, int64_t, const Reach&,      \
+                               const Lists&, const Lists&, int64_t, int64_t*, double*, double*); \
+  template double smooth_rank(Smooth, const T*, const T*, int64_t, int64_t, int64_t, const T*,   \
+                              const double*, const Lists&, const Lists&, int64_t, T*, T*);       \
   template StepStats mf_steps(const Table<T>&, const Positives&, const SampleSpec&,              \
                               const Schedule&, const Adversary&, const Optim&);                  \
   template StepStats lightgcn_steps(const Table<T>&, const Adjacency<T>&, int64_t,               \

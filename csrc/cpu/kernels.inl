@@ -14,7 +14,13 @@
 #include "mf.inl"
 #include "lightgcn.inl"
 #include "amr.inl"
+#include "tile.inl"
 #include "rank.inl"
+#include "bounds.inl"
+#include "int8.inl"
+#include "rank_bounds.inl"
+#include "radii.inl"
+#include "smooth_rank.inl"
 
 namespace advrec::cpu::ADVREC_ISA {
 
@@ -26,14 +32,19 @@ constexpr Kernels<T> kernels() {
           &ADVREC_ISA::normalize_rows<T>,
           &ADVREC_ISA::optimizer_step<T>,
           &ADVREC_ISA::rank<T>,
+          &ADVREC_ISA::smallest_radii<T>,
+          &ADVREC_ISA::smooth_rank<T>,
           &ADVREC_ISA::mf_steps<T>,
           &ADVREC_ISA::lightgcn_steps<T, T>,
           &ADVREC_ISA::amr_steps<T>};
 }
 
 inline const KernelSet* kernel_set(const char* name) {
-  static const KernelSet set{name, &ADVREC_ISA::sample_triplets,
-                             &ADVREC_ISA::lightgcn_steps<float, Bf16>, kernels<float>(),
+  static const KernelSet set{name,
+                             &ADVREC_ISA::sample_triplets,
+                             &ADVREC_ISA::lightgcn_steps<float, Bf16>,
+                             own_int8_scan(),
+                             kernels<float>(),
                              kernels<double>()};
   return &set;
 }

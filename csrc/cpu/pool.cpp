@@ -1,6 +1,6 @@
 #include "pool.h"
 
-#include <unistd.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -55,7 +55,7 @@ struct Job {
 
 class Pool {
  public:
-  explicit Pool(int threads) : size_(threads), owner_(getpid()), done_(threads) {
+  explicit Pool(int threads) : size_(threads), done_(threads) {
     for (int k = 1; k < threads; ++k) workers_.emplace_back([this, k] { work(k); });
   }
   ~Pool() {
@@ -65,7 +65,6 @@ class Pool {
     for (auto& worker : workers_) worker.join();
   }
   int size() const { return size_; }
-  bool forked() const { return getpid() != owner_; }
 
   void run(void (*body)(void*, Team&), void* context) {
     Team::Shared shared(size_);
@@ -91,7 +90,6 @@ class Pool {
   }
 
   const int size_;
-  const pid_t owner_;
   std::vector<std::thread> workers_;
   Job job_;
   std::atomic<uint32_t> start_{0};
@@ -101,6 +99,16 @@ class Pool {
 std::mutex mutex;
 int requested = 0;
 Pool* pool = nullptr;  // never freed at exit: worker threads may outlive static destructors
+
+// A fork copies the calling thread only. The lock is held over it, so that the child gets it free,
+// and the child forgets the pool, whose threads it does not have: its first call makes a new one.
+void before_fork() { mutex.lock(); }
+void after_fork() { mutex.unlock(); }
+void in_child() {
+  pool = nullptr;
+  mutex.unlock();
+}
+[[maybe_unused]] const int at_fork = pthread_atfork(before_fork, after_fork, in_child);
 
 void run_alone(void (*body)(void*, Team&), void* context) {
   Team::Shared shared(1);
@@ -129,8 +137,8 @@ void run_team(void (*body)(void*, Team&), void* context) {
   if (!lock.owns_lock()) return run_alone(body, context);
   if (requested == 0) requested = default_threads();
   if (requested == 1) return run_alone(body, context);
-  if (pool && (pool->forked() || pool->size() != requested)) {
-    if (!pool->forked()) delete pool;  // a forked child has no such threads to join
+  if (pool && pool->size() != requested) {
+    delete pool;
     pool = nullptr;
   }
   if (!pool) pool = new Pool(requested);

@@ -9,46 +9,6 @@
 namespace advrec::cpu::ADVREC_ISA {
 
 template <class T>
-struct Tile {
-  static constexpr int kUsers = 6;                      // rows of the register block
-  static constexpr int kColumns = 2 * Simd<T>::kWidth;  // and its columns: two vectors
-  static constexpr int kItems = 256;                    // of a tile; a multiple of kColumns
-  static constexpr int64_t kUserBlock = 80 * kUsers;    // users that share a packed tile
-  static_assert(kItems % kColumns == 0);
-};
-
-// sums[M, kColumns] of M users, packed [dim, M], and a panel of items, packed [dim, kColumns].
-// Every score is one chain of multiply-adds over the dimension, in order.
-template <int M, class T>
-ADVREC_INLINE void multiply_panel(const T* users, const T* panel, int64_t dim,
-                                  Vec<T> (&sums)[M][2]) {
-  constexpr int W = Simd<T>::kWidth, N = Tile<T>::kColumns;
-  for (int64_t k = 0; k < dim; ++k) {
-    const Vec<T> b0 = load(panel + k * N), b1 = load(panel + k * N + W);
-#pragma GCC unroll 6
-    for (int m = 0; m < M; ++m) {
-      const T a = users[k * M + m];
-      sums[m][0] += a * b0;
-      sums[m][1] += a * b1;
-    }
-  }
-}
-
-// scores[6, kItems] of a tile: users packed [dim, 6], items packed [panel][dim, kColumns].
-template <class T>
-inline void multiply_tile(const T* users, const T* items, int64_t dim, int64_t panels, T* scores) {
-  constexpr int W = Simd<T>::kWidth, M = Tile<T>::kUsers, N = Tile<T>::kColumns;
-  for (int64_t panel = 0; panel < panels; ++panel) {
-    Vec<T> sums[M][2] = {};
-    multiply_panel<M>(users, items + panel * dim * N, dim, sums);
-    for (int m = 0; m < M; ++m) {
-      store<T>(scores + m * Tile<T>::kItems + panel * N, sums[m][0]);
-      store<T>(scores + m * Tile<T>::kItems + panel * N + W, sums[m][1]);
-    }
-  }
-}
-
-template <class T>
 struct Candidate {
   T score;
   int32_t id;
@@ -105,12 +65,23 @@ inline void keep_best(Candidate<T>* c, int64_t n, int64_t k) {
   }
 }
 
+// The next smaller number; of -inf itself, as nothing is below it.
+template <class T, class Bits>
+inline T below(T x, Bits sign) {
+  if (x == -T(__builtin_inff())) return x;
+  const Bits bits = __builtin_bit_cast(Bits, x);
+  return __builtin_bit_cast(T, x == 0 ? sign + 1 : x > 0 ? bits - 1 : bits + 1);
+}
+inline float below(float x) { return below(x, uint32_t(1) << 31); }
+inline double below(double x) { return below(x, uint64_t(1) << 63); }
+
 // The best k non-relevant items seen so far: 2k places, cut to k when full.
 template <class T>
 struct Selection {
   Candidate<T>* items;
   int64_t count;
-  T threshold;  // an item must score more than this; equals come later in id order and lose
+  T threshold;     // an item must score more than this
+  bool ascending;  // items come by id, so that equals of the k-th lose; else they are looked at
 
   void push(int32_t id, T score, int64_t k) {
     items[count++] = {score, id};
@@ -123,6 +94,7 @@ struct Selection {
     threshold = items[0].score;
     for (int64_t n = 1; n < k; ++n)
       threshold = items[n].score < threshold ? items[n].score : threshold;
+    if (!ascending) threshold = below(threshold);
   }
   void finish(int64_t k) {
     cut(k);
@@ -130,9 +102,9 @@ struct Selection {
   }
 };
 
-// Scans one user's part of a tile.
-template <class T>
-inline void scan(const T* scores, int64_t n, int32_t first_id, int64_t k, Selection<T>& best) {
+// Scans one user's part of a tile, whose items are id_of(0), id_of(1), ...
+template <class T, class Ids>
+inline void scan(const T* scores, int64_t n, const Ids& id_of, int64_t k, Selection<T>& best) {
   constexpr int W = Simd<T>::kWidth;
   int64_t at = 0;
   for (; at + 4 * W <= n; at += 4 * W) {
@@ -142,11 +114,11 @@ inline void scan(const T* scores, int64_t n, int32_t first_id, int64_t k, Select
     for (; hits; hits &= hits - 1) {
       const int64_t c = at + __builtin_ctzll(hits);
       // Again: the threshold may have risen since.
-      if (scores[c] > best.threshold) best.push(first_id + int32_t(c), scores[c], k);
+      if (scores[c] > best.threshold) best.push(id_of(c), scores[c], k);
     }
   }
   for (; at < n; ++at)
-    if (scores[at] > best.threshold) best.push(first_id + int32_t(at), scores[at], k);
+    if (scores[at] > best.threshold) best.push(id_of(at), scores[at], k);
 }
 
 template <class T>
@@ -190,16 +162,17 @@ class Ranker {
       Buffer<int64_t> mask_at(block), relevant_at(block);
       team.ranges(n_users_, block, [&](int64_t begin, int64_t end) {
         for (int64_t u = begin; u < end; ++u) {
-          best[u - begin] = {candidates.get() + (u - begin) * 2 * k_, 0, -T(__builtin_inff())};
+          best[u - begin] = {candidates.get() + (u - begin) * 2 * k_, 0, -T(__builtin_inff()),
+                             true};
           mask_at[u - begin] = mask_.indptr[u];
           relevant_at[u - begin] = relevant_.indptr[u];
           score_relevant(u, panel.get());
         }
-        if (items_) pack_users(begin, end, packed_users.get());
+        if (items_) pack_users(users_, dim_, begin, end, packed_users.get());
         for (int64_t first = 0; first < n_items_; first += Tile<T>::kItems) {
           const int64_t n =
               first + Tile<T>::kItems < n_items_ ? int64_t(Tile<T>::kItems) : n_items_ - first;
-          if (items_) pack_items(first, n, packed_items.get());
+          if (items_) pack_items(items_, dim_, first, n, packed_items.get());
           for (int64_t group = begin; group < end; group += M) {
             const int64_t members = group + M < end ? M : end - group;
             if (items_)
@@ -218,7 +191,7 @@ class Ranker {
     });
   }
 
- private:
+ protected:
   // The scores of the user's relevant items, made as those of the tiles are, so that equal vectors
   // tie to the last bit; a panel at a time.
   void score_relevant(int64_t u, T* panel) {
@@ -242,24 +215,8 @@ class Ranker {
     }
   }
 
-  // [begin, end) as groups of six columns [dim, 6]; missing users of the last group are zero.
-  void pack_users(int64_t begin, int64_t end, T* out) const {
-    constexpr int64_t M = Tile<T>::kUsers;
-    for (int64_t group = begin; group < end; group += M)
-      for (int64_t m = 0; m < M; ++m)
-        for (int64_t k = 0; k < dim_; ++k)
-          out[(group - begin) * dim_ + k * M + m] =
-              group + m < end ? users_[(group + m) * dim_ + k] : T(0);
-  }
-
-  void pack_items(int64_t first, int64_t n, T* out) const {
-    constexpr int64_t N = Tile<T>::kColumns;
-    for (int64_t panel = 0; panel * N < n; ++panel)
-      for (int64_t c = 0; c < N; ++c) {
-        const int64_t item = panel * N + c;
-        for (int64_t k = 0; k < dim_; ++k)
-          out[(panel * dim_ + k) * N + c] = item < n ? items_[(first + item) * dim_ + k] : T(0);
-      }
+  static auto in_order(int64_t first) {
+    return [first](int64_t c) { return int32_t(first + c); };
   }
 
   void copy_scores(int64_t group, int64_t members, int64_t first, int64_t n, T* out) const {
@@ -279,7 +236,7 @@ class Ranker {
     if (above_)
       for (int64_t at = relevant_.indptr[u]; at < relevant_.indptr[u + 1]; ++at)
         above_[at] += count_at_least(scores, n, relevant_scores_[at]);
-    scan(scores, n, int32_t(first), k_, best);
+    scan(scores, n, in_order(first), k_, best);
   }
 
   // The user's final list: the best non-relevant items and the relevant ones, equals in that order.
@@ -316,14 +273,5 @@ class Ranker {
   int64_t* const above_;
   Buffer<T> relevant_scores_;
 };
-
-template <class T>
-void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int64_t n_items,
-          int64_t dim, const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,
-          uint8_t* hits, int64_t* above) {
-  Ranker<T>(users_or_scores, item_vectors, n_users, n_items, dim, mask, relevant, k, ids, scores,
-            hits, above)
-      .run();
-}
 
 }  // namespace advrec::cpu::ADVREC_ISA

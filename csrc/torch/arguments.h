@@ -24,6 +24,13 @@ inline void at_least(int64_t least, int64_t value, const char* name) {
                               ", got " + std::to_string(value));
 }
 
+inline void at_most(int64_t most, int64_t value, const char* name) {
+  require(value <= most, std::string(name) + " must be at most " + std::to_string(most) + ", got " +
+                             std::to_string(value));
+}
+// The largest count of anything that an operator takes: sums and products of two fit in 64 bits.
+constexpr int64_t kMost = (int64_t(1) << 31) - 1;
+
 inline std::string shape(const Tensor& t) {
   std::string text = "[";
   for (int64_t k = 0; k < t.dim(); ++k) text += (k ? ", " : "") + std::to_string(t.size(k));
@@ -69,6 +76,9 @@ inline void check_shape(const Tensor& t, const std::string& name,
 
 inline void check_positives(const advrec::Positives& pos, const Tensor& pair_items) {
   require(pos.pairs > 0 && pos.active > 0, "there are no pairs to draw from");
+  at_least(1, pos.n_items, "n_items");
+  at_most(kMost, pos.n_items, "n_items");
+  at_most(kMost, pos.pairs, "pairs");
   check_shape(pair_items, "pair_items", {pos.pairs});
 }
 
@@ -88,6 +98,7 @@ inline void check_triplets(const Tensor& triplets) {
 
 inline void check_ranking(const Tensor& users, const Tensor* item_vectors, int64_t k) {
   at_least(1, k, "k");
+  at_most(kMost, k, "k");
   require(users.dim() == 2, std::string(item_vectors ? "user_vectors" : "scores") +
                                 " must have 2 dimensions, got shape " + shape(users));
   require(!item_vectors || (item_vectors->dim() == 2 && item_vectors->size(1) == users.size(1)),
@@ -99,6 +110,7 @@ inline void check_ranking(const Tensor& users, const Tensor* item_vectors, int64
 inline advrec::SampleSpec sample_spec(int64_t seed, int64_t epoch, int64_t negatives,
                                       int64_t sampling) {
   at_least(1, negatives, "negatives");
+  at_most(kMost, negatives, "negatives");
   require(epoch >= 0 && epoch < (int64_t(1) << 32),
           "epoch must be in [0, 2^32), got " + std::to_string(epoch));
   require(sampling == 0 || sampling == 1,
@@ -108,15 +120,17 @@ inline advrec::SampleSpec sample_spec(int64_t seed, int64_t epoch, int64_t negat
 
 inline void check_range(const advrec::Positives& pos, int64_t negatives, int64_t first,
                         int64_t count) {
-  require(first >= 0 && count >= 0 && first + count <= pos.pairs * negatives,
-          "triplets [" + std::to_string(first) + ", " + std::to_string(first + count) +
-              ") must lie in the epoch's [0, " + std::to_string(pos.pairs * negatives) + ")");
+  require(first >= 0 && count >= 0 && first <= pos.pairs * negatives &&
+              count <= pos.pairs * negatives - first,
+          std::to_string(count) + " triplets from " + std::to_string(first) +
+              " must lie in the epoch's [0, " + std::to_string(pos.pairs * negatives) + ")");
 }
 
 inline advrec::Optim optim(int64_t optimizer, double lr, double beta1, double beta2, double eps,
                            int64_t step) {
   require(optimizer >= 0 && optimizer <= 3,
           "optimizer must be in [0, 3], got " + std::to_string(optimizer));
+  at_least(0, step, "updates");
   return {advrec::OptimKind(optimizer), lr, beta1, beta2, eps, step};
 }
 
@@ -133,9 +147,9 @@ inline Plan plan(const advrec::Positives& pos, const advrec::SampleSpec& spec, i
   require(batch_size >= 1 && batch_size < (int64_t(1) << 29),
           "batch_size must be in [1, 2^29), got " + std::to_string(batch_size));
   const int64_t total = (pos.pairs * spec.negatives + batch_size - 1) / batch_size;
-  require(first_step >= 0 && steps >= 0 && first_step + steps <= total,
-          "steps [" + std::to_string(first_step) + ", " + std::to_string(first_step + steps) +
-              ") must lie in the epoch's [0, " + std::to_string(total) + ")");
+  require(first_step >= 0 && steps >= 0 && first_step <= total && steps <= total - first_step,
+          std::to_string(steps) + " steps from " + std::to_string(first_step) +
+              " must lie in the epoch's [0, " + std::to_string(total) + ")");
   require(norm >= 0 && norm <= 2,
           "norm must be 0 (row), 1 (sample) or 2 (joint), got " + std::to_string(norm));
   require(site == 0 || site == 1, "site must be 0 (ego) or 1 (final), got " + std::to_string(site));
@@ -144,8 +158,13 @@ inline Plan plan(const advrec::Positives& pos, const advrec::SampleSpec& spec, i
           optim(optimizer, lr, beta1, beta2, opt_eps, updates)};
 }
 
-inline void check_lightgcn(const Plan& plan, int64_t layers) {
+inline void check_layers(int64_t layers) {
   at_least(0, layers, "layers");
+  at_most(1000, layers, "layers");  // a layer takes time: more is a mistake, and looks like a hang
+}
+
+inline void check_lightgcn(const Plan& plan, int64_t layers) {
+  check_layers(layers);
   require(
       !(plan.adversary.site == advrec::Site::kEgo && plan.adversary.norm == advrec::Norm::kSample),
       "norm sample perturbs each triplet's own vectors, so it needs site final, got site ego");

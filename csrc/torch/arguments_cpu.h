@@ -56,6 +56,9 @@ inline Lists lists(const Tensor& indptr, const Tensor& items, int64_t rows, cons
           std::string(name) + " must have " + std::to_string(rows) + " rows that end at its " +
               std::to_string(items.size(0)) + " items, got " + std::to_string(indptr.size(0) - 1) +
               " rows that end at " + std::to_string(out.indptr[indptr.size(0) - 1]));
+  bool ascend = out.indptr[0] == 0;
+  for (int64_t row = 0; row < rows; ++row) ascend &= out.indptr[row] <= out.indptr[row + 1];
+  require(ascend, std::string(name) + " must have offsets that start at 0 and never descend");
   return out;
 }
 

@@ -33,7 +33,7 @@ Tensor sample_triplets(const Tensor& pair_users, const Tensor& pair_items,
 Tensor propagate(const Tensor& x, const Tensor& indptr, const Tensor& indices, const Tensor& scale,
                  int64_t layers) {
   const Device on(x);
-  at_least(0, layers, "layers");
+  check_layers(layers);
   const float* data = on.values(x, "x", 2);
   const auto graph = adjacency(on, indptr, indices, scale, x.size(0));
   Tensor out = torch::stable::empty_like(x);

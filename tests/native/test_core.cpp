@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "check.h"
+#include "cpu/isa.h"
 #include "problem.h"
 #include "sampler_core.h"
 
@@ -205,6 +206,66 @@ TEST(ranking_is_a_sort) {
       }
     }
   });
+}
+
+// Every lane of the integer scan is the sum it claims to be: limits of that sum and one less
+// decide.
+void compare_scan(const cpu::Int8Scan& scan, int64_t dim, bool extreme, const std::string& name) {
+  constexpr int64_t n = cpu::kInt8Items;
+  const int64_t steps = (dim + 7) / 8, width = steps * 8, lanes = scan.lanes;
+  std::mt19937 random(static_cast<unsigned>(dim));
+  const auto level = [&](int levels, bool negative) {
+    return extreme ? (negative ? -levels : levels)
+                   : int(random() % unsigned(2 * levels + 1)) - levels;
+  };
+  std::vector<int> items(n * width), users(scan.users * width);
+  std::vector<uint8_t> tile(n * width);
+  std::vector<int8_t> bytes(users.size());
+  std::vector<const int8_t*> rows;
+  for (int64_t c = 0; c < n; ++c)
+    for (int64_t k = 0; k < width; ++k) {
+      const int stored = level(scan.item_levels, c % 2) + scan.offset;
+      items[c * width + k] = stored;
+      // panels of two vectors; in a step four bytes of each lane and the next four, vector by
+      // vector
+      const int64_t panel = c / (2 * lanes), vector = c / lanes % 2;
+      tile[((panel * steps + k / 8) * 4 + vector * 2 + k / 4 % 2) * lanes * 4 + c % lanes * 4 +
+           k % 4] = uint8_t(stored);
+    }
+  for (int m = 0; m < scan.users; ++m) {
+    for (int64_t k = 0; k < width; ++k)
+      bytes[m * width + k] =
+          int8_t(users[m * width + k] = k < dim ? level(scan.user_levels, m % 2) : 0);
+    rows.push_back(bytes.data() + m * width);
+  }
+  for (int64_t checked = 0; checked < n; checked += 37) {
+    std::vector<int32_t> limits;
+    std::vector<uint64_t> hits(scan.users * cpu::kInt8Words), expected(hits.size());
+    for (int m = 0; m < scan.users; ++m) {
+      const auto sum = [&](int64_t c) {
+        int32_t total = 0;
+        for (int64_t k = 0; k < width; ++k) total += items[c * width + k] * users[m * width + k];
+        return total;
+      };
+      limits.push_back(sum(checked) - int32_t(checked % 2));
+      for (int64_t c = 0; c < n; ++c)
+        expected[m * cpu::kInt8Words + c / 64] |= uint64_t(sum(c) > limits[m]) << (c % 64);
+    }
+    scan.scan(rows.data(), tile.data(), steps, limits.data(), hits.data());
+    CHECK_SAME(hits, expected, name + " dim " + std::to_string(dim));
+  }
+}
+
+TEST(the_integer_scan_sums_exactly) {
+  const auto compare = [](const cpu::Int8Scan* scan, const std::string& name) {
+    for (const int64_t dim : {1, 7, 8, 9, 64, 1000})
+      for (const bool extreme : {false, true}) compare_scan(*scan, dim, extreme, name);
+  };
+  const std::string before = cpu::isa();
+  for (const auto* set : {cpu::portable_kernels(), cpu::avx2_kernels(), cpu::avx512_kernels()})
+    if (set && cpu::set_isa(set->name)) compare(set->int8_scan, set->name);
+  cpu::set_isa(before.c_str());
+  if (cpu::vnni_scan_here()) compare(cpu::vnni_scan_here(), "vnni");
 }
 
 struct Trained {

@@ -1,7 +1,8 @@
 """Well-known data sets: what they are, where they come from, and their terms.
 
-A checksum is given only where it was computed from the published file, or where several independent
-parties give the same one; for the others the first download records its own (see `download`).
+A sha256 is given only where it was computed from the published file, or where several independent
+parties give the same one. Files in a git repository are fetched from one commit and checked by
+their object ids there (`git ls-tree COMMIT`), which anyone can look up.
 """
 
 from __future__ import annotations
@@ -17,9 +18,16 @@ from advrec.system.folders import cache_home
 GROUPLENS_TERMS = (
     "research use; no commercial use and no redistribution without permission (GroupLens)"
 )
-LIGHTGCN = "https://raw.githubusercontent.com/gusye1234/LightGCN-PyTorch/master/data"
-APR = "https://raw.githubusercontent.com/hexiangnan/adversarial_personalized_ranking/master/Data"
-NCF = "https://raw.githubusercontent.com/hexiangnan/neural_collaborative_filtering/master/Data"
+GITHUB = "https://raw.githubusercontent.com"
+LIGHTGCN = f"{GITHUB}/gusye1234/LightGCN-PyTorch/947ca2b3b1d2d3545b114145710cb06c4e57b3d2/data"
+APR = (
+    f"{GITHUB}/hexiangnan/adversarial_personalized_ranking"
+    "/54f708f9fe4338cdb5ffe82205e69327bf22466a/Data"
+)
+NCF = (
+    f"{GITHUB}/hexiangnan/neural_collaborative_filtering"
+    "/4aab159e81c44b062c091bdaed0ab54ac632371f/Data"
+)
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 
 
@@ -31,6 +39,7 @@ class Remote:
     save_as: str
     sha256: str | None = None
     members: Mapping[str, str] = field(default_factory=dict)  # of a zip -> saved as
+    git_blob: str | None = None  # object id in its repository
 
 
 @dataclass(frozen=True)
@@ -63,17 +72,19 @@ def _movielens(name: str, sha256: str, users: int, items: int, pairs: int, *memb
     return Entry(name, about, GROUPLENS_TERMS, (archive,), users, items, pairs)
 
 
-def _split_of(base: str, folder: str, test_sha256: str | None = None) -> tuple[Remote, ...]:
+def _split_of(
+    folder: str, train: str, test: str, test_sha256: str | None = None
+) -> tuple[Remote, ...]:
     return (
-        Remote(f"{base}/{folder}/train.txt", "train.txt"),
-        Remote(f"{base}/{folder}/test.txt", "test.txt", test_sha256),
+        Remote(f"{LIGHTGCN}/{folder}/train.txt", "train.txt", git_blob=train),
+        Remote(f"{LIGHTGCN}/{folder}/test.txt", "test.txt", test_sha256, git_blob=test),
     )
 
 
-def _ratings_of(base: str, name: str) -> tuple[Remote, ...]:
+def _ratings_of(base: str, name: str, train: str, test: str) -> tuple[Remote, ...]:
     return (
-        Remote(f"{base}/{name}.train.rating", "train.rating"),
-        Remote(f"{base}/{name}.test.rating", "test.rating"),
+        Remote(f"{base}/{name}.train.rating", "train.rating", git_blob=train),
+        Remote(f"{base}/{name}.test.rating", "test.rating", git_blob=test),
     )
 
 
@@ -133,8 +144,9 @@ _ENTRIES = (
         "check-ins, the split of NGCF and LightGCN",
         "no licence stated; cite Cho, Myers and Leskovec, KDD 2011",
         _split_of(
-            LIGHTGCN,
             "gowalla",
+            "a27782bd7a1d4d0744148dc0460ea94da74763f2",
+            "9ed5af4b5d21511f33740b4e22e3852f45671800",
             "099a2a73924e4b754dc6efd730d764f492321b53c38eb93298850c83acf57be3",
         ),
         29_858,
@@ -145,7 +157,11 @@ _ENTRIES = (
         "yelp2018",
         "businesses, the split of NGCF and LightGCN",
         "terms of the Yelp data set: academic use",
-        _split_of(LIGHTGCN, "yelp2018"),
+        _split_of(
+            "yelp2018",
+            "cda12361055ba448ae4bd1070f6000c16dea8f22",
+            "30dfbc3437b27b74cb2970b435a5ec93ad9f2468",
+        ),
         31_668,
         38_048,
         1_561_406,
@@ -154,7 +170,11 @@ _ENTRIES = (
         "amazon-book",
         "books, the split of NGCF and LightGCN",
         "no licence stated; cite He and McAuley, WWW 2016",
-        _split_of(LIGHTGCN, "amazon-book"),
+        _split_of(
+            "amazon-book",
+            "6ef55159c5f1fd7f6d86eb9ff290d0cc2854ac99",
+            "09e5da4e0bf46c751c4ba0f4375e414fd13512cd",
+        ),
         52_643,
         91_599,
         2_984_108,
@@ -164,8 +184,16 @@ _ENTRIES = (
         "HetRec 2011 Last.fm artists, the split of LightGCN-PyTorch",
         "non-commercial use; cite Cantador, Brusilovsky and Kuflik, HetRec 2011",
         (
-            Remote(f"{LIGHTGCN}/lastfm/data1.txt", "train.tsv"),
-            Remote(f"{LIGHTGCN}/lastfm/test1.txt", "test.tsv"),
+            Remote(
+                f"{LIGHTGCN}/lastfm/data1.txt",
+                "train.tsv",
+                git_blob="35bf4551dfd63df6d68be9b09214fafd0927212d",
+            ),
+            Remote(
+                f"{LIGHTGCN}/lastfm/test1.txt",
+                "test.tsv",
+                git_blob="c4227df62457fa5b3bf2926d13cae0218f2bebea",
+            ),
         ),
         1_892,
         4_489,
@@ -175,13 +203,23 @@ _ENTRIES = (
         "apr-yelp",
         "businesses, leave-one-out, the set that the authors of APR publish",
         "terms of the Yelp data set: academic use",
-        _ratings_of(APR, "yelp"),
+        _ratings_of(
+            APR,
+            "yelp",
+            "b812277d9adc8391e0b4cdc6d8d5af551d554b0c",
+            "65eb8ca2f0ba7db79ee0da012b608eeab93d54b6",
+        ),
     ),
     Entry(
         "ncf-ml-1m",
         "MovieLens 1M, leave-one-out as in NCF and APR",
         GROUPLENS_TERMS,
-        _ratings_of(NCF, "ml-1m"),
+        _ratings_of(
+            NCF,
+            "ml-1m",
+            "31ba384fd58dac8fbd09d2dfc6616431f3563ab5",
+            "1b79e03c96710c3b0c35deb19155ef74f7965a02",
+        ),
         6_040,
         3_706,
         1_000_209,
@@ -190,7 +228,12 @@ _ENTRIES = (
         "ncf-pinterest",
         "Pinterest pins, leave-one-out as in NCF and APR",
         "no licence stated; cite Geng et al., ICCV 2015",
-        _ratings_of(NCF, "pinterest-20"),
+        _ratings_of(
+            NCF,
+            "pinterest-20",
+            "99813f8ed7486c36fa0f405e3f400db5d6fed0be",
+            "87fdbd13bced61c51f2842e2a667e83b9b0084e3",
+        ),
     ),
 )
 

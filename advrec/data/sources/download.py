@@ -12,7 +12,8 @@ from pathlib import Path
 from advrec.data.sources.catalog import CATALOG, Entry, Remote, data_home
 from advrec.data.sources.embedded import EMBEDDED
 from advrec.data.sources.fetch import Fetched, Progress, fetch, file_sha256, recorded_sha256
-from advrec.errors import DataError, UsageError
+from advrec.errors import DataError, RunError, UsageError
+from advrec.system.locks import one_at_a_time
 from advrec.validation import did_you_mean
 
 
@@ -46,22 +47,38 @@ def download(
     folder = home / name
     if folder.is_dir() and not again:
         return Downloaded(name, folder, _verify(entry, folder, required))
-    incoming = home / f".{name}.incoming"
     try:
-        incoming.mkdir(parents=True, exist_ok=True)
-        notes = [f"terms: {entry.terms}"]
-        for remote in entry.files:
-            known = required.get(remote.save_as) or remote.sha256
-            known = known or recorded_sha256(folder / remote.save_as)
-            target = incoming / remote.save_as
-            if _whole(target, known):
-                continue  # an earlier try got this one
-            fetched = fetch(remote.url, target, sha256=known, progress=progress)
-            notes += _notes_of(remote, fetched)
-        _assemble(entry, incoming, home, folder)
+        home.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(home / f".{name}.lock", f"the download of {name}"):
+            if folder.is_dir() and not again:  # another process fetched it meanwhile
+                return Downloaded(name, folder, _verify(entry, folder, required))
+            notes = _download(entry, home, required, progress)
+    except RunError as error:
+        raise DataError(str(error)) from error
     except OSError as error:
         raise DataError(f"cannot be written ({error.strerror or error})", path=home) from error
     return Downloaded(name, folder, tuple(notes))
+
+
+def _download(
+    entry: Entry, home: Path, required: dict[str, str], progress: Progress | None
+) -> list[str]:
+    """Fetch every file, then put the folder together. The notes say how each was checked."""
+    folder, incoming = home / entry.name, home / f".{entry.name}.incoming"
+    incoming.mkdir(exist_ok=True)
+    notes = [f"terms: {entry.terms}"]
+    for remote in entry.files:
+        sha256 = required.get(remote.save_as) or remote.sha256
+        sha256 = sha256 or recorded_sha256(folder / remote.save_as)
+        target = incoming / remote.save_as
+        if _whole(target, sha256):
+            continue  # an earlier try got this one
+        fetched = fetch(
+            remote.url, target, sha256=sha256, git_blob=remote.git_blob, progress=progress
+        )
+        notes += _notes_of(remote, fetched)
+    _assemble(entry, incoming, home, folder)
+    return notes
 
 
 def find_entry(name: str) -> Entry:

@@ -7,8 +7,6 @@ takes depends on popularity alone: there is no taste to learn, only work to meas
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advrec.errors import DataError, UsageError
+from advrec.system.drafts import Draft
 
 USER_HEAD, USER_EXPONENT = 20, 0.6  # the user of rank r has pairs in proportion to (r+20)^-0.6
 ITEM_HEAD, ITEM_EXPONENT = 50, 0.8
@@ -64,13 +63,9 @@ def write_synthetic(
     blocks = _blocks(users, items, pairs, seed, None if one_file else test_ratio)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            _write(scratch, names, blocks, progress, pairs)
-            folder.mkdir(exist_ok=True)
-            return [(scratch / name).replace(folder / name) for name in names]
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        with Draft(target) as draft:
+            _write(draft.folder, names, blocks, progress, pairs)
+            return draft.move(names, folder)
     except OSError as error:
         raise DataError(f"cannot be written ({error.strerror or error})", path=target) from None
 

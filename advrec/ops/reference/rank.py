@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from advrec.native.fixed import product
+
 Rows = tuple[Tensor, Tensor]  # indptr [B+1] int64, items [nnz] int32: a set of items for each user
 
 
@@ -31,7 +33,7 @@ def rank_topk(
     count_above: bool = False,
 ) -> Ranking:
     """`rank_scores` of the dot products."""
-    return rank_scores(user_vectors @ item_vectors.T, mask, relevant, k, count_above)
+    return rank_scores(product(user_vectors, item_vectors.T), mask, relevant, k, count_above)
 
 
 def rank_scores(

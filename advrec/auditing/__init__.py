@@ -1,0 +1,1 @@
+"""The audit: attacks, certificates and practical noise of trained models, in one document."""
