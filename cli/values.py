@@ -19,7 +19,7 @@ from advrec.visible import quoted
 
 WHOLE = re.compile("[+-]?[0-9]+")
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-PLACES = ("a", "b", "run", "from_", "resume", "name", "data", "features", "item_names")
+PLACES = ("a", "b", "run", "runs", "from_", "resume", "name", "data", "features", "item_names")
 """Parameters of text that may be names of runs or paths."""
 LISTS = ("noise", "eps", "site", "metrics", "metric", "k", "rho", "lr", "adv_weight", "column")
 """Parameters of text that hold values with commas between them."""
@@ -46,7 +46,7 @@ class BadValue(typer.BadParameter):
         """The whole sentence."""
         name = (getattr(self.param, "opts", None) or ["value"])[0]
         if not name.startswith("-"):  # an argument, which the help calls by its metavar
-            name = (getattr(self.param, "metavar", None) or name).strip("[]")
+            name = f"argument {(getattr(self.param, 'metavar', None) or name).strip('[]')}"
         return f"{self.param_hint or name} {self.message}"
 
 

@@ -171,12 +171,11 @@ def _moved(path: Path, vectors: tuple[Tensor, Tensor]) -> tuple[tuple[Tensor, Te
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", path=path) from None
     arrays = read_npz(path)
-    given = {name: arrays[name] for name in ("users", "items") if name in arrays}
-    if not given:
+    if arrays.keys().isdisjoint(("users", "items")):
         raise DataError("expected the arrays users or items", path=path)
     tables = []
     for name, table in zip(("users", "items"), vectors, strict=True):
-        delta = given.get(name)
+        delta = arrays.get(name)
         if delta is None:
             tables.append(table)
             continue

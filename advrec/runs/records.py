@@ -20,20 +20,22 @@ from advrec.validation import wrong_fields
 
 T = TypeVar("T")
 
-Epoch = Annotated[int, Field(ge=0, lt=COUNTS)]
-Size = Annotated[int, Field(ge=0, lt=2**62)]
-Seconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Moment = Annotated[float, Field(ge=0, le=253_402_300_799, allow_inf_nan=False)]  # to the year 9999
-Text = Annotated[str, Field(max_length=4096)]
-STRICT = ConfigDict(strict=True, extra="forbid")
+Epoch = Annotated[int, Field(strict=True, ge=0, lt=COUNTS)]
+Size = Annotated[int, Field(strict=True, ge=0, lt=2**62)]
+Seconds = Annotated[float, Field(strict=True, ge=0, le=1e12, allow_inf_nan=False)]
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Moment = Annotated[
+    float, Field(strict=True, ge=0, le=253_402_300_799, allow_inf_nan=False)
+]  # to the year 9999
+Text = Annotated[str, Field(strict=True, max_length=4096)]
+EXACT = ConfigDict(extra="forbid")  # dataclasses are made of tables, so their fields are strict
 
 
 @dataclass
 class Progress:
     """How far a training is. Only the four fields of time and memory are not reproducible."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
     epoch: Epoch = 0  # finished epochs
     step: Size = 0  # finished steps of the current epoch
@@ -62,7 +64,7 @@ class Progress:
 class Origin:
     """`[run]` of config.toml: what a run came from. Digests are sha256."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    __pydantic_config__: ClassVar[ConfigDict] = EXACT
 
     dataset: Text
     data_digest: Text
@@ -76,16 +78,14 @@ class Origin:
 class Ids(BaseModel):
     """ids.json: the original ids, by dense index."""
 
-    model_config = STRICT
+    model_config = EXACT
 
-    users: list[str]
-    items: list[str]
+    users: list[Annotated[str, Field(strict=True)]]
+    items: list[Annotated[str, Field(strict=True)]]
 
 
 class Sections(BaseModel):
     """The sections of config.toml; those of options are checked where they are used."""
-
-    model_config = ConfigDict(strict=True)
 
     train: dict[str, Any]
     run: Origin
@@ -96,7 +96,7 @@ class Sections(BaseModel):
 class Line(BaseModel):
     """A line of metrics.jsonl."""
 
-    model_config = STRICT
+    model_config = EXACT
 
     epoch: Epoch
     loss: Finite | None = None

@@ -79,7 +79,9 @@ def _array(file: IO[bytes], size: int) -> Array:
     needed = math.prod(shape) * dtype.itemsize
     if needed > size:
         raise ValueError(f"its header asks for {needed:,} bytes, and the file has {size:,}")
-    content = file.read(needed)
+    if needed == 0:
+        return np.empty(shape, dtype)
+    content = bytearray(file.read(needed))
     if len(content) < needed:
         raise EOFError("it ends too early")
     array: Array = np.frombuffer(content, dtype, math.prod(shape))
