@@ -127,7 +127,7 @@ def _checking(
 ) -> Callable[..., Any]:
     def process(context: Any, value: Any) -> Any:
         for text in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(text, str):  # and not a default
+            if isinstance(text, str) and text != getattr(param, "default", None):
                 try:
                     check(text)
                 except BadValue as wrong:

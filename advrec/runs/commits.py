@@ -137,8 +137,8 @@ def _read_commit(folder: Path) -> dict[str, Any]:
     if check != sha256(_canonical(commit)):
         raise damaged(path, "it was changed since it was written")
     if commit.get("format") != FORMAT:
-        found = quoted(commit.get("format"))
-        raise RunError(f"{path} has format {found}, but this advrec reads {FORMAT}")
+        written = quoted(commit.get("format"))
+        raise RunError(f"{path} has format {written}, but this advrec reads {FORMAT}")
     digests, body = commit.get("files"), commit.get("body")
     if not (isinstance(digests, dict) and isinstance(body, dict)):
         raise damaged(path, "files and body must be tables")

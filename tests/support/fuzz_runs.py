@@ -131,7 +131,7 @@ def forge(rng: random.Random, name: str, content: bytes) -> bytes:
     """Another content of the same form."""
     if name == "config.toml":
         sections = without_none(mutate(rng, tomllib.loads(content.decode())))
-        return tomli_w.dumps(sections if isinstance(sections, dict) else {"x": sections}).encode()
+        return tomli_w.dumps(sections if isinstance(sections, dict) else {"x": 1}).encode()
     if name.endswith(".json"):
         return json_bytes(mutate(rng, json.loads(content)))
     if name == "metrics.jsonl":
