@@ -6,6 +6,8 @@ import json
 import random
 
 import pytest
+import torch
+from safetensors.torch import load, save
 from support.fuzz_runs import Folders, complaint, fuzz, invoke, last_frame, signed
 
 from advrec.errors import RunError
@@ -97,6 +99,15 @@ def test_a_wrong_line_of_the_history_is_named(folders, line, said):
     with pytest.raises(RunError, match="is damaged") as caught:
         Run.open(run).history()
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("steps", [-1, 2**62, 1.5, float("nan"), [1, 2]])
+def test_a_number_of_steps_is_a_count(folders, steps):
+    tensors = load(folders.sound["mf"]["state.safetensors"])
+    content = save(tensors | {"optimizer.steps": torch.tensor(steps)})
+    run = with_files(folders, **{"state.safetensors": content})
+    with pytest.raises(RunError, match="the number of steps is not a count"):
+        Run.open(run).state()
 
 
 def test_the_commit_cannot_name_files_outside_its_folder(folders, tmp_path):

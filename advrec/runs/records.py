@@ -10,13 +10,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from advrec.errors import RunError
 from advrec.options import COUNTS
 from advrec.validation import wrong_fields
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -127,6 +130,13 @@ def history_of(content: bytes, where: Path) -> list[dict[str, Any]]:
         checked(Line.model_validate, parsed(line, where), where).model_dump(exclude_none=True)
         for line in content.splitlines()
     ]
+
+
+def is_count(tensor: Tensor) -> bool:
+    """Is it a single whole number from 0, with room to count on?"""
+    if tensor.numel() != 1 or tensor.is_floating_point() or tensor.is_complex():
+        return False
+    return 0 <= int(tensor) < 2**62
 
 
 def parsed(content: bytes, where: Path) -> Any:

@@ -36,6 +36,7 @@ from advrec.runs.records import (
     checked,
     damaged,
     history_of,
+    is_count,
     parsed,
     progress_of,
 )
@@ -162,6 +163,9 @@ class Run:
             if group not in groups:
                 raise damaged(self.path / STATE, f"{quoted(name)} is not a tensor of a training")
             groups[group][key] = tensor
+        steps = groups["optimizer"].get("steps")
+        if steps is not None and not is_count(steps):
+            raise damaged(self.path / STATE, "the number of steps is not a count")
         return groups["weights"], groups["optimizer"]
 
     def history(self) -> list[dict[str, Any]]:
