@@ -94,10 +94,10 @@ def test_features_that_cannot_be_used(tmp_path, name, content, expected):
 def test_no_pickle_is_ever_loaded(tmp_path):
     path = tmp_path / "f.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="not a .npy file that can be read"):
+    with pytest.raises(DataError, match=r"not a \.npy file that can be read"):
         load_features(path, IDS)
     (tmp_path / "f.npz").write_bytes(b"PK\x03\x04 not a zip")
-    with pytest.raises(DataError, match="not an .npz file that can be read"):
+    with pytest.raises(DataError, match=r"not an \.npz file that can be read"):
         load_features(tmp_path / "f.npz", IDS)
 
 

@@ -154,7 +154,7 @@ def forge_tensors(rng: random.Random, content: bytes) -> bytes:
         raw = json_bytes(header)
         return len(raw).to_bytes(8, "little") + raw + content[8 + length :]
     tensors = load(content)
-    name = rng.choice(list(tensors))
+    name = rng.choice(sorted(tensors))  # load gives them in any order
     changes: list[Callable[[torch.Tensor], torch.Tensor]] = [
         lambda t: torch.full_like(t, 3) if t.dtype == torch.int64 else t * math.nan,
         lambda t: t + (2**62 if t.dtype == torch.int64 else 1e38),
