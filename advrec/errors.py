@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from pathlib import Path
 
+from advrec.visible import sentence, visible
+
 
 class ExitCode(enum.IntEnum):
     """What every `advrec` command returns to the shell."""
@@ -22,13 +24,16 @@ class ExitCode(enum.IntEnum):
 
 
 class AdvrecError(Exception):
-    """Base of the errors that advrec raises on purpose: one sentence, perhaps with a hint."""
+    """Base of the errors that advrec raises on purpose: one sentence, perhaps with a hint.
+
+    What they quote of a file is cut and has no control characters (`advrec.visible`).
+    """
 
     exit_code: ExitCode = ExitCode.CHECK_FAILED
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(sentence(message))
+        self.hint = None if hint is None else visible(hint)
 
 
 class UsageError(AdvrecError):
@@ -57,7 +62,7 @@ class DataError(AdvrecError):
         hint: str | None = None,
     ) -> None:
         where = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
-        super().__init__(where + message, hint=hint)
+        super().__init__(where + sentence(message), hint=hint)
         self.path = None if path is None else Path(path)
         self.line = line
 

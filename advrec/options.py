@@ -14,6 +14,12 @@ from pydantic import Field
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+COUNTS = 2**31  # whole numbers are below: what the compiled core counts to
+SEEDS = 2**63
+LARGEST = 1e30  # of weights and rates: beyond, float32 has no room for what they are multiplied by
+LONGEST_NAME = 255  # bytes of one part of a path
+LONGEST_TEXT = 4096  # characters
+
 DATA = "Data"
 MODEL = "Model"
 TRAINING = "Training"
@@ -53,3 +59,24 @@ def flag_of(field: FieldInfo) -> Flag | None:
     """The flag of a field that `option` made; None for another field."""
     extra = field.json_schema_extra
     return Flag(**extra) if isinstance(extra, dict) else None  # type: ignore[arg-type]
+
+
+def place(text: str) -> str:
+    """A path, or a name that may be one. ValueError, in a phrase that follows "must be"."""
+    plain_text(text)
+    if "\0" in text or any(len(part.encode()) > LONGEST_NAME for part in text.split("/")):
+        raise ValueError(f"a path with parts of at most {LONGEST_NAME} bytes")
+    return text
+
+
+def plain_text(text: str) -> str:
+    """Text that a file can keep. ValueError, in a phrase that follows "must be"."""
+    if not text:
+        raise ValueError("text that is not empty")
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"at most {LONGEST_TEXT} characters")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("UTF-8 text") from None
+    return text

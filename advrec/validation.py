@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from advrec.errors import ConfigError
+from advrec.visible import quoted
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -56,11 +57,26 @@ def config_error(error: ValidationError, kind: type[BaseModel], where: str) -> C
             known = ", ".join(kind.model_fields)
             hints.append(did_you_mean(name, kind.model_fields) or f"the options are {known}")
             continue
-        clauses.append(f"{name} in {where} must be {expected(entry)}, got {got!r}")
+        clauses.append(f"{name} in {where} must be {expected(entry)}, got {quoted(got)}")
         if entry["type"] == "literal_error" and isinstance(got, str):
             hints.append(did_you_mean(got, re.findall("'([^']+)'", str(context["expected"]))))
     hint = "; ".join(dict.fromkeys(text for text in hints if text)) or None
     return ConfigError("; ".join(dict.fromkeys(clauses)), hint=hint)
+
+
+def wrong_fields(error: ValidationError) -> list[str]:
+    """A clause for each wrong field of a file: what it must be, and what it is."""
+    clauses = []
+    for entry in error.errors(include_url=False):
+        name = ".".join(str(part) for part in entry["loc"] if part != "Origin") or "the content"
+        if entry["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            clauses.append(f"{quoted(name, 60)} is not a field that advrec writes")
+        elif entry["type"] == "missing":
+            clauses.append(f"{name} is missing")
+        else:
+            clauses.append(f"{name} must be {expected(entry)}, got {quoted(entry['input'])}")
+    shown = list(dict.fromkeys(clauses))
+    return shown if len(shown) <= 3 else [*shown[:3], f"and {len(shown) - 3} more"]
 
 
 def expected(entry: Mapping[str, Any]) -> str:
@@ -80,8 +96,12 @@ def expected(entry: Mapping[str, Any]) -> str:
         ("finite_", "a finite number"),
         ("bool_", "true or false"),
         ("string_too_short", "text that is not empty"),
+        ("string_too_long", "shorter text"),
         ("string_", "text"),
         ("dict_", "a table of options"),
+        ("list_", "a list"),
+        ("model_", "a table"),
+        ("dataclass_", "a table"),
     ):
         if kind.startswith(prefix):
             return phrase

@@ -6,6 +6,7 @@ a pipe is not cut to 80 columns, and `--json` output is plain, stable and free o
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -13,8 +14,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from advrec.visible import in_json, visible
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
     from rich.table import Table
 
     from advrec.report.table import Table as Report
@@ -23,11 +27,28 @@ PIPE_WIDTH = 200
 """Columns of a table that is not written to a terminal, unless COLUMNS is set."""
 
 
-def _console(stream: IO[str]) -> Console:
+@functools.cache
+def _console_class() -> type[Console]:
     from rich.console import Console
 
+    class VisibleConsole(Console):
+        """Whatever is printed, no control character of its text reaches the terminal."""
+
+        def render(
+            self, renderable: RenderableType, options: ConsoleOptions | None = None
+        ) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                if segment.control:
+                    yield segment
+                else:
+                    yield segment._replace(text=visible(segment.text, keep="\n"))
+
+    return VisibleConsole
+
+
+def _console(stream: IO[str]) -> Console:
     piped = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(file=stream, width=PIPE_WIDTH if piped else None, highlight=False)
+    return _console_class()(file=stream, width=PIPE_WIDTH if piped else None, highlight=False)
 
 
 def stdout() -> Console:
@@ -51,7 +72,14 @@ def tolerate_narrow_encodings() -> None:
 def note(message: str, *, quiet: bool = False) -> None:
     """One line on stderr about what was understood or done; nothing if `quiet`."""
     if not quiet:
-        stderr().print(message, markup=False, style="dim", soft_wrap=True)
+        stderr().print(visible(message), markup=False, style="dim", soft_wrap=True)
+
+
+def escaped(text: str) -> str:
+    """Text that is not advrec's own as it may stand among rich's markup: visible and literal."""
+    from rich.markup import escape
+
+    return escape(visible(text))
 
 
 def table(
@@ -85,7 +113,7 @@ def table(
 def show(rows: Table | str) -> None:
     """Print a results table, or a line of results, on stdout."""
     if isinstance(rows, str):
-        stdout().print(rows, markup=False, soft_wrap=True)
+        stdout().print(visible(rows), markup=False, soft_wrap=True)
         return
     from rich.text import Text
 
@@ -104,14 +132,13 @@ def show(rows: Table | str) -> None:
 
 def show_report(report: Report) -> None:
     """Print a table of the library on stdout: repeated text once, numbers aligned right."""
-    from rich.markup import escape
-
     numeric = [
         any(isinstance(row[place], int | float) for row in report.rows)
         for place in range(len(report.columns))
     ]
     left = numeric.index(True) if True in numeric else len(numeric)
-    rows = table([column.name for column in report.columns], title=report.title, left=left)
+    names = [escaped(column.name) for column in report.columns]
+    rows = table(names, title=escaped(report.title), left=left)
     before: list[str] = []
     for row in report.rows:
         cells = [column.show(cell) for column, cell in zip(report.columns, row, strict=True)]
@@ -120,11 +147,11 @@ def show_report(report: Report) -> None:
             same += 1
         if before and same == 0 and left > 1:
             rows.add_section()
-        rows.add_row(*("" if place < same else escape(text) for place, text in enumerate(cells)))
+        rows.add_row(*("" if place < same else escaped(text) for place, text in enumerate(cells)))
         before = cells
     show(rows)
     for line in report.notes:
-        stdout().print(line, markup=False, style="dim", soft_wrap=True)
+        stdout().print(visible(line), markup=False, style="dim", soft_wrap=True)
 
 
 def show_reports(reports: Sequence[Report]) -> None:
@@ -137,15 +164,13 @@ def show_reports(reports: Sequence[Report]) -> None:
 
 def facts(pairs: Iterable[tuple[str, object]], *, title: str | None = None) -> None:
     """Print names and values in two columns on stdout; long values are not broken."""
-    from rich.markup import escape
-
-    rows = [(name, str(value)) for name, value in pairs]
+    rows = [(visible(name), str(value)) for name, value in pairs]
     width = max((len(name) for name, _ in rows), default=0)
     console = stdout()
     if title is not None:
-        console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+        console.print(f"[bold]{escaped(title)}[/]", soft_wrap=True)
     for name, value in rows:
-        console.print(f"[cyan]{escape(name.ljust(width))}[/]  {escape(value)}", soft_wrap=True)
+        console.print(f"[cyan]{escaped(name.ljust(width))}[/]  {escaped(value)}", soft_wrap=True)
 
 
 def plain(value: Any) -> Any:
@@ -163,7 +188,8 @@ def plain(value: Any) -> Any:
 
 def emit_json(document: Mapping[str, Any]) -> None:
     """Write one JSON document, indented, in the order given, to stdout."""
-    sys.stdout.write(json.dumps(plain(document), indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(plain(document), indent=2, ensure_ascii=False)
+    sys.stdout.write(in_json(text) + "\n")
 
 
 def percent(share: float, digits: int = 1) -> str:

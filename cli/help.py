@@ -12,6 +12,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from advrec_cli.console import stdout
+from advrec_cli.values import check_texts
 
 
 def examples(*lines: str) -> str:
@@ -43,7 +44,11 @@ def _help_with_examples(command: Any, format_help: Callable[[], None]) -> None:
 
 
 class Command(TyperCommand):
-    """A command whose epilog keeps its lines."""
+    """A command whose epilog keeps its lines, and whose texts are checked before all else."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        check_texts(self.params, self.callback)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help of this command to stdout."""

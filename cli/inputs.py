@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advrec_cli.console import note
-from advrec_cli.options import BadValue, Given
+from advrec_cli.options import Given
+from advrec_cli.values import BadValue
 
 if TYPE_CHECKING:
     from advrec.config.file import ConfigFile

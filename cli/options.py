@@ -20,8 +20,10 @@ import typer
 from advrec.choices import PARTS, STALE_SIDES
 from advrec.options import OUTPUT, TRAINING
 from advrec.validation import nearest
+from advrec.visible import quoted
 from advrec_cli.help import paragraphs
 from advrec_cli.settings import MODEL_OPTIONS, RUNS, Setting
+from advrec_cli.values import BadValue, number, whole_number
 
 MEASURE = "Measure"
 """The help panel of what is measured, and how."""
@@ -29,25 +31,9 @@ MEASURE = "Measure"
 # --- checks of values ----------------------------------------------------------------------------
 
 
-class BadValue(typer.BadParameter):
-    """A value that a flag does not take. The message follows the flag: "must be …, got …".
-
-    `failures` adds the nearest of the `choices` as a hint.
-    """
-
-    def __init__(self, message: str, *, flag: str | None = None, near: Sequence[str] = ()) -> None:
-        super().__init__(message, param_hint=flag)
-        self.possibilities = near
-
-    def format_message(self) -> str:
-        """The whole sentence."""
-        opts = getattr(self.param, "opts", None) or ["value"]
-        return f"{self.param_hint or opts[0]} {self.message}"
-
-
 def not_one_of(value: str, choices: Sequence[str], flag: str | None = None) -> BadValue:
     """The error for a word that is not among the choices."""
-    message = f"must be {_listed(choices)}, got {value!r}"
+    message = f"must be {_listed(choices)}, got {quoted(value)}"
     return BadValue(message, flag=flag, near=nearest(value, choices))
 
 
@@ -112,12 +98,7 @@ def split_list(values: Sequence[str]) -> list[str]:
 
 
 def _number(text: str, kind: type, check: Callable[[Any], Any]) -> Any:
-    try:
-        number = kind(text)
-    except ValueError:
-        expected = "a whole number" if kind is int else "a number"
-        raise BadValue(f"must be {expected}, got {text!r}") from None
-    return check(number)
+    return check(whole_number(text) if kind is int else number(text))
 
 
 def numbers(values: Sequence[str], kind: type, flag: str, *, low: float = 0) -> list[Any]:

@@ -81,7 +81,7 @@ def _elsewhere(tmp_path, monkeypatch):
         ),
         ("attack --noise random --steps 3", 2, "random noise takes no steps", "adversarial"),
         ("attack --eps 1,a", 2, "--eps must be a number, got 'a'", ""),
-        ("attack --eps inf", 2, "must be a finite number, got inf", ""),
+        ("attack --eps inf", 2, "must be a finite number, got 'inf'", ""),
         ("attack -k 0", 2, "-k must be at least 1, got 0", ""),
         (
             "attack --norm rows",

@@ -69,7 +69,7 @@ WRONG = [
     ("f.npy", ROWS[0], "FILE: features are float64 of shape (2,), expected numbers [items, F]"),
     ("f.npy", np.array([["a"]]), "FILE: features are <U1 of shape (1, 1), expected numbers [items, F]"),
     ("f.npy", ROWS[:2], f"FILE: item '2' has no row: a .npy of 2 rows belongs to item ids 0 to 1 | {NPY}"),
-    ("f.npz", {"x": ROWS}, f"FILE: the arrays are x, expected {NPZ}"),
+    ("f.npz", {"x": ROWS}, f"FILE: the arrays are 'x', expected {NPZ}"),
     ("f.npz", {"ids": np.arange(2), "features": ROWS}, "FILE: ids is int64 of shape (2,), expected 3 integers or strings"),
     ("f.npz", {"ids": np.array([1, 1, 2]), "features": ROWS}, "FILE: item '1' has more than one row"),
     ("f.npz", {"ids": np.array([7, 8, 9]), "features": ROWS}, "FILE: no item of the data has a row here; its ids are like '2'"),
@@ -94,10 +94,10 @@ def test_features_that_cannot_be_used(tmp_path, name, content, expected):
 def test_no_pickle_is_ever_loaded(tmp_path):
     path = tmp_path / "f.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="not an array that can be read"):
+    with pytest.raises(DataError, match=r"not a \.npy file that can be read"):
         load_features(path, IDS)
     (tmp_path / "f.npz").write_bytes(b"PK\x03\x04 not a zip")
-    with pytest.raises(DataError, match="not arrays that can be read"):
+    with pytest.raises(DataError, match=r"not an \.npz file that can be read"):
         load_features(tmp_path / "f.npz", IDS)
 
 

@@ -20,7 +20,8 @@ from advrec.config.train import TrainConfig
 from advrec.errors import RunError, UsageError
 from advrec.models import MODELS
 from advrec.runs import commits, find
-from advrec.runs.run import Origin, Run, features_digest
+from advrec.runs.records import Origin
+from advrec.runs.run import Run, features_digest
 from advrec.system import files, locks
 from advrec.system.locks import RunLock
 

@@ -22,12 +22,12 @@ from torch import Tensor
 from advrec.auditing.attacks import WAYS
 from advrec.auditing.measure import AuditOptions, audit
 from advrec.data import DataConfig, Dataset, load_dataset
-from advrec.data.item_features import LOAD_ERRORS
 from advrec.errors import ConfigError, DataError, RunError, UsageError
 from advrec.robustness.practical import measured, vectors_of
 from advrec.runs.run import Run
 from advrec.runs.subject import Subject
 from advrec.system import files
+from advrec.system.arrays import read_npz
 from advrec.validation import did_you_mean, parse
 from advrec.versions import VERSION
 
@@ -168,15 +168,14 @@ def _moved(path: Path, vectors: tuple[Tensor, Tensor]) -> tuple[tuple[Tensor, Te
     """The vectors under the noise of a file, and the file's sha256."""
     try:
         content = path.read_bytes()
-        with np.load(path, allow_pickle=False) as arrays:
-            given = {name: arrays[name] for name in ("users", "items") if name in arrays.files}
-    except (*LOAD_ERRORS, AttributeError, TypeError) as error:
-        raise DataError(f"not an .npz file ({error})", path=path) from None
-    if not given:
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", path=path) from None
+    arrays = read_npz(path)
+    if arrays.keys().isdisjoint(("users", "items")):
         raise DataError("expected the arrays users or items", path=path)
     tables = []
     for name, table in zip(("users", "items"), vectors, strict=True):
-        delta = given.get(name)
+        delta = arrays.get(name)
         if delta is None:
             tables.append(table)
             continue

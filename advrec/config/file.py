@@ -64,5 +64,6 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
     """A TOML document; ConfigError with line and column when it is not one."""
     try:
         return dict(tomllib.loads(text))
-    except ValueError as error:
-        raise ConfigError(f"{where} is not valid TOML: {error}") from error
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ConfigError(f"{where} is not valid TOML: {reason}") from error

@@ -26,13 +26,26 @@ from pydantic import (
 
 from advrec.choices import Kernels, Norm, Optimizer, Phase, Precision, Reduction, Sampling
 from advrec.errors import ConfigError
-from advrec.options import ADVERSARY, MODEL, OUTPUT, TRAINING, option
+from advrec.options import (
+    ADVERSARY,
+    COUNTS,
+    LARGEST,
+    MODEL,
+    OUTPUT,
+    SEEDS,
+    TRAINING,
+    option,
+)
 
-Count = Annotated[int, Field(ge=1)]
-Whole = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, lt=COUNTS)]
+Whole = Annotated[int, Field(ge=0, lt=COUNTS)]
+Dim = Annotated[int, Field(ge=1, le=2**20)]
+Layers = Annotated[int, Field(ge=0, le=100)]
+Negatives = Annotated[int, Field(ge=1, le=2**16)]
+Threads = Annotated[int, Field(ge=0, le=4096)]
 BatchSize = Annotated[int, Field(ge=1, lt=2**29)]  # the compiled core counts so far
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
 Rates = Annotated[
     Annotated[Positive, Tag("number")] | Annotated[dict[str, Positive], Tag("table")],
     Discriminator(lambda value: "table" if isinstance(value, dict) else "number"),
@@ -54,8 +67,8 @@ class TrainConfig(BaseModel):
         "pretrain", description="adversarial: the clean loss + adv_weight · the adversarial one."
     )
     model: str = option("mf", "Model to train; 'advrec models' lists them.", MODEL, metavar="NAME")
-    dim: Count | None = option(None, "Embedding dimension.", MODEL, shown="mf 64, lightgcn 64, …")
-    layers: Whole | None = option(None, "Propagation layers of a graph model.", MODEL, shown="3")
+    dim: Dim | None = option(None, "Embedding dimension.", MODEL, shown="mf 64, lightgcn 64, …")
+    layers: Layers | None = option(None, "Propagation layers of a graph model.", MODEL, shown="3")
     init_std: Positive | None = option(
         None,
         "Standard deviation of the initial embeddings.",
@@ -88,7 +101,7 @@ class TrainConfig(BaseModel):
         TRAINING,
         shown="mf 0, lightgcn 0.0001, …",
     )
-    negatives: Count | None = option(None, "Negatives per positive pair.", TRAINING)
+    negatives: Negatives | None = option(None, "Negatives per positive pair.", TRAINING)
     sampling: Sampling | None = option(
         None,
         "How training pairs are drawn: each pair once per epoch, or a random user and then a"
@@ -99,7 +112,7 @@ class TrainConfig(BaseModel):
     reduction: Reduction | None = option(
         None, "Sum or mean of the loss over a batch.", TRAINING, shown="mf sum, lightgcn mean, …"
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = option(
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] = option(
         0,
         "Seed of the initial weights and of sampling; the same seed gives the same bits.",
         OUTPUT,
@@ -161,7 +174,7 @@ class TrainConfig(BaseModel):
         OUTPUT,
     )
     device: str = option("auto", "Device to compute on.", OUTPUT, metavar="auto|cpu|cuda[:N]")
-    threads: Whole = option(
+    threads: Threads = option(
         0, "CPU threads; 0 takes torch's default. Results do not depend on it.", OUTPUT
     )
     checkpoint_seconds: NotNegative = option(
@@ -188,14 +201,14 @@ class TrainConfig(BaseModel):
     @field_validator("device")
     @classmethod
     def _device_is_known(cls, value: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", value):
             raise ValueError("auto, cpu, cuda or cuda:N")
         return value
 
     @field_validator("metric")
     @classmethod
     def _metric_has_a_shape(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z]+(@[1-9]\d*)?", value):
+        if value is not None and not re.fullmatch(r"[A-Za-z]{1,40}(@[1-9][0-9]{0,8})?", value):
             raise ValueError("a metric such as NDCG@20 or Recall@10")
         return value
 
@@ -218,14 +231,14 @@ class ResolvedConfig(TrainConfig):
     Only `init_std` may stay None: a model with weights of several kinds has its own for each.
     """
 
-    dim: Count = 64
-    layers: Whole = 0
+    dim: Dim = 64
+    layers: Layers = 0
     epochs: Count = 1000
     batch_size: BatchSize = 512
     lr: Rates = 0.05
     optimizer: Optimizer = "adagrad"
     reg: NotNegative = 0.0
-    negatives: Count = 1
+    negatives: Negatives = 1
     sampling: Sampling = "pairs"
     reduction: Reduction = "sum"
     eps: NotNegative = 0.5

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from advrec.choices import Header, Split, Validation
 from advrec.data.readers import FORMATS
-from advrec.options import DATA, option
+from advrec.options import COUNTS, DATA, SEEDS, option, place, plain_text
 from advrec.validation import parse
 
 TABLE_OPTIONS = (  # those that say how a table is to be read
@@ -38,6 +38,21 @@ Format = Annotated[
     AfterValidator(_known),
     WithJsonSchema({"type": "string", "enum": ["auto", *FORMATS]}),
 ]
+
+
+def _separates(text: str) -> str:
+    """What a separator may be; ValueError in a phrase that follows "must be"."""
+    plain_text(text)
+    if len(text) > 16 or text in ("\\r", "\\n") or set(text) & set('\r\n\0"'):
+        raise ValueError("up to 16 characters without quotes and line ends")
+    if len(text) > 1 and text.isspace():
+        raise ValueError("one blank or tab, which stands for any number of blanks, or a mark")
+    return text
+
+
+Separator = Annotated[str, AfterValidator(_separates)]
+Place = Annotated[str, AfterValidator(place)]
+Column = Annotated[str, AfterValidator(plain_text)]
 
 
 class DataConfig(BaseModel):
@@ -79,41 +94,46 @@ class DataConfig(BaseModel):
     valid: Validation = option(
         "auto", "auto holds out a validation part; none trains on those pairs too.", DATA
     )
-    split_seed: int = option(0, "Seed of random splits.", DATA, ge=0)
+    split_seed: int = option(0, "Seed of random splits.", DATA, ge=0, lt=SEEDS)
     k_core: int = option(
         0,
         "Drop users and items with fewer pairs than this until none is left to drop; 0 keeps all.",
         DATA,
         ge=0,
+        lt=COUNTS,
     )
     min_rating: float | None = option(
-        None, "Keep only interactions rated at least this.", DATA, shown="keep all"
+        None,
+        "Keep only interactions rated at least this.",
+        DATA,
+        shown="keep all",
+        allow_inf_nan=False,
     )
-    user_col: str | None = option(
+    user_col: Column | None = option(
         None,
         "User column: its name, or its number from 1.",
         DATA,
         shown="detected",
         metavar="COLUMN",
     )
-    item_col: str | None = option(
+    item_col: Column | None = option(
         None, "Item column, likewise.", DATA, shown="detected", metavar="COLUMN"
     )
-    rating_col: str | None = option(
+    rating_col: Column | None = option(
         None,
         "Rating column, likewise; none: do not read it.",
         DATA,
         shown="detected",
         metavar="COLUMN",
     )
-    timestamp_col: str | None = option(
+    timestamp_col: Column | None = option(
         None,
         "Timestamp column, likewise; none: do not read it.",
         DATA,
         shown="detected",
         metavar="COLUMN",
     )
-    separator: str | None = option(
+    separator: Separator | None = option(
         None,
         "Column separator, such as ',' or '::'; a blank stands for any run of blanks.",
         DATA,
@@ -121,7 +141,7 @@ class DataConfig(BaseModel):
         metavar="TEXT",
         min_length=1,
     )
-    features: str | None = option(
+    features: Place | None = option(
         None,
         "Item features: .npy or .npz in item order, a table keyed by item id, or 'text' to compute"
         " them from the items' text.",
@@ -129,7 +149,7 @@ class DataConfig(BaseModel):
         shown="none",
         metavar="PATH",
     )
-    item_names: str | None = option(
+    item_names: Place | None = option(
         None,
         "Table of item id, tab, name; 'recommend' shows the names.",
         DATA,
@@ -139,7 +159,7 @@ class DataConfig(BaseModel):
     header: Header | None = option(
         None, "Whether the first line of a table names its columns.", DATA, shown="detected"
     )
-    time_format: str | None = option(
+    time_format: Column | None = option(
         None,
         "Format of the dates as strptime takes it, such as '%d/%m/%Y'.",
         DATA,

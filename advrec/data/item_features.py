@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import math
-import struct
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from advrec.data.readers.columns import ALIASES
+from advrec.data.readers.columns import ALIASES, column_number
 from advrec.data.readers.rows import table_rows
 from advrec.data.readers.text import read_bytes, shown
 from advrec.data.readers.text_twin import NUMBER
 from advrec.data.wording import counted
 from advrec.errors import DataError
+from advrec.system.arrays import read_npy, read_npz
+from advrec.visible import listed
 
 NAME_COLUMNS = ("name", "title", "movietitle", "description", "label")
-LOAD_ERRORS = (  # what np.load raises for damaged files
-    ValueError,
-    OSError,
-    EOFError,
-    KeyError,
-    MemoryError,
-    RuntimeError,
-    SyntaxError,
-    tokenize.TokenError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 NPZ_EXPECTED = "an .npz with the arrays ids [n] and features [n, F]"
 
@@ -49,7 +34,7 @@ def load_features(path: Path, item_ids: Sequence[str]) -> tuple[NDArray[np.float
     if not path.is_file():
         raise DataError("no such file of item features", path=path)
     if path.suffix == ".npy":
-        matrix = _matrix(path, _load_array(path))
+        matrix = _matrix(path, read_npy(path))
         rows = _numbered_rows(path, item_ids, len(matrix))
         named = len(matrix)
     else:
@@ -100,29 +85,13 @@ def load_names(path: Path) -> dict[str, str]:
     return names
 
 
-def _load_array(path: Path) -> NDArray[np.generic]:
-    try:
-        array: NDArray[np.generic] = np.load(path, allow_pickle=False)
-    except LOAD_ERRORS as error:
-        raise DataError(
-            f"not an array that can be read ({_first_line(error)})", path=path
-        ) from None
-    return array
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
-
-
 def _load_npz(path: Path) -> tuple[list[str], NDArray[np.float32]]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if not {"ids", "features"} <= set(arrays.files):
-                names = ", ".join(arrays.files) or "nothing"
-                raise DataError(f"the arrays are {names}, expected {NPZ_EXPECTED}", path=path)
-            ids, features = arrays["ids"], arrays["features"]
-    except LOAD_ERRORS as error:
-        raise DataError(f"not arrays that can be read ({_first_line(error)})", path=path) from None
+    arrays = read_npz(path)
+    if not {"ids", "features"} <= arrays.keys():
+        raise DataError(
+            f"the arrays are {listed(arrays) or 'none'}, expected {NPZ_EXPECTED}", path=path
+        )
+    ids, features = arrays["ids"], arrays["features"]
     matrix = _matrix(path, features)
     if ids.shape != (len(matrix),) or ids.dtype.kind not in "iuU":
         raise DataError(
@@ -154,9 +123,8 @@ def _matrix(path: Path, array: NDArray[np.generic]) -> NDArray[np.float32]:
 def _numbered_rows(path: Path, item_ids: Sequence[str], n_rows: int) -> NDArray[np.int64]:
     """The row of each item: its id as a number. Refuses ids that cannot be row numbers."""
     for item in item_ids:
-        if not (
-            item.isascii() and item.isdigit() and str(int(item)) == item and int(item) < n_rows
-        ):
+        place = column_number(item)
+        if place is None or str(place) != item or place >= n_rows:
             raise DataError(
                 f"item {shown(item)} has no row: a .npy of {n_rows:,} rows belongs to item ids "
                 f"0 to {n_rows - 1}",

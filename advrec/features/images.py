@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from advrec.errors import DataError, RunError, UsageError
 from advrec.features.files import checked_path, save_features
 from advrec.system import files
+from advrec.system.arrays import read_npz
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -170,9 +171,12 @@ def _saved(parts: Path) -> dict[str, tuple[str, NDArray[np.float32]]]:
     """Item id -> stamp and features, of all shards; later ones override earlier ones."""
     known: dict[str, tuple[str, NDArray[np.float32]]] = {}
     for path in sorted(parts.glob(SHARDS)):
-        with np.load(path, allow_pickle=False) as shard:
-            entries = zip(shard["stamps"].tolist(), shard["rows"], strict=True)
-            known |= dict(zip(shard["ids"].tolist(), entries, strict=True))
+        shard = read_npz(path)
+        names = [shard[name].tolist() for name in ("ids", "stamps") if name in shard]
+        rows = shard.get("rows")
+        if rows is None or [len(texts) for texts in names] != [len(rows)] * 2:
+            raise DataError("not a file that advrec writes while it encodes", path=path)
+        known |= dict(zip(names[0], zip(names[1], rows, strict=True), strict=True))
     return known
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from advrec.errors import UsageError
 from advrec.report.robustness import Curve, eps_label
 from advrec.system import files
+from advrec.visible import shortened, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +26,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES: Mapping[str, Literal["-", "--"]] = {"adversarial": "-", "random": "--"}
 GREY = "#555555"
+LONGEST_LABEL = 60  # characters
 ENDINGS = (".png", ".pdf", ".svg")
 
 STYLE: Any = {  # matplotlib types its keys; naming them all here would not help
@@ -52,6 +54,7 @@ STYLE: Any = {  # matplotlib types its keys; naming them all here would not help
     "legend.fontsize": 8.5,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "text.parse_math": False,  # a dollar in a name is a dollar
     "svg.hashsalt": "advrec",  # the same figure gives the same bytes
 }
 
@@ -88,14 +91,14 @@ def robustness_plot(curves: Sequence[Curve], metric: str, path: str | Path) -> P
             for curve in curves:
                 if curve.model == model:
                     _draw_curve(above, below, curve, trainings.index(curve.training))
-            above.set_title(model, loc="left")
+            above.set_title(_label(model), loc="left")
             norms = dict.fromkeys(eps_label(c.norm) for c in curves if c.model == model)
             below.set_xlabel(" or ".join(norms))
             below.locator_params(axis="x", nbins=5)
             below.xaxis.set_major_formatter("{x:g}")
             below.axhline(0, color=GREY, linewidth=0.8)
-        axes[0, 0].set_ylabel(metric)
-        axes[1, 0].set_ylabel(f"share of {metric} lost")
+        axes[0, 0].set_ylabel(_label(metric))
+        axes[1, 0].set_ylabel(f"share of {_label(metric)} lost")
         axes[0, 0].set_ylim(bottom=0)
         axes[1, 0].yaxis.set_major_formatter("{x:.0%}")
         _legend(figure, trainings, [noise for noise in DASHES if _has(curves, noise)])
@@ -133,14 +136,14 @@ def training_plot(
                     color=COLOURS[place % len(COLOURS)],
                     marker=MARKERS[place % len(MARKERS)] if few else None,
                     markersize=3.5,
-                    label=line.label,
+                    label=_label(line.label),
                 )
-            axis.set_ylabel(name)
+            axis.set_ylabel(_label(name))
             for epoch in (marks or {}).values():
                 axis.axvline(epoch, color=GREY, linewidth=0.8, linestyle=":")
         for text, epoch in (marks or {}).items():
             axes[0].annotate(
-                text,
+                _label(text),
                 (epoch, 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(3, 0),
@@ -182,6 +185,7 @@ def _legend(figure: Figure, labels: Sequence[str], noises: Sequence[str]) -> Non
     """One legend for the whole figure: colours first, then line styles in grey."""
     from matplotlib.lines import Line2D
 
+    labels = list(map(_label, labels))
     handles = [
         Line2D(
             [], [], color=COLOURS[n % len(COLOURS)], marker=MARKERS[n % len(MARKERS)], label=text
@@ -199,6 +203,11 @@ def _legend(figure: Figure, labels: Sequence[str], noises: Sequence[str]) -> Non
     figure.legend(
         handles=handles, loc="outside upper center", ncols=len(handles) if one_line else 2
     )
+
+
+def _label(text: str) -> str:
+    """A name as a figure can show it: visible, and not wider than the figure."""
+    return shortened(visible(text), LONGEST_LABEL)
 
 
 def _has(curves: Sequence[Curve], noise: str) -> bool:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from advrec.errors import UsageError
 from advrec.system import files
+from advrec.visible import visible
 
 Cell: TypeAlias = "str | int | float | None"
 NOTHING = "–"  # where there is no number
@@ -89,7 +90,7 @@ class Table:
             ]
             lines.append(f"| {' | '.join(cells)} |")
         for note in self.notes:
-            lines += ["", note]
+            lines += ["", visible(note)]
         return "\n".join(lines) + "\n"
 
     def write(self, path: str | Path) -> Path:
@@ -123,4 +124,6 @@ def _finite(cell: Cell) -> Cell:
 
 
 def _escape(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """A cell as Markdown shows it: one line, no mark-up, no control characters."""
+    plain = visible(" ".join(text.split()))
+    return plain.replace("|", "\\|").replace("<", "\\<")

@@ -12,13 +12,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from advrec.errors import RunError
+from advrec.runs.records import damaged
 from advrec.system import files
+from advrec.visible import quoted
 
 COMMIT = "state.json"
 FORMAT = 1
@@ -93,23 +96,20 @@ class CommitFolder:
                     continue
                 except OSError as error:
                     raise RunError(f"{path} cannot be read: {error.strerror}") from error
-                if sha256(content) == self._files[name]:
+                if sha256(content) == self._files.get(name):
                     return content
             time.sleep(0.005)  # a trainer may have committed, or renamed, in between
             self.reload()
         if not (self.path / name).exists():
             raise damaged(self.path / name, "it is missing")
+        if name not in self._files:
+            raise damaged(self.path / COMMIT, f"it does not name {name}")
         raise damaged(self.path / name, f"its sha256 is not the one in {COMMIT}")
 
 
 def sha256(content: bytes) -> str:
     """The digest that commits record, in hex."""
     return hashlib.sha256(content).hexdigest()
-
-
-def damaged(path: Path, reason: str) -> RunError:
-    """The error for a file that was truncated, changed or lost."""
-    return RunError(f"{path} is damaged: {reason}")
 
 
 def _commit(files: Mapping[str, str], body: Mapping[str, Any]) -> str:
@@ -132,10 +132,17 @@ def _read_commit(folder: Path) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise damaged(path, "it is not what advrec writes") from error
     if check != sha256(_canonical(commit)):
         raise damaged(path, "it was changed since it was written")
-    if commit["format"] != FORMAT:
-        raise RunError(f"{path} has format {commit['format']}, but this advrec reads {FORMAT}")
+    if commit.get("format") != FORMAT:
+        written = quoted(commit.get("format"))
+        raise RunError(f"{path} has format {written}, but this advrec reads {FORMAT}")
+    digests, body = commit.get("files"), commit.get("body")
+    if not (isinstance(digests, dict) and isinstance(body, dict)):
+        raise damaged(path, "files and body must be tables")
+    for name, digest in digests.items():  # names are put behind the folder, so they stay in it
+        if not re.fullmatch("[a-z]+[.][a-z]+", name) or not isinstance(digest, str):
+            raise damaged(path, f"{quoted(name)} is not a file that advrec commits")
     return commit

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from advrec.errors import RunError, UsageError
 from advrec.evaluation.evaluate import Evaluation
 from advrec.robustness.attack import AttackResult
-from advrec.runs.commits import damaged
+from advrec.runs.records import damaged
 from advrec.runs.run import Run
 from advrec.runs.subject import Subject
 from advrec.system import files
@@ -23,6 +23,8 @@ ATTACK, EVAL, CERTIFICATE = "attack.json", "eval.json", "certificate.csv"
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
     from advrec.robustness.certify import Certificate
+
+FORM_ERRORS = (ValueError, TypeError, UsageError)
 
 T = TypeVar("T")
 
@@ -112,5 +114,5 @@ def _read(path: Path, parse: Callable[[Mapping[str, Any]], T], command: str) -> 
         raise RunError(f"{path} does not exist", hint=f"{command} writes it") from error
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, UsageError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, *FORM_ERRORS) as error:
         raise damaged(path, "it is not what advrec writes") from error

@@ -17,7 +17,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +27,24 @@ from advrec.config.file import read_toml
 from advrec.config.train import ResolvedConfig
 from advrec.errors import ConfigError, RunError
 from advrec.runs import tensors
-from advrec.runs.commits import COMMIT, CommitFolder, damaged, sha256
+from advrec.runs.commits import COMMIT, CommitFolder, sha256
+from advrec.runs.records import (
+    Ids,
+    Origin,
+    Progress,
+    Sections,
+    checked,
+    damaged,
+    history_of,
+    is_count,
+    parsed,
+    progress_of,
+)
 from advrec.system import files
 from advrec.system.drafts import Draft
 from advrec.system.locks import RunLock
 from advrec.validation import parse
+from advrec.visible import quoted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,46 +53,6 @@ if TYPE_CHECKING:
 
 CONFIG, IDS, METRICS = "config.toml", "ids.json", "metrics.jsonl"
 MODEL, STATE = "model.safetensors", "state.safetensors"
-
-
-@dataclass
-class Progress:
-    """How far a training is. Only the four fields of time and memory are not reproducible."""
-
-    epoch: int = 0  # finished epochs
-    step: int = 0  # finished steps of the current epoch
-    loss: float = 0.0  # summed over the triplets of the current epoch
-    adv_loss: float = 0.0
-    triplets: int = 0
-    best_epoch: int = 0  # the epoch of model.safetensors
-    best_value: float | None = None  # its validation figure; None before the first validation
-    stale: int = 0  # validations since the best one
-    stopped: str | None = None  # why it is finished: "epochs" or "patience"
-    metrics_bytes: int = 0  # length of metrics.jsonl
-    seconds: dict[str, float] = field(
-        default_factory=lambda: {"train": 0.0, "evaluate": 0.0, "checkpoint": 0.0}
-    )
-    epoch_seconds: float = 0.0  # training time of the current epoch
-    peak_bytes: int = 0  # largest resident memory of a process that trained it
-    updated: float = 0.0  # time of the checkpoint, seconds since 1970
-
-    @property
-    def finished(self) -> bool:
-        """Nothing more to do, unless more epochs are asked for."""
-        return self.stopped is not None
-
-
-@dataclass(frozen=True)
-class Origin:
-    """`[run]` of config.toml: what a run came from. Digests are sha256."""
-
-    dataset: str
-    data_digest: str
-    features_digest: str | None = None  # of the item features, for a model that reads them
-    parent: str | None = None  # the run whose best epoch it started at
-    parent_epoch: int | None = None
-    epoch_offset: int = 0  # added to the epoch in the sampler, so that no triplet stream repeats
-    created: str = ""  # ISO 8601
 
 
 class Run:
@@ -154,15 +127,17 @@ class Run:
         where = folder.path / CONFIG
         sections = _sections(folder.read(CONFIG), where)
         _progress(folder)  # a run of another version says so before its options are looked at
-        versions = sections.get("versions", {})
         try:
-            config = parse(ResolvedConfig, sections["train"], str(where))
-            origin = Origin(**sections["run"])
-        except (ConfigError, TypeError) as error:
-            writer = versions.get("advrec", "another version")
+            config = parse(ResolvedConfig, sections.train, str(where))
+        except ConfigError as error:
+            writer = sections.versions.get("advrec", "another version")
             raise RunError(f"{where} was written by advrec {writer}: {error}") from error
         return cls(
-            folder, config=config, origin=origin, data=sections.get("data"), versions=versions
+            folder,
+            config=config,
+            origin=sections.run,
+            data=sections.data,
+            versions=sections.versions,
         )
 
     @property
@@ -172,8 +147,9 @@ class Run:
 
     def ids(self) -> tuple[list[str], list[str]]:
         """Original ids of users and items, by dense index."""
-        ids = json.loads(self._folder.read(IDS))
-        return ids["users"], ids["items"]
+        where = self.path / IDS
+        ids = checked(Ids.model_validate, parsed(self._folder.read(IDS), where), where)
+        return ids.users, ids.items
 
     def weights(self) -> dict[str, Tensor]:
         """The weights of the best epoch, by parameter name, on the CPU."""
@@ -184,7 +160,12 @@ class Run:
         groups: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}}
         for name, tensor in tensors.parse(self._folder.read(STATE), self.path / STATE).items():
             group, _, key = name.partition(".")
+            if group not in groups:
+                raise damaged(self.path / STATE, f"{quoted(name)} is not a tensor of a training")
             groups[group][key] = tensor
+        steps = groups["optimizer"].get("steps")
+        if steps is not None and not is_count(steps):
+            raise damaged(self.path / STATE, "the number of steps is not a count")
         return groups["weights"], groups["optimizer"]
 
     def history(self) -> list[dict[str, Any]]:
@@ -192,11 +173,9 @@ class Run:
         path = self.path / METRICS
         try:
             content = path.read_bytes()[: self.progress.metrics_bytes]
-            return [json.loads(line) for line in content.splitlines()]
         except OSError as error:
             raise RunError(f"{path} cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise damaged(path, str(error)) from error
+        return history_of(content, path)
 
     def summary(self) -> dict[str, Any]:
         """The figures that a list of runs shows."""
@@ -307,21 +286,15 @@ def features_digest(dataset: Dataset) -> str | None:
 
 
 def _progress(folder: CommitFolder) -> Progress:
-    known, recorded = {entry.name for entry in fields(Progress)}, folder.body.keys()
-    if known != recorded:
-        odd = ", ".join(sorted(known ^ recorded))
-        raise RunError(f"{folder.path} was written by another version of advrec (fields: {odd})")
-    return Progress(**folder.body)
+    return progress_of(folder.body, folder.path, folder.path / COMMIT)
 
 
-def _sections(content: bytes, path: Path) -> dict[str, Any]:
+def _sections(content: bytes, path: Path) -> Sections:
     try:
         sections = read_toml(content.decode(), str(path))
     except (ConfigError, UnicodeDecodeError) as error:
         raise damaged(path, str(error)) from error
-    if not {"train", "run"} <= sections.keys():
-        raise damaged(path, "[train] or [run] is missing")
-    return sections
+    return checked(Sections.model_validate, sections, path)
 
 
 def _config_toml(

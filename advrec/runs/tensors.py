@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advrec.runs.commits import damaged
+from advrec.runs.records import damaged
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,5 +32,5 @@ def parse(content: bytes, path: Path) -> dict[str, Tensor]:
 
     try:
         return load(content)
-    except SafetensorError as error:
-        raise damaged(path, str(error)) from error
+    except (SafetensorError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise damaged(path, str(error).split("\n")[0] or type(error).__name__) from error

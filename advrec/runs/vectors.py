@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from advrec.data.item_features import LOAD_ERRORS
 from advrec.errors import DataError
+from advrec.system.arrays import read_npy, read_npz
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
@@ -146,22 +146,11 @@ def _aligned(
 
 def _npy(path: Path, kind: str) -> _Table:
     del kind
-    try:
-        array = np.load(path, allow_pickle=False)
-    except LOAD_ERRORS as error:
-        raise DataError(f"not a .npy file ({_first_line(error)})", path=path) from None
-    if not isinstance(array, np.ndarray):
-        raise DataError("not a .npy file: it is an archive of arrays", path=path)
-    return _Table(array)
+    return _Table(read_npy(path))
 
 
 def _npz(path: Path, kind: str) -> _Table:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (*LOAD_ERRORS, AttributeError, TypeError) as error:
-        raise DataError(f"not an .npz file ({_first_line(error)})", path=path) from None
-    return _named(path, kind, arrays)
+    return _named(path, kind, read_npz(path))
 
 
 def _safetensors(path: Path, kind: str) -> _Table:

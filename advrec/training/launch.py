@@ -23,7 +23,8 @@ from advrec.ops.positives import Positives
 from advrec.robustness.perturb import NORMS, relative
 from advrec.runs.find import new_path
 from advrec.runs.model import build_model, put_weights, weights_of
-from advrec.runs.run import Origin, Run, features_digest
+from advrec.runs.records import Origin
+from advrec.runs.run import Run, features_digest
 from advrec.training.forecast import Forecast, forecast
 from advrec.training.loop import Event, OnEvent, Training
 from advrec.training.tiers import make_stepper

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from advrec.choices import TARGETS
-from advrec_cli.console import count, emit_json, facts, note, show, table
+from advrec_cli.console import count, emit_json, escaped, facts, note, show, table
 from advrec_cli.help import Command, Group, examples
 from advrec_cli.inputs import config_file, data_config
 from advrec_cli.options import ConfigFile, Given, Json, Quiet, one_of, takes, with_default
@@ -79,14 +79,12 @@ def list_(_: Given, *, json: Json = False) -> None:
             }
         )
         return
-    from rich.markup import escape
-
     about = "what it is"
     rows = table(["name", "state", "users", "items", "pairs", about], left=2, wrap=[about])
     for entry in entries:
         numbers = [count(n) if n else "" for n in (entry.users, entry.items, entry.pairs)]
         state = {"can be downloaded": "[dim]to download[/]"}.get(entry.state, entry.state)
-        rows.add_row(f"[bold cyan]{entry.name}[/]", state, *numbers, escape(entry.about))
+        rows.add_row(f"[bold cyan]{escaped(entry.name)}[/]", state, *numbers, escaped(entry.about))
     show(rows)
     note(f"downloads go to {data_home()} ('advrec data download NAME'); --json shows their terms")
 
@@ -211,7 +209,7 @@ def _show_files(files: Sequence[Path], *, json: bool) -> None:
         return
     rows = table(["file", "bytes"])
     for path, size in sizes.items():
-        rows.add_row(str(path), count(size))
+        rows.add_row(escaped(str(path)), count(size))
     show(rows)
 
 

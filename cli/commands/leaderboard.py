@@ -11,8 +11,9 @@ from advrec.options import OUTPUT
 from advrec_cli import inputs
 from advrec_cli.console import emit_json, note, show_reports
 from advrec_cli.help import examples
-from advrec_cli.options import BadValue, Given, Json, Quiet, split_list, takes
+from advrec_cli.options import Given, Json, Quiet, split_list, takes
 from advrec_cli.settings import named
+from advrec_cli.values import BadValue
 
 EPILOG = examples(
     "advrec leaderboard  # the tables of bench/leaderboard",

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from advrec_cli import inputs
-from advrec_cli.console import emit_json, note, show, table
+from advrec_cli.console import emit_json, escaped, note, show, table
 from advrec_cli.help import examples
 from advrec_cli.options import ConfigFile, Given, Json, OneRun, Quiet, RunsDir, takes
 from advrec_cli.settings import RUN_DATA, named
@@ -85,17 +85,15 @@ def recommend(
             }
         )
         return
-    from rich.markup import escape
-
     names = dataset.item_names
     show_names = names is not None and list(names) != list(dataset.item_ids)
     for name, lines in lists.items():
         columns = ["", "item", *(["name"] if show_names else []), "score"]
-        shown = table(columns, title=f"For {escape(name)}", left=len(columns) - 1)
+        shown = table(columns, title=f"For {escaped(name)}", left=len(columns) - 1)
         shown.columns[0].justify = "right"
         for line in lines:
             texts = [line.item, line.name or ""] if show_names else [line.item]
-            shown.add_row(str(line.rank), *map(escape, texts), f"{line.score:.4f}")
+            shown.add_row(str(line.rank), *map(escaped, texts), f"{line.score:.4f}")
         show(shown)
         if len(lines) < k:
             note(f"{name} has nearly every item: only {len(lines)} are left", quiet=quiet)

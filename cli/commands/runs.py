@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from advrec_cli.console import count, duration, emit_json, facts, figure, note, show, table
+from advrec_cli.console import count, duration, emit_json, escaped, facts, figure, note, show, table
 from advrec_cli.help import examples
 from advrec_cli.options import Given, Json, RunsDir, takes
 
@@ -58,12 +58,12 @@ def runs(
     for entry in every:
         progress = entry.progress
         shown.add_row(
-            f"[bold]{entry.name}[/]",
-            entry.config.model,
-            entry.origin.dataset,
+            f"[bold]{escaped(entry.name)}[/]",
+            escaped(entry.config.model),
+            escaped(entry.origin.dataset),
             entry.config.phase,
             f"{progress.epoch}/{entry.config.epochs}",
-            f"{entry.config.metric} {figure(progress.best_value)}",
+            f"{escaped(entry.config.metric)} {figure(progress.best_value)}",
             STATES.get(progress.stopped, progress.stopped or ""),
         )
     show(shown)
@@ -111,7 +111,7 @@ def _one(run: Run, json: bool) -> None:
     if history:
         lines = [_flat(line) for line in history[-LAST_EPOCHS:]]
         names = list(dict.fromkeys(name for line in lines for name in line))
-        shown = table(names, title=f"Last {len(lines)} epochs", left=0)
+        shown = table(list(map(escaped, names)), title=f"Last {len(lines)} epochs", left=0)
         for line in lines:
             shown.add_row(*(_cell(line.get(name)) for name in names))
         show("")
@@ -124,4 +124,6 @@ def _flat(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cell(value: object) -> str:
-    return figure(value) if isinstance(value, float) else "" if value is None else str(value)
+    return (
+        figure(value) if isinstance(value, float) else "" if value is None else escaped(str(value))
+    )

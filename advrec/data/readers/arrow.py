@@ -17,6 +17,7 @@ from advrec.data.readers.merge import Part, merge, once_each, refuse_different_c
 from advrec.data.readers.table import Rows, roles_of
 from advrec.data.wording import counted
 from advrec.errors import DataError
+from advrec.visible import listed
 
 PARQUET_MAGIC = b"PAR1"
 ARROW_MAGIC = b"ARROW1"
@@ -79,8 +80,7 @@ def _read_part(part: int | None, path: Path, config: DataConfig) -> tuple[Part, 
             kind, sentence = file.kind, f"{file.kind}; {roles.sentence(file.names)}"
         elif rows.columns != {role: file.names[at] for role, at in places.items()}:
             raise DataError(
-                f"the columns are {', '.join(map(repr, file.names))}, "
-                f"expected those of {pieces[0].name}",
+                f"the columns are {listed(file.names)}, expected those of {pieces[0].name}",
                 path=piece,
             )
         before = 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from advrec.data.config import DataConfig
 from advrec.errors import DataError
+from advrec.visible import listed
 
 ROLES = ("user", "item", "rating", "timestamp")
 
@@ -107,7 +109,7 @@ def by_name(
     for role in ("user", "item"):
         if places[role] < 0:
             raise DataError(
-                f"cannot tell which column is the {role}: {', '.join(map(repr, names))}",
+                f"cannot tell which column is the {role}: {listed(names)}",
                 path=path,
                 line=line,
                 hint=f"name it with {role}_col"
@@ -124,7 +126,7 @@ def _refuse_names_twice(
     """Of two columns of one name neither is chosen by that name."""
     for role, at in places.items():
         asked = wanted.given().get(role, "")
-        by_number = asked.isdigit() and asked not in names
+        by_number = column_number(asked) is not None and asked not in names
         if at >= 0 and not by_number and names.count(names[at]) > 1:
             numbers = [str(n) for n, name in enumerate(names, start=1) if name == names[at]]
             raise DataError(
@@ -195,13 +197,19 @@ def _find(names: Sequence[str], role: str, wanted: Wanted, path: Path) -> int:
     lower = [name.lower() for name in names]
     if asked.lower() in lower:
         return lower.index(asked.lower())
-    if asked.isdigit() and 1 <= int(asked) <= len(names):
-        return int(asked) - 1
+    place = column_number(asked)
+    if place is not None and 1 <= place <= len(names):
+        return place - 1
     raise DataError(
-        f"no column is called {asked!r}, found {', '.join(map(repr, names))}",
+        f"no column is called {asked!r}, found {listed(names)}",
         path=path,
         hint=f"give {role}_col one of these names, or a number from 1",
     )
+
+
+def column_number(text: str) -> int | None:
+    """A number in plain digits, and not too many of them for a number of anything; else None."""
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) else None
 
 
 def _by_alias(names: Sequence[str], role: str) -> int:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from advrec.data.readers.columns import ALIASES, SURE_NAMES, Wanted, plain_name, recognised
+from advrec.data.readers.columns import (
+    ALIASES,
+    SURE_NAMES,
+    Wanted,
+    column_number,
+    plain_name,
+    recognised,
+)
 from advrec.data.readers.dates import is_date
 from advrec.data.readers.places import is_number
 from advrec.data.readers.text import shown
@@ -24,7 +31,7 @@ def has_header(
     if stated is not None:
         return stated == "yes"
     first, below = rows[0], [row for row in rows[1:] if len(row) == len(rows[0])]
-    if any(value in first for value in wanted.given().values() if not value.isdigit()):
+    if any(value in first for value in wanted.given().values() if column_number(value) is None):
         return True
     names = [plain_name(field) for field in first]
     again = [any(row[at] == first[at] for row in below) for at in range(len(first))]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from advrec.data.readers.columns import Roles, Wanted, distinct
+from advrec.data.readers.columns import Roles, Wanted, column_number, distinct
 from advrec.data.readers.dates import is_date
 from advrec.data.readers.text_twin import MISSING, NUMBER
 from advrec.errors import DataError
@@ -167,14 +167,15 @@ def _asked(wanted: Wanted, width: int, path: Path, line: int) -> dict[str, int]:
         if value == "none":
             places[role] = -1
             continue
-        if not value.isdigit() or not 1 <= int(value) <= width:
+        place = column_number(value)
+        if place is None or not 1 <= place <= width:
             raise DataError(
                 f"no header, and {role}_col must be a number from 1 to {width}, got {value!r}",
                 path=path,
                 line=line,
                 hint="if line 1 is a header: --header yes",
             )
-        places[role] = int(value) - 1
+        places[role] = place - 1
     return places
 
 

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import json
+import lzma
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from advrec.data.readers.compressed import LIMIT, RATIO
 from advrec.data.sources.catalog import CATALOG, Entry, Remote, data_home
 from advrec.data.sources.embedded import EMBEDDED
 from advrec.data.sources.fetch import Fetched, Progress, fetch, file_sha256, recorded_sha256
 from advrec.errors import DataError, RunError, UsageError
 from advrec.system.locks import one_at_a_time
 from advrec.validation import did_you_mean
+
+ARCHIVE_ERRORS = (  # of an archive that is damaged, encrypted, or packed in a way that is not known
+    EOFError,
+    KeyError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 @dataclass(frozen=True)
@@ -178,10 +193,13 @@ def _unpack(archive: Path, remote: Remote, folder: Path) -> None:
     """Only the members that are named, under the names that are given."""
     try:
         with zipfile.ZipFile(archive) as packed:
+            limit = max(LIMIT, RATIO * archive.stat().st_size)
+            if sum(packed.getinfo(member).file_size for member in remote.members) > limit:
+                raise ValueError(f"it unpacks to more than {limit >> 20:,} MiB")
             for member, save_as in remote.members.items():
                 with packed.open(member) as source, (folder / save_as).open("wb") as target:
                     shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+    except ARCHIVE_ERRORS as error:
         archive.unlink()  # and do not trust what it was
         archive.with_name(archive.name + ".sha256").unlink(missing_ok=True)
         raise DataError(f"the archive is damaged ({error})", path=archive) from None

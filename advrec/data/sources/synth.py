@@ -98,6 +98,10 @@ def _check(users: int, items: int, pairs: int, seed: int, test_ratio: float) -> 
         raise UsageError(f"seed must be in [0, 2^63), got {seed}")
     if not 0 < test_ratio < 1:
         raise UsageError(f"test_ratio must be between 0 and 1, got {test_ratio}")
+    if items > 100 * pairs:  # the time and memory for them would be for nothing
+        raise UsageError(
+            f"items must be at most {100 * pairs:,} for {pairs:,} pairs, got {items:,}"
+        )
     most = users * max(1, int(items * MOST_SHARE))
     if not users <= pairs <= most:
         raise UsageError(
