@@ -60,6 +60,18 @@ struct Lists {
   const int32_t* items;
 };
 
+// How far rows can move: budget times `users` or `items`, and rounding in any case. See
+// advrec/robustness/radius.py.
+struct Reach {
+  const double* users;       // [U]
+  const double* items;       // [I]
+  const double* user_slack;  // [U]
+  const double* item_slack;  // [I]
+  const double* levers;      // [U], or null: the users' norms
+};
+
+enum class Smooth : int32_t { kNdcg = 0, kSoftmax = 1 };
+
 enum class Norm : int32_t { kRow = 0, kSample = 1, kJoint = 2 };
 enum class Site : int32_t { kEgo = 0, kFinal = 1 };
 enum class OptimKind : int32_t { kSgd = 0, kAdagrad = 1, kAdam = 2, kSparseAdam = 3 };
@@ -171,6 +183,21 @@ template <class T>
 void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int64_t n_items,
           int64_t dim, const Lists& mask, const Lists& relevant, int64_t k, int32_t* ids, T* scores,
           uint8_t* hits, int64_t* above);
+
+// For relevant item n: its rank (ties count against it), the k smallest radii of unmasked items
+// that are not relevant, ascending, rivals[n, k], and the k-th smallest of any unmasked item,
+// stays[n].
+template <class T>
+void smallest_radii(const T* users, const T* items, int64_t n_users, int64_t n_items, int64_t dim,
+                    const Reach& reach, const Lists& mask, const Lists& relevant, int64_t k,
+                    int64_t* ranks, double* rivals, double* stays);
+
+// The smooth loss of a ranking over all relevant items, and its gradients, which are overwritten.
+// Rivals are the items that are not `known`; temperature[U] > 0, weights[U] are 1/IDCG.
+template <class T>
+double smooth_rank(Smooth smooth, const T* users, const T* items, int64_t n_users, int64_t n_items,
+                   int64_t dim, const T* temperature, const double* weights, const Lists& relevant,
+                   const Lists& known, int64_t k, T* d_users, T* d_items);
 
 // Whole training steps: sample, score, gradient, perturb, score again, gradient, update.
 template <class T>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -30,7 +31,7 @@ from advrec.robustness.target import target_of
 
 K = 5
 EPS = (0.1, 0.2, 0.4, 0.8)
-SMOOTH = {"ndcg": rank_loss.ndcg, "softmax": rank_loss.softmax}
+SMOOTH = ("ndcg", "softmax")
 RANKS: dict[str, Any] = {"ks": (K,), "metrics": ("NDCG",)}
 
 
@@ -40,6 +41,13 @@ def one_thread() -> Iterator[None]:
     native.set_threads(1)
     yield
     native.set_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    choice = native.choice()
+    yield
+    native.use(choice)
 
 
 @pytest.fixture(scope="module")
@@ -81,20 +89,21 @@ def dense(
 
 @pytest.mark.parametrize("labels", LABELS)
 @pytest.mark.parametrize("objective", SMOOTH)
-@pytest.mark.parametrize("block", [1, 3 * N_ITEMS, 1 << 21])
+@pytest.mark.parametrize("block", [0, 1, 3 * N_ITEMS, 1 << 21])
 def test_loss_and_gradient_are_those_of_the_formula(
     mf: Recommender, objective: str, labels: str, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rank_loss, "BLOCK_NUMBERS", block)
+    if block:  # the twin, in blocks of this size
+        native.use("reference")
+        twin = importlib.import_module("advrec.ops.reference.smooth_rank")
+        monkeypatch.setattr(twin, "BLOCK_NUMBERS", block)
     aim = target(mf, labels)
     users, items = (v.detach().clone().requires_grad_() for v in mf.vectors() or ())
     tau = 0.1 + 0.2 * torch.rand(N_USERS, generator=torch.Generator().manual_seed(0)).double()
     expected = dense(objective, users, items, tau, aim.relevant, aim.known)
     gradients = torch.autograd.grad(expected, (users, items))
     with torch.no_grad():
-        result = rank_loss.rank_loss(
-            SMOOTH[objective], users, items, tau, aim.relevant, aim.known, K
-        )
+        result = rank_loss.rank_loss(objective, users, items, tau, aim.relevant, aim.known, K)
     assert result.loss == pytest.approx(float(expected.detach()), rel=1e-12)
     torch.testing.assert_close(result.users, gradients[0], rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(result.items, gradients[1], rtol=1e-9, atol=1e-12)

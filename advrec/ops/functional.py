@@ -19,12 +19,13 @@ from advrec.ops import reference
 from advrec.ops.graph import Graph
 from advrec.ops.optimizers import BETAS, OPTIMIZERS
 from advrec.ops.positives import Positives
-from advrec.ops.reference import Ranking
+from advrec.ops.reference import Ranking, Reach
 from advrec.ops.register import operators
 
 SAMPLINGS: Final[Mapping[str, int]] = {"pairs": 0, "users": 1}
 NORMS: Final[Mapping[str, int]] = {"row": 0, "sample": 1, "joint": 2}
 SITES: Final[Mapping[str, int]] = {"ego": 0, "final": 1}
+SMOOTH: Final[Mapping[str, int]] = {"ndcg": 0, "softmax": 1}
 """The core's numbers for words: the enums of csrc/kernels.h. It knows no other words."""
 
 Rows = tuple[Tensor, Tensor]
@@ -143,6 +144,69 @@ def rank_scores(
     if not takes(scores, any_width=True):
         return reference.rank_scores(scores, mask, relevant, k, count_above)
     return Ranking(*operators().rank_scores(scores.contiguous(), *mask, *relevant, k, count_above))
+
+
+def smallest_radii(
+    users: Tensor,  # [U, d]
+    items: Tensor,  # [I, d]
+    reach: Reach,
+    masked: Rows,
+    relevant: Rows,
+    k: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # ranks [n], rivals [n, k], stays [n]
+    """The k smallest radii of every relevant item; see `reference.smallest_radii`.
+
+    The core scans in float32 and passes over what cannot be among the k; what is left gets the
+    formula in float64. On the CPU only.
+    """
+    if not _on_cpu(users):
+        return reference.smallest_radii(users, items, reach, masked, relevant, k)
+    arguments = (reach.users, reach.items, reach.user_slack, reach.item_slack)
+    levers = None if reach.levers is None else reach.levers.contiguous()
+    ranks, rivals, stays = operators().smallest_radii(
+        users.contiguous(),
+        items.contiguous(),
+        *(t.contiguous() for t in arguments),
+        levers,
+        *masked,
+        *relevant,
+        k,
+    )
+    return _tensor(ranks), _tensor(rivals), _tensor(stays)
+
+
+def smooth_rank(
+    smooth: str,
+    users: Tensor,  # [U, d]
+    items: Tensor,  # [I, d]
+    temperature: Tensor,  # [U] τ_u > 0
+    weights: Tensor,  # [U] float64, 1/IDCG of the user
+    relevant: Rows,
+    known: Rows,  # relevant and masked items together: those that are not rivals
+    k: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # L [1] float64, ∂L/∂P [U, d], ∂L/∂Q [I, d]
+    """The smooth loss "ndcg" or "softmax" of a ranking; see `reference.smooth_rank`.
+
+    The core leaves out slopes under 1.2e-7 of the largest one of their relevant item. On the CPU
+    only.
+    """
+    if not _on_cpu(users):
+        return reference.smooth_rank(smooth, users, items, temperature, weights, relevant, known, k)
+    loss, by_user, by_item = operators().smooth_rank(
+        users.contiguous(),
+        items.contiguous(),
+        temperature.contiguous(),
+        weights,
+        *relevant,
+        *known,
+        _code(SMOOTH, smooth, "smooth"),
+        k,
+    )
+    return _tensor(loss), _tensor(by_user), _tensor(by_item)
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu" and takes(tensor)
 
 
 @torch.no_grad()

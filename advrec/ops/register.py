@@ -74,6 +74,20 @@ def _register_fakes() -> None:
     def _(scores: Tensor, *lists: Any) -> Any:
         return _ranking(scores, *lists)
 
+    @_fake("smallest_radii")
+    def _(user_vectors: Tensor, item_vectors: Tensor, *rest: Any) -> Any:
+        count, k = rest[-2].shape[0], rest[-1]  # of relevant items
+        return (
+            user_vectors.new_empty(count, dtype=torch.int64),
+            user_vectors.new_empty((count, k), dtype=torch.float64),
+            user_vectors.new_empty(count, dtype=torch.float64),
+        )
+
+    @_fake("smooth_rank")
+    def _(user_vectors: Tensor, item_vectors: Tensor, *_: Any) -> Any:
+        loss = user_vectors.new_empty(1, dtype=torch.float64)
+        return loss, torch.empty_like(user_vectors), torch.empty_like(item_vectors)
+
     for name in ("mf_steps", "lightgcn_steps", "lightgcn_steps_bf16", "amr_steps"):
 
         @_fake(name)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 class SmoothNdcg(AttackObjective):
     """The objective "ndcg": minus the smooth NDCG of the relevant items at the metric's K."""
 
+    smooth = "ndcg"
     labels = "self"
     steps = 20
     restarts = 4
@@ -127,10 +128,6 @@ class SmoothNdcg(AttackObjective):
                 }
             yield perturb.within(delta, eps=eps, norm=self.norm)
 
-    def smooth(self, x: Tensor, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The loss of each relevant item and its slopes, see `rank_loss.Smooth`."""
-        return rank_loss.ndcg(x, weights, k)
-
     def _temperature(self, eps: float) -> Tensor:
         """τ_u of the formula above, [U]; small but not 0 for users that noise does not move."""
         fast = perturb.fgm(self.grads, eps=eps, norm=self.norm)
@@ -169,13 +166,10 @@ class SmoothNdcg(AttackObjective):
 class SaturatingSoftmax(SmoothNdcg):
     """The objective "softmax": minus the probability of each relevant item, in one step."""
 
+    smooth = "softmax"
     steps = 1
     restarts = 1
     temperatures = (2.0, 1.0, 0.5, 0.25)
-
-    def smooth(self, x: Tensor, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The probability of the relevant item."""
-        return rank_loss.softmax(x, weights, k)
 
 
 def _mean_shift(change: Tensor) -> Tensor:

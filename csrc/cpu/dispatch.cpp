@@ -100,6 +100,22 @@ void rank(const T* users_or_scores, const T* item_vectors, int64_t n_users, int6
 }
 
 template <class T>
+void smallest_radii(const T* users, const T* items, int64_t n_users, int64_t n_items, int64_t dim,
+                    const Reach& reach, const Lists& mask, const Lists& relevant, int64_t k,
+                    int64_t* ranks, double* rivals, double* stays) {
+  kernels<T>().smallest_radii(users, items, n_users, n_items, dim, reach, mask, relevant, k, ranks,
+                              rivals, stays);
+}
+
+template <class T>
+double smooth_rank(Smooth smooth, const T* users, const T* items, int64_t n_users, int64_t n_items,
+                   int64_t dim, const T* temperature, const double* weights, const Lists& relevant,
+                   const Lists& known, int64_t k, T* d_users, T* d_items) {
+  return kernels<T>().smooth_rank(smooth, users, items, n_users, n_items, dim, temperature, weights,
+                                  relevant, known, k, d_users, d_items);
+}
+
+template <class T>
 StepStats mf_steps(const Table<T>& table, const Positives& pos, const SampleSpec& sample,
                    const Schedule& schedule, const Adversary& adversary, const Optim& optim) {
   return kernels<T>().mf_steps(table, pos, sample, schedule, adversary, optim);
@@ -137,6 +153,10 @@ StepStats amr_steps(const AmrTables<T>& tables, const Positives& pos, const Samp
                                int64_t);                                                         \
   template void rank(const T*, const T*, int64_t, int64_t, int64_t, const Lists&, const Lists&,  \
                      int64_t, int32_t*, T*, uint8_t*, int64_t*);                                 \
+  template void smallest_radii(const T*, const T*, int64_t, int64_t, int64_t, const Reach&,      \
+                               const Lists&, const Lists&, int64_t, int64_t*, double*, double*); \
+  template double smooth_rank(Smooth, const T*, const T*, int64_t, int64_t, int64_t, const T*,   \
+                              const double*, const Lists&, const Lists&, int64_t, T*, T*);       \
   template StepStats mf_steps(const Table<T>&, const Positives&, const SampleSpec&,              \
                               const Schedule&, const Adversary&, const Optim&);                  \
   template StepStats lightgcn_steps(const Table<T>&, const Adjacency<T>&, int64_t,               \

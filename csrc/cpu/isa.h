@@ -13,6 +13,8 @@ struct Kernels {
   decltype(&cpu::normalize_rows<T>) normalize_rows;
   decltype(&cpu::optimizer_step<T>) optimizer_step;
   decltype(&cpu::rank<T>) rank;
+  decltype(&cpu::smallest_radii<T>) smallest_radii;
+  decltype(&cpu::smooth_rank<T>) smooth_rank;
   decltype(&cpu::mf_steps<T>) mf_steps;
   decltype(&cpu::lightgcn_steps<T>) lightgcn_steps;
   decltype(&cpu::amr_steps<T>) amr_steps;

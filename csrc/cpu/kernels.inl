@@ -14,7 +14,10 @@
 #include "mf.inl"
 #include "lightgcn.inl"
 #include "amr.inl"
+#include "tile.inl"
 #include "rank.inl"
+#include "radii.inl"
+#include "smooth_rank.inl"
 
 namespace advrec::cpu::ADVREC_ISA {
 
@@ -26,6 +29,8 @@ constexpr Kernels<T> kernels() {
           &ADVREC_ISA::normalize_rows<T>,
           &ADVREC_ISA::optimizer_step<T>,
           &ADVREC_ISA::rank<T>,
+          &ADVREC_ISA::smallest_radii<T>,
+          &ADVREC_ISA::smooth_rank<T>,
           &ADVREC_ISA::mf_steps<T>,
           &ADVREC_ISA::lightgcn_steps<T, T>,
           &ADVREC_ISA::amr_steps<T>};

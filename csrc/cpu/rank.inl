@@ -9,46 +9,6 @@
 namespace advrec::cpu::ADVREC_ISA {
 
 template <class T>
-struct Tile {
-  static constexpr int kUsers = 6;                      // rows of the register block
-  static constexpr int kColumns = 2 * Simd<T>::kWidth;  // and its columns: two vectors
-  static constexpr int kItems = 256;                    // of a tile; a multiple of kColumns
-  static constexpr int64_t kUserBlock = 80 * kUsers;    // users that share a packed tile
-  static_assert(kItems % kColumns == 0);
-};
-
-// sums[M, kColumns] of M users, packed [dim, M], and a panel of items, packed [dim, kColumns].
-// Every score is one chain of multiply-adds over the dimension, in order.
-template <int M, class T>
-ADVREC_INLINE void multiply_panel(const T* users, const T* panel, int64_t dim,
-                                  Vec<T> (&sums)[M][2]) {
-  constexpr int W = Simd<T>::kWidth, N = Tile<T>::kColumns;
-  for (int64_t k = 0; k < dim; ++k) {
-    const Vec<T> b0 = load(panel + k * N), b1 = load(panel + k * N + W);
-#pragma GCC unroll 6
-    for (int m = 0; m < M; ++m) {
-      const T a = users[k * M + m];
-      sums[m][0] += a * b0;
-      sums[m][1] += a * b1;
-    }
-  }
-}
-
-// scores[6, kItems] of a tile: users packed [dim, 6], items packed [panel][dim, kColumns].
-template <class T>
-inline void multiply_tile(const T* users, const T* items, int64_t dim, int64_t panels, T* scores) {
-  constexpr int W = Simd<T>::kWidth, M = Tile<T>::kUsers, N = Tile<T>::kColumns;
-  for (int64_t panel = 0; panel < panels; ++panel) {
-    Vec<T> sums[M][2] = {};
-    multiply_panel<M>(users, items + panel * dim * N, dim, sums);
-    for (int m = 0; m < M; ++m) {
-      store<T>(scores + m * Tile<T>::kItems + panel * N, sums[m][0]);
-      store<T>(scores + m * Tile<T>::kItems + panel * N + W, sums[m][1]);
-    }
-  }
-}
-
-template <class T>
 struct Candidate {
   T score;
   int32_t id;
@@ -195,11 +155,11 @@ class Ranker {
           relevant_at[u - begin] = relevant_.indptr[u];
           score_relevant(u, panel.get());
         }
-        if (items_) pack_users(begin, end, packed_users.get());
+        if (items_) pack_users(users_, dim_, begin, end, packed_users.get());
         for (int64_t first = 0; first < n_items_; first += Tile<T>::kItems) {
           const int64_t n =
               first + Tile<T>::kItems < n_items_ ? int64_t(Tile<T>::kItems) : n_items_ - first;
-          if (items_) pack_items(first, n, packed_items.get());
+          if (items_) pack_items(items_, dim_, first, n, packed_items.get());
           for (int64_t group = begin; group < end; group += M) {
             const int64_t members = group + M < end ? M : end - group;
             if (items_)
@@ -240,26 +200,6 @@ class Ranker {
       }
       for (int64_t c = 0; above_ && c < n; ++c) above_[first + c] = 0;
     }
-  }
-
-  // [begin, end) as groups of six columns [dim, 6]; missing users of the last group are zero.
-  void pack_users(int64_t begin, int64_t end, T* out) const {
-    constexpr int64_t M = Tile<T>::kUsers;
-    for (int64_t group = begin; group < end; group += M)
-      for (int64_t m = 0; m < M; ++m)
-        for (int64_t k = 0; k < dim_; ++k)
-          out[(group - begin) * dim_ + k * M + m] =
-              group + m < end ? users_[(group + m) * dim_ + k] : T(0);
-  }
-
-  void pack_items(int64_t first, int64_t n, T* out) const {
-    constexpr int64_t N = Tile<T>::kColumns;
-    for (int64_t panel = 0; panel * N < n; ++panel)
-      for (int64_t c = 0; c < N; ++c) {
-        const int64_t item = panel * N + c;
-        for (int64_t k = 0; k < dim_; ++k)
-          out[(panel * dim_ + k) * N + c] = item < n ? items_[(first + item) * dim_ + k] : T(0);
-      }
   }
 
   void copy_scores(int64_t group, int64_t members, int64_t first, int64_t n, T* out) const {

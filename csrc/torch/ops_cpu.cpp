@@ -115,6 +115,13 @@ void optimizer_step(Tensor value, const Tensor& grad, std::optional<Tensor> stat
   });
 }
 
+void check_items(const Tensor& items, int64_t n_items) {
+  const auto* data = static_cast<const int32_t*>(items.const_data_ptr());
+  for (int64_t n = 0; n < items.size(0); ++n)
+    require(data[n] >= 0 && data[n] < n_items, "items must be in [0, " + std::to_string(n_items) +
+                                                   "), got " + std::to_string(data[n]));
+}
+
 std::tuple<Tensor, Tensor, Tensor, Tensor> rank(const Tensor& users, const Tensor* item_vectors,
                                                 const Tensor& mask_indptr, const Tensor& mask_items,
                                                 const Tensor& relevant_indptr,
@@ -125,12 +132,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rank(const Tensor& users, const Tenso
   const auto mask = lists(mask_indptr, mask_items, n_users, "mask");
   const auto relevant = lists(relevant_indptr, relevant_items, n_users, "relevant");
   const int64_t n_items = item_vectors ? item_vectors->size(0) : users.size(1);
-  for (const auto* t : {&mask_items, &relevant_items}) {
-    const auto* data = static_cast<const int32_t*>(t->const_data_ptr());
-    for (int64_t n = 0; n < t->size(0); ++n)
-      require(data[n] >= 0 && data[n] < n_items, "items must be in [0, " + std::to_string(n_items) +
-                                                     "), got " + std::to_string(data[n]));
-  }
+  check_items(mask_items, n_items);
+  check_items(relevant_items, n_items);
   return by_type(users, [&](auto zero) {
     using T = decltype(zero);
     const T* data = values<T>(users, item_vectors ? "user_vectors" : "scores", 2);
@@ -161,6 +164,71 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> rank_scores(
     const Tensor& relevant_indptr, const Tensor& relevant_items, int64_t k, bool count_above) {
   return rank(scores, nullptr, mask_indptr, mask_items, relevant_indptr, relevant_items, k,
               count_above);
+}
+
+std::tuple<Tensor, Tensor, Tensor> smallest_radii(
+    const Tensor& user_vectors, const Tensor& item_vectors, const Tensor& user_reach,
+    const Tensor& item_reach, const Tensor& user_slack, const Tensor& item_slack,
+    std::optional<Tensor> levers, const Tensor& mask_indptr, const Tensor& mask_items,
+    const Tensor& relevant_indptr, const Tensor& relevant_items, int64_t k) {
+  check_ranking(user_vectors, &item_vectors, k);
+  const int64_t n_users = user_vectors.size(0), n_items = item_vectors.size(0);
+  const auto row_values = [](const Tensor& t, const char* name, int64_t rows) {
+    const auto* data = values<double>(t, name, 1);
+    check_shape(t, name, {rows});
+    return data;
+  };
+  const advrec::Reach reach{
+      row_values(user_reach, "user_reach", n_users), row_values(item_reach, "item_reach", n_items),
+      row_values(user_slack, "user_slack", n_users), row_values(item_slack, "item_slack", n_items),
+      levers ? row_values(*levers, "levers", n_users) : nullptr};
+  const auto mask = lists(mask_indptr, mask_items, n_users, "mask");
+  const auto relevant = lists(relevant_indptr, relevant_items, n_users, "relevant");
+  check_items(mask_items, n_items);
+  check_items(relevant_items, n_items);
+  return by_type(user_vectors, [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t n = relevant_items.size(0);
+    Tensor ranks = torch::stable::new_empty(relevant_indptr, {n});
+    Tensor rivals = torch::stable::new_empty(user_reach, {n, k});
+    Tensor stays = torch::stable::new_empty(user_reach, {n});
+    advrec::cpu::smallest_radii<T>(values<T>(user_vectors, "user_vectors", 2),
+                                   values<T>(item_vectors, "item_vectors", 2), n_users, n_items,
+                                   user_vectors.size(1), reach, mask, relevant, k,
+                                   static_cast<int64_t*>(ranks.mutable_data_ptr()),
+                                   static_cast<double*>(rivals.mutable_data_ptr()),
+                                   static_cast<double*>(stays.mutable_data_ptr()));
+    return std::make_tuple(ranks, rivals, stays);
+  });
+}
+
+std::tuple<Tensor, Tensor, Tensor> smooth_rank(
+    const Tensor& user_vectors, const Tensor& item_vectors, const Tensor& temperature,
+    const Tensor& weights, const Tensor& relevant_indptr, const Tensor& relevant_items,
+    const Tensor& known_indptr, const Tensor& known_items, int64_t smooth, int64_t k) {
+  check_ranking(user_vectors, &item_vectors, k);
+  require(smooth == 0 || smooth == 1,
+          "smooth must be 0 (ndcg) or 1 (softmax), got " + std::to_string(smooth));
+  const int64_t n_users = user_vectors.size(0), n_items = item_vectors.size(0);
+  const auto relevant = lists(relevant_indptr, relevant_items, n_users, "relevant");
+  const auto known = lists(known_indptr, known_items, n_users, "known");
+  check_items(relevant_items, n_items);
+  check_items(known_items, n_items);
+  const auto* weight = values<double>(weights, "weights", 1);
+  check_shape(weights, "weights", {n_users});
+  check_shape(temperature, "temperature", {n_users});
+  return by_type(user_vectors, [&](auto zero) {
+    using T = decltype(zero);
+    Tensor loss = torch::stable::new_empty(weights, {1});
+    Tensor d_users = torch::stable::empty_like(user_vectors);
+    Tensor d_items = torch::stable::empty_like(item_vectors);
+    *static_cast<double*>(loss.mutable_data_ptr()) = advrec::cpu::smooth_rank<T>(
+        advrec::Smooth(smooth), values<T>(user_vectors, "user_vectors", 2),
+        values<T>(item_vectors, "item_vectors", 2), n_users, n_items, user_vectors.size(1),
+        values<T>(temperature, "temperature", 1), weight, relevant, known, k,
+        static_cast<T*>(d_users.mutable_data_ptr()), static_cast<T*>(d_items.mutable_data_ptr()));
+    return std::make_tuple(loss, d_users, d_items);
+  });
 }
 
 Tensor pack(const Tensor& like, const advrec::StepStats& stats) {
@@ -298,6 +366,15 @@ STABLE_TORCH_LIBRARY(advrec, m) {
       "()");
   m.def("rank_topk(Tensor user_vectors, Tensor item_vectors, " LISTS);
   m.def("rank_scores(Tensor scores, " LISTS);
+  m.def(
+      "smallest_radii(Tensor user_vectors, Tensor item_vectors, Tensor user_reach, "
+      "Tensor item_reach, Tensor user_slack, Tensor item_slack, Tensor? levers, "
+      "Tensor mask_indptr, Tensor mask_items, Tensor relevant_indptr, Tensor relevant_items, "
+      "int k) -> (Tensor, Tensor, Tensor)");
+  m.def(
+      "smooth_rank(Tensor user_vectors, Tensor item_vectors, Tensor temperature, Tensor weights, "
+      "Tensor relevant_indptr, Tensor relevant_items, Tensor known_indptr, Tensor known_items, "
+      "int smooth, int k) -> (Tensor, Tensor, Tensor)");
   m.def("mf_steps(" TABLE POSITIVES SCHEDULE OPTIMIZER ") -> Tensor");
   m.def("lightgcn_steps(" TABLE
         "Tensor graph_indptr, Tensor graph_indices, Tensor graph_scale, int "
@@ -326,6 +403,8 @@ STABLE_TORCH_LIBRARY_IMPL(advrec, CPU, m) {
   m.impl("optimizer_step", TORCH_BOX(&optimizer_step));
   m.impl("rank_topk", TORCH_BOX(&rank_topk));
   m.impl("rank_scores", TORCH_BOX(&rank_scores));
+  m.impl("smallest_radii", TORCH_BOX(&smallest_radii));
+  m.impl("smooth_rank", TORCH_BOX(&smooth_rank));
   m.impl("mf_steps", TORCH_BOX(&mf_steps));
   m.impl("lightgcn_steps", TORCH_BOX(&lightgcn_steps<false>));
   m.impl("lightgcn_steps_bf16", TORCH_BOX(&lightgcn_steps<true>));
