@@ -37,6 +37,10 @@ UNITS: Final = ("eps", "rho")
 """An absolute budget and a relative one, as flags and JSON name them."""
 
 
+Owners = Mapping[str, tuple[int, int]]
+"""The rows of "users" and of "items" in a table: first and last."""
+
+
 class Form(NamedTuple):
     """The change to canonical form: users are multiplied by `users`, items by `items`."""
 
@@ -71,6 +75,8 @@ class Ball:
     a number otherwise. Empty: 1 everywhere."""
     live: Mapping[str, Tensor] = field(default_factory=dict)
     """Per key the rows [rows, 1] that may move. Empty: all."""
+    owners: Mapping[str, Owners] = field(default_factory=dict)
+    """Per key whose rows they are."""
     form: Form | None = None
     rates: Tensor | None = None
     """[U] how far, at most, a user's scores move per unit of size; where the canonical form says."""
@@ -113,6 +119,21 @@ class Ball:
             return perturb.project(noise, eps=size, norm=self.norm)
         return self._scaled(noise, size, 0.0)
 
+    def stretched(self, noise: Noise, size: float) -> dict[str, Tensor]:
+        """Every row, or the whole, as long as the budget allows; what is 0 stays."""
+        kept = {key: value.double() for key, value in noise.items()}
+        for key, rows in self.live.items():
+            kept[key] = kept[key] * rows
+        peaks = perturb.NORMS[self.norm].peaks(kept)
+        for key, value in kept.items():  # by the largest entry first: a tiny row has a square of 0
+            kept[key] = value / torch.where(peaks[key] > 0, peaks[key], torch.ones_like(peaks[key]))
+        scaled = {}
+        for key, length in self._lengths(kept).items():
+            allowed = self.lengths[key].to(length) if self.lengths else torch.ones_like(length)
+            factor = torch.where(length > 0, allowed * size / length, torch.zeros_like(length))
+            scaled[key] = (kept[key] * factor).to(noise[key].dtype)
+        return scaled
+
     def within(self, noise: Noise, size: float) -> dict[str, Tensor]:
         """`project`, so that what is stored, measured in float64, is at most the budget."""
         kept = {key: value.clone() for key, value in noise.items()}
@@ -142,6 +163,13 @@ class Ball:
             still = length == 0
             largest = max(largest, float(torch.where(still, torch.zeros_like(shares), shares).max()))
         return largest
+
+    def share(self, tables: Noise) -> float:
+        """A size of one as a share of the mean length of what is perturbed: 1 for ρ."""
+        if self.unit == "rho":
+            return 1.0
+        lengths = perturb.NORMS[self.norm].lengths({k: t.double() for k, t in tables.items()})
+        return 1.0 / max(float(torch.cat([x.flatten() for x in lengths.values()]).mean()), 1e-30)
 
     def measure(self, noise: Noise, tables: Noise, size_name: str = "rho") -> perturb.Budget:
         """`perturb.measure`; the relative size of a relative budget is the ρ of its own."""
@@ -236,7 +264,7 @@ def ball_of(
         lengths = whole if live and norm != "row" else {}
         if live and norm == "row":
             lengths = {key: rows.double() for key, rows in live.items()}
-        return Ball(place.name, norm, side, unit, lengths, live)
+        return Ball(place.name, norm, side, unit, lengths, live, owners)
     with torch.no_grad():
         lengths, form, rates = _relative(
             model, place, norm, side, tables, owners, exposure, as_stored=as_stored
@@ -248,7 +276,7 @@ def ball_of(
             "all rows that may move are 0, so a relative budget means nothing",
             hint="check the model, or give an absolute budget",
         )
-    return Ball(place.name, norm, side, unit, lengths, live, form, rates)
+    return Ball(place.name, norm, side, unit, lengths, live, owners, form, rates)
 
 
 def exposure(model: Recommender, dataset: Dataset, part: Part, k: int) -> Tensor:
@@ -258,8 +286,8 @@ def exposure(model: Recommender, dataset: Dataset, part: Part, k: int) -> Tensor
     return exposure_of(model, dataset, masked, k)
 
 
-def _owners(model: Recommender, site: Site, key: str, rows: int) -> dict[str, tuple[int, int]]:
-    """The rows of users and of items in a table: owner → first and last."""
+def _owners(model: Recommender, site: Site, key: str, rows: int) -> Owners:
+    """Whose rows a table has."""
     n, count = model.n_users, model.n_users + model.n_items
     if site.rows == "both" and rows == count:
         return {"users": (0, n), "items": (n, count)}
@@ -277,7 +305,7 @@ def _relative(
     norm: str,
     side: str,
     tables: Noise,
-    owners: Mapping[str, Mapping[str, tuple[int, int]]],
+    owners: Mapping[str, Owners],
     exposure: Tensor | None,
     *,
     as_stored: bool,

@@ -78,7 +78,7 @@ class SmoothNdcg(AttackObjective):
         self.target, self.batches = target, ()
         self.start = model.noise_like(self.site, self.norm, None)
         self.grads = AttackObjective(model, positives, plan.of_training()).grads
-        self.temperature, self.clean_loss = self._temperature(0.0), 0.0
+        self.temperature, self.clean_loss = self.temperature_at(0.0), 0.0
 
     @classmethod
     def check(cls, model: Recommender, plan: Plan) -> None:
@@ -92,7 +92,7 @@ class SmoothNdcg(AttackObjective):
     def at(self, eps: float) -> SmoothNdcg:
         """The objective with the temperatures for noise of this size."""
         sized = copy.copy(self)
-        sized.temperature = self._temperature(eps) * self.temperatures[0]
+        sized.temperature = self.temperature_at(eps) * self.temperatures[0]
         sized.clean_loss = sized.loss(self.start)
         return sized
 
@@ -109,7 +109,7 @@ class SmoothNdcg(AttackObjective):
 
     def gradient(self, noise: Noise) -> tuple[float, dict[str, Tensor]]:
         """L at Θ + noise and its gradient there."""
-        return self._gradient(noise, self.temperature)
+        return self.gradient_at(noise, self.temperature)
 
     def harm(self, noise: Noise) -> float:
         """Minus the metric under the noise."""
@@ -123,11 +123,11 @@ class SmoothNdcg(AttackObjective):
     ) -> Iterator[dict[str, Tensor]]:
         """The end of Frank–Wolfe at every temperature."""
         assert plan.steps is not None
-        base = self._temperature(eps)
+        base = self.temperature_at(eps)
         for factor in self.temperatures[: plan.restarts]:
             delta = self.start
             for step in range(plan.steps):
-                _, grads = self._gradient(delta, base * factor)
+                _, grads = self.gradient_at(delta, base * factor)
                 delta = self.ascended(delta, grads, eps, step)
             yield self.ball.within(delta, eps)
 
@@ -141,7 +141,7 @@ class SmoothNdcg(AttackObjective):
             for key, at in delta.items()
         }
 
-    def _temperature(self, eps: float) -> Tensor:
+    def temperature_at(self, eps: float) -> Tensor:
         """τ_u of the formula above, [U]; small but not 0 for users that noise does not move."""
         fast = self.ball.vertex(self.grads, eps)
         with torch.no_grad(), evaluating(self.model):
@@ -166,7 +166,8 @@ class SmoothNdcg(AttackObjective):
             of_users = torch.where(own > 0, own, of_users)
         return _mean_shift(items) * clean[0].norm(dim=1) + of_users * clean[1].norm(dim=1).mean()
 
-    def _gradient(self, noise: Noise, temperature: Tensor) -> tuple[float, dict[str, Tensor]]:
+    def gradient_at(self, noise: Noise, temperature: Tensor) -> tuple[float, dict[str, Tensor]]:
+        """L and its gradient at this temperature of each user, [U]."""
         with evaluating(self.model):
             if type(self.model).vectors is Recommender.vectors:
                 target = self.target
