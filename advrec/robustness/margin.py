@@ -18,8 +18,11 @@ from torch.nn import functional
 from advrec.data.dataset import Pairs
 from advrec.robustness.radius import pair_radius
 
-BLOCK_NUMBERS: Final = 1 << 21
+BLOCK_NUMBERS: Final = 1 << 20
 """Entries of the largest temporary matrix, pairs × items."""
+
+CANDIDATES: Final = 10
+"""Times K: the best-scoring items that are considered."""
 
 REACH: Final = 2.0
 """Pairs push whose radius is at most this many times the budget."""
@@ -32,7 +35,7 @@ class Rivals:
     users: Tensor  # [n] int64
     items: Tensor  # [n]
     rivals: Tensor  # [n, K]
-    radii: Tensor  # [n, K] float64, 0 where the rival is above already, ∞ where there are fewer
+    radii: Tensor  # [n, K] float64, ∞ where there are fewer
 
 
 def nearest_rivals(
@@ -44,32 +47,55 @@ def nearest_rivals(
     known: Pairs,
     k: int,
 ) -> Rivals:
-    """The K rivals of smallest radius of every relevant item; a block of pairs at a time."""
-    p, q = users.double().cpu(), items.double().cpu()
-    owners = torch.from_numpy(relevant.users()).long()
-    own = torch.from_numpy(relevant.items).long()
-    squares = q.square().sum(1)
-    lists = known.indptr, torch.from_numpy(known.items).long()
-    step = max(1, BLOCK_NUMBERS // len(q))
+    """The K rivals below each relevant item among the top K that least noise lifts above it.
+
+    Among the 10·K items that score best. What is lost already has no rivals: pushing it further
+    would spend rows that are shared.
+    """
+    p, q = users.detach().cpu(), items.detach().cpu()
+    owners, own = (torch.from_numpy(ids).long() for ids in (relevant.users(), relevant.items))
     count = min(k, len(q))
+    step = max(1, BLOCK_NUMBERS // len(q))
     parts = []
     for first in range(0, len(owners), step):
         u, i = owners[first : first + step], own[first : first + step]
         scores = p[u] @ q.T
-        margin = scores.gather(1, i[:, None]) - scores
-        apart = (squares[i][:, None] + squares - 2 * (q[i] @ q.T)).clamp_min_(0).sqrt_()
-        reach = user_reach[u].double().cpu()[:, None]
-        radii = pair_radius(
-            margin, p[u].norm(dim=1)[:, None], apart, reach, torch.tensor(2 * item_reach), q.shape[1]
+        mine = scores.gather(1, i[:, None])
+        rows, columns = _cells(known, u)
+        scores[rows, columns] = -torch.inf
+        best = scores.topk(min(CANDIDATES * k, len(q)))
+        j = best.indices
+        users_of, rivals = p[u].double(), q[j].double()  # [B, d], [B, C, d]
+        apart = (q[i].double()[:, None] - rivals).norm(dim=2)
+        margin = torch.where(best.values > -torch.inf, mine - best.values, -torch.inf).double()
+        lost = (margin <= 0).sum(1, keepdim=True) >= k + (best.values == -torch.inf).sum(
+            1, keepdim=True
         )
-        for row, user in enumerate(u.tolist()):
-            radii[row, lists[1][lists[0][user] : lists[0][user + 1]]] = torch.inf
-        smallest = radii.nan_to_num_(nan=torch.inf).topk(count, largest=False)
-        parts.append((smallest.values, smallest.indices))
+        reach = user_reach.cpu()[u].double()[:, None]
+        radii = pair_radius(
+            margin.clamp_min(0),
+            users_of.norm(dim=1)[:, None],
+            apart,
+            reach,
+            torch.tensor(2 * item_reach),
+            q.shape[1],
+        )
+        radii = torch.where((margin <= 0) | lost, torch.inf, radii).nan_to_num_(nan=torch.inf)
+        nearest = radii.topk(min(count, radii.shape[1]), largest=False)
+        parts.append((j.gather(1, nearest.indices), nearest.values))
     if not parts:
         empty = torch.zeros(0, count)
         return Rivals(owners, own, empty.long(), empty.double())
-    return Rivals(owners, own, torch.cat([p[1] for p in parts]), torch.cat([p[0] for p in parts]))
+    return Rivals(owners, own, *(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def _cells(pairs: Pairs, users: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column of the items of these users, in a matrix with a row for each."""
+    indptr, items = torch.from_numpy(pairs.indptr), torch.from_numpy(pairs.items).long()
+    counts = indptr.diff()[users]
+    rows = torch.repeat_interleave(torch.arange(len(users)), counts)
+    within = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
+    return rows, items[indptr[users][rows] + within]
 
 
 def pushes(

@@ -38,6 +38,8 @@ RANDOM_DRAWS: Final = 3
 TRIAL_STEPS: Final = 5
 """Of Frank–Wolfe, after which one of the four temperatures goes on: the one that did most harm."""
 STEPS: Final = 20
+TRANSFER_STEPS: Final = 10
+"""On the surrogate: what is carried over is a direction."""
 
 Propose = Callable[[float], Iterator[dict[str, Tensor]]]
 
@@ -209,7 +211,7 @@ def _transfer(ground: Ground) -> Propose | None:
     def propose(size: float) -> Iterator[dict[str, Tensor]]:
         share = size * scale
         tau = objective.temperature_at(share)
-        noise = _climbed(objective, objective.start, tau, share, 0, STEPS)["ego"]
+        noise = _climbed(objective, objective.start, tau, share, 0, TRANSFER_STEPS)["ego"]
         moved = surrogate.carried(noise, items, tables, ground.ball)
         assert moved is not None
         yield ground.ball.stretched(moved, size)
@@ -243,13 +245,13 @@ def _margin(ground: Ground) -> Propose | None:
     with torch.no_grad(), evaluating(model):
         vectors = model.vectors()
     assert vectors is not None
-    users, items = vectors
+    users, items = (table.detach() for table in vectors)
     if ball.form is not None:
         users, items = users.double() @ ball.form.users, items.double() @ ball.form.items
     of_users = torch.ones(len(users), dtype=torch.float64)
     of_items = 1.0
     if ball.unit == "rho":
-        of_users, of_items = users.double().norm(dim=1), float(items.double().norm(dim=1).mean())
+        of_users, of_items = users.double().norm(dim=1), float(items.detach().double().norm(dim=1).mean())
     nearest = margin.nearest_rivals(
         users, items, of_users, of_items, target.relevant, target.known, ground.k
     )

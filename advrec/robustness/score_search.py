@@ -3,28 +3,32 @@
 Random search as Square Attack does it (Andriushchenko et al., ECCV 2020): a share of the item rows,
 which shrinks with the queries, gets new random directions of full length, and the change stays if
 the loss of the ranking rose. A query is the scores of a sample of users under one noise; the loss
-is the smooth NDCG of each one's own first items. Obligatory where an operation has no gradient.
+is the smooth NDCG of each one's own first item. Obligatory where an operation has no gradient.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from advrec.data.dataset import Pairs
 from advrec.models.base import Noise, Recommender
+from advrec.ops.reference.smooth_rank import ndcg
 from advrec.robustness.ball import Ball
 from advrec.robustness.goal import evaluating
-from advrec.robustness.score_loss import loss_of_scores
 from advrec.robustness.target import Target
 
 QUERIES: Final = 2000
 SAMPLE_USERS: Final = 64
 SHARE: Final = 0.3
 """Of the rows, at the first query."""
+
+POOL: Final = 20
+"""Queries that draw their rows from the same directions, with random signs."""
 
 
 def search_scores(
@@ -38,48 +42,92 @@ def search_scores(
     seed: int = 0,
 ) -> dict[str, Tensor]:
     """The noise on item rows, or on all rows where there are none of items, after the queries."""
+    with _one_thread():
+        return _searched(model, ball, target, temperature, size, queries, seed)
+
+
+def _searched(
+    model: Recommender,
+    ball: Ball,
+    target: Target,
+    temperature: Tensor,
+    size: float,
+    queries: int,
+    seed: int,
+) -> dict[str, Tensor]:
     draw = np.random.default_rng(seed)
-    start = model.noise_like(ball.site, ball.norm, None)
-    sample = _sample(target, draw)
     generator = torch.Generator().manual_seed(seed)
-
-    def loss(noise: Noise) -> float:
-        with torch.no_grad(), evaluating(model):
-            lists = sample.relevant, sample.known
-            return loss_of_scores("ndcg", model, noise, temperature, *lists, sample.k)[0]
-
+    start = model.noise_like(ball.site, ball.norm, None)
+    loss = _Loss(model, target, temperature, draw)
     movable = _movable(ball, start)
-    best = ball.stretched(_directions(start, movable, generator), size)
-    most = max(loss(best), loss(start))
-    for query in range(2, queries):
-        share = SHARE * (1 - query / queries) ** 2 + 1 / max(1, sum(map(len, movable.values())))
+    rows = sum(map(len, movable.values()))
+
+    def directions() -> dict[str, Tensor]:
+        return ball.stretched(_directions(start, movable, generator), size)
+
+    best = directions()
+    most = loss(best)
+    for query in range(1, queries):
+        if query % POOL == 1:  # directions for all rows at once: a query uses a share of them
+            pool = directions()
+        share = SHARE * (1 - query / queries) ** 2 + 1 / max(1, rows)
+        sign = 1 - 2 * int(draw.integers(2))
         chosen = {
-            key: rows[torch.from_numpy(draw.random(len(rows)) < share)]
-            for key, rows in movable.items()
+            key: some[torch.from_numpy(np.flatnonzero(draw.random(len(some)) < share)).to(some)]
+            for key, some in movable.items()
         }
-        moved = {key: value.clone() for key, value in best.items()}
-        fresh = ball.stretched(_directions(start, chosen, generator), size)
-        for key, rows in chosen.items():
-            moved[key][rows] = fresh[key][rows]
+        before = {key: best[key][some] for key, some in chosen.items()}
+        whole = best
+        for key, some in chosen.items():
+            best[key][some] = sign * pool[key][some]
         if ball.norm != "row":
-            moved = ball.stretched(moved, size)
-        reached = loss(moved)
+            best = ball.stretched(best, size)
+        reached = loss(best)
         if reached > most:
-            best, most = moved, reached
+            most = reached
+            continue
+        best = whole
+        for key, some in chosen.items():
+            best[key][some] = before[key]
     return ball.within(best, size)
 
 
-def _sample(target: Target, draw: np.random.Generator) -> Target:
-    """The target of some users only."""
-    users = np.flatnonzero(target.relevant.user_degrees())
-    kept = draw.choice(users, min(SAMPLE_USERS, len(users)), replace=False)
-    owners = target.relevant.users()
-    inside = np.isin(owners, kept)
-    n = len(target.relevant.indptr) - 1
-    relevant = Pairs.from_coo(
-        owners[inside], target.relevant.items[inside], n, target.relevant.n_items
-    )
-    return Target(relevant, target.known, target.k, target.figure)
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread of torch: what a query computes is too little to be worth waiting for a second."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Loss:
+    """A query: minus the smooth NDCG of some users' own first items, summed, from their scores."""
+
+    def __init__(
+        self, model: Recommender, target: Target, temperature: Tensor, draw: np.random.Generator
+    ) -> None:
+        everyone = np.flatnonzero(target.relevant.user_degrees())
+        users = np.sort(draw.choice(everyone, min(SAMPLE_USERS, len(everyone)), replace=False))
+        self.model, self.k = model, target.k
+        self.users = torch.from_numpy(users).to(temperature.device)
+        self.own = torch.tensor([int(target.relevant.of(user)[0]) for user in users])
+        self.own = self.own.to(temperature.device)[:, None]
+        hidden = torch.zeros(len(users), model.n_items, dtype=torch.bool)
+        for row, user in enumerate(users):
+            hidden[row, torch.from_numpy(target.known.of(user).astype(np.int64))] = True
+        self.hidden = hidden.to(temperature.device)
+        self.tau = temperature[self.users][:, None]
+        self.weights = torch.ones(len(users), dtype=temperature.dtype, device=temperature.device)
+
+    def __call__(self, noise: Noise) -> float:
+        with torch.no_grad(), evaluating(self.model):
+            scores = self.model.scores(self.users, noise)
+        x = (scores - scores.gather(1, self.own)) / self.tau
+        x[self.hidden] = -torch.inf
+        return float(ndcg(x, self.weights, self.k)[0].double().sum())
 
 
 def _movable(ball: Ball, start: Noise) -> dict[str, Tensor]:
@@ -93,7 +141,7 @@ def _movable(ball: Ball, start: Noise) -> dict[str, Tensor]:
         some = torch.arange(first, last)
         if key in ball.live:
             some = some[ball.live[key][some.to(value.device), 0].cpu()]
-        rows[key] = some
+        rows[key] = some.to(value.device)
     return rows
 
 
@@ -103,5 +151,5 @@ def _directions(
     noise = {key: torch.zeros_like(value) for key, value in start.items()}
     for key, some in rows.items():
         drawn = torch.randn(len(some), start[key].shape[-1], generator=generator)
-        noise[key][some.to(start[key].device)] = drawn.to(start[key])
+        noise[key][some] = drawn.to(start[key])
     return noise
