@@ -337,7 +337,7 @@ def _relative(
     of_items = torch.full((len(items),), scale, dtype=torch.float64)
     lengths = {key: torch.cat([of_users, of_items])[:, None].to(table.device)}
     moving = float(side != "items") + float(side != "users")
-    rates = (of_users * scale * moving).to(table.device) if _compared(model, site.name) else None
+    rates = (of_users * scale * moving).to(table.device) if compared(model, site.name) else None
     if form is None:
         return lengths, None, rates
     change = Form(n, form.back.to(table.device), form.change.to(table.device), form.floored)
@@ -351,7 +351,7 @@ def _scored_items(model: Recommender, tables: Noise) -> Tensor:
     return vectors[1] if vectors is not None and vectors[1].shape == own.shape else own
 
 
-def _compared(model: Recommender, site: str) -> bool:
+def compared(model: Recommender, site: str) -> bool:
     """Are the rows at the site the vectors whose dot products are the scores?"""
     try:
         return threat_of(model, site, "both").tables
@@ -362,4 +362,4 @@ def _compared(model: Recommender, site: str) -> bool:
 def _canonical(
     model: Recommender, site: str, users: Tensor, items: Tensor, exposure: Tensor
 ) -> Canonical | None:
-    return canonical(users, items, exposure) if _compared(model, site) else None
+    return canonical(users, items, exposure) if compared(model, site) else None
