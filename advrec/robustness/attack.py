@@ -208,7 +208,7 @@ def attack(
         ball = ball_of(model, name, str(here[0].norm), side=side, unit=unit, exposure=shown)
         stored = None
         if ball.form is not None:
-            options = {"side": side, "unit": unit, "exposure": shown}
+            options: dict[str, Any] = {"side": side, "unit": unit, "exposure": shown}
             stored = ball_of(model, name, str(here[0].norm), **options, as_stored=True)
         for _, alike in groupby(here, key=lambda own: (own.objective, own.labels)):
             group = list(alike)

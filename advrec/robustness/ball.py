@@ -79,7 +79,7 @@ class Ball:
     """Per key whose rows they are."""
     form: Form | None = None
     rates: Tensor | None = None
-    """[U] how far, at most, a user's scores move per unit of size; where the canonical form says."""
+    """[U] how far a user's scores move at most per unit of ρ; None: not known."""
 
     def vertex(self, grads: Noise, size: float) -> dict[str, Tensor]:
         """The point of the ball where a loss with this gradient is largest to first order.
@@ -161,7 +161,9 @@ class Ball:
                 continue
             shares = length / allowed.to(length)
             still = length == 0
-            largest = max(largest, float(torch.where(still, torch.zeros_like(shares), shares).max()))
+            largest = max(
+                largest, float(torch.where(still, torch.zeros_like(shares), shares).max())
+            )
         return largest
 
     def share(self, tables: Noise) -> float:

@@ -84,9 +84,7 @@ class Ground:
     @functools.cache  # noqa: B019 - a ground lives as long as its suite
     def target(self, labels: str, own: int = 1) -> Target:
         """What labels mean here."""
-        return target_of(
-            self.model, self.dataset, labels, self.part, self.k, self.figure, own
-        )
+        return target_of(self.model, self.dataset, labels, self.part, self.k, self.figure, own)
 
     @functools.cache  # noqa: B019
     def rank(self, labels: str, own: int = 1) -> SmoothNdcg:
@@ -149,9 +147,7 @@ def _fast(labels: str) -> Callable[[Ground], Propose | None]:
 
 def _saturating(ground: Ground) -> Propose:
     """One step on the saturating softmax of the held-out items, at 2τ."""
-    plan = Plan(
-        site=ground.ball.site, norm=ground.ball.norm, objective="softmax", labels="test"
-    )
+    plan = Plan(site=ground.ball.site, norm=ground.ball.norm, objective="softmax", labels="test")
     target = ground.target("test")
     objective = SaturatingSoftmax(ground.model, ground.positives, plan, target, ground.ball)
     settled = plan.settled(ground.model)
@@ -198,7 +194,10 @@ def _transfer(ground: Ground) -> Propose | None:
     other = surrogate.surrogate(ground.dataset)
     n = ground.dataset.n_users
     items = other.tables("ego")["ego"][n:]
-    if surrogate.carried(torch.zeros(n + len(items), items.shape[1]), items, tables, ground.ball) is None:
+    if (
+        surrogate.carried(torch.zeros(n + len(items), items.shape[1]), items, tables, ground.ball)
+        is None
+    ):
         return None
     shown = exposure(other, ground.dataset, ground.part, ground.k)
     ball = ball_of(other, "ego", "row", side=ground.ball.side, unit="rho", exposure=shown)
@@ -251,7 +250,10 @@ def _margin(ground: Ground) -> Propose | None:
     of_users = torch.ones(len(users), dtype=torch.float64)
     of_items = 1.0
     if ball.unit == "rho":
-        of_users, of_items = users.double().norm(dim=1), float(items.detach().double().norm(dim=1).mean())
+        of_users, of_items = (
+            users.double().norm(dim=1),
+            float(items.detach().double().norm(dim=1).mean()),
+        )
     nearest = margin.nearest_rivals(
         users, items, of_users, of_items, target.relevant, target.known, ground.k
     )

@@ -1,4 +1,4 @@
-"""Measurements next to a suite: signs of masked gradients, norms as stored, the table of choices."""
+"""Measurements next to a suite: masked gradients, norms as stored, the table of choices."""
 
 from __future__ import annotations
 
@@ -30,12 +30,11 @@ def zero_gradients(ground: Ground) -> float | None:
     objective = bpr(ground, "test")
     if objective is None:
         return None
-    n = ground.model.n_users
     dead = total = 0
-    triplets = torch.cat([batch for batch in objective.batches], 1).long()
+    triplets = torch.cat(list(objective.batches), 1).long()
     if not triplets.numel():
         return None
-    named = {"users": triplets[0].unique(), "items": triplets[1:].flatten().unique()}
+    named = {"users": torch.unique(triplets[0]), "items": torch.unique(triplets[1:])}
     for key, grad in objective.grads.items():
         for owner, (first, _) in ground.ball.owners.get(key, {}).items():
             if ground.ball.side not in ("both", owner):
@@ -43,7 +42,6 @@ def zero_gradients(ground: Ground) -> float | None:
             rows = named[owner] + first
             total += len(rows)
             dead += int((grad[rows] == 0).all(-1).sum())
-    del n
     return dead / total if total else None
 
 

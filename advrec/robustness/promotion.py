@@ -111,8 +111,17 @@ def promote(
             measured = attempt.ball.size_of(noise)
             results.append(
                 Promotion(
-                    goal, item, place, measure, unit, size, measured, k, part,
-                    attempt.before, after,
+                    goal,
+                    item,
+                    place,
+                    measure,
+                    unit,
+                    size,
+                    measured,
+                    k,
+                    part,
+                    attempt.before,
+                    after,
                 )
             )
     return results
@@ -133,15 +142,16 @@ class _Attempt:
     ) -> None:
         self.model, self.dataset, self.ball, self.target = model, dataset, ball, target
         self.k, self.sign = min(k, dataset.n_items), 1.0 if goal == "promote" else -1.0
-        own = np.isin(known.users().astype(np.int64) * dataset.n_items + known.items,
-                      np.arange(dataset.n_users, dtype=np.int64) * dataset.n_items + target)  # fmt: skip
+        owners = known.users().astype(np.int64)
         self.free = np.ones(dataset.n_users, dtype=bool)  # who can be shown the item
-        self.free[known.users()[own]] = False
-        pairs = np.flatnonzero(self.free)
-        keys = [known.users(), pairs], [known.items, np.full(len(pairs), target)]
+        self.free[owners[known.items == target]] = False
+        unseen = np.flatnonzero(self.free)
         self.known = known
         self.others = Pairs.from_coo(
-            *(np.concatenate(each) for each in keys), dataset.n_users, dataset.n_items
+            np.concatenate([owners, unseen]),
+            np.concatenate([known.items, np.full(len(unseen), target)]),
+            dataset.n_users,
+            dataset.n_items,
         )
         self.start = model.noise_like(ball.site, ball.norm, None)
         self.fixed: Tensor | None = None
@@ -259,11 +269,8 @@ def _only(ball: Ball, item: int) -> Ball:
             lengths[key] = whole * live[key].to(whole.device)
         else:
             lengths[key] = ball.lengths.get(key, torch.ones((), dtype=torch.float64))
-    for key, rows in live.items():
-        live[key] = rows.to(lengths[key].device)
-    return Ball(
-        ball.site, ball.norm, "items", ball.unit, lengths, live, ball.owners, ball.form
-    )
+    live = {key: rows.to(lengths[key].device) for key, rows in live.items()}
+    return Ball(ball.site, ball.norm, "items", ball.unit, lengths, live, ball.owners, ball.form)
 
 
 def _dense(item: str, dataset: Dataset) -> int:

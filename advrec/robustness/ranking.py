@@ -164,7 +164,8 @@ class SmoothNdcg(AttackObjective):
         if self.ball.unit == "rho":
             own = users.norm(dim=1)
             of_users = torch.where(own > 0, own, of_users)
-        return _mean_shift(items) * clean[0].norm(dim=1) + of_users * clean[1].norm(dim=1).mean()
+        by_items: Tensor = _mean_shift(items) * clean[0].norm(dim=1)
+        return by_items + of_users * clean[1].norm(dim=1).mean()
 
     def gradient_at(self, noise: Noise, temperature: Tensor) -> tuple[float, dict[str, Tensor]]:
         """L and its gradient at this temperature of each user, [U]."""

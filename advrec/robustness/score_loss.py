@@ -113,9 +113,7 @@ def _blocks(relevant: Pairs, n_items: int) -> Iterator[NDArray[np.int64]]:
         yield users[first : first + step]
 
 
-def _rows(
-    pairs: Pairs, users: NDArray[np.int64], device: torch.device
-) -> tuple[Tensor, Tensor]:
+def _rows(pairs: Pairs, users: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
     """For each pair of these users its place in the block and its item."""
     counts = np.diff(pairs.indptr)[users]
     starts = pairs.indptr[users]

@@ -132,9 +132,7 @@ class _Loss:
 
 def _movable(ball: Ball, start: Noise) -> dict[str, Tensor]:
     """The rows that are searched over: those of items, or all where there are none."""
-    of_items = {
-        key: owner["items"] for key, owner in ball.owners.items() if "items" in owner
-    }
+    of_items = {key: owner["items"] for key, owner in ball.owners.items() if "items" in owner}
     rows = {}
     for key, value in start.items():
         first, last = of_items.get(key, (0, 0) if of_items else (0, len(value)))

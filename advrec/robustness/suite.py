@@ -25,7 +25,7 @@ from advrec.evaluation.evaluate import Evaluation, evaluate
 from advrec.evaluation.metrics import DEFAULT_KS, metric_specs
 from advrec.models.base import Noise, Recommender
 from advrec.robustness.attack import share_lost
-from advrec.robustness.ball import Ball, ball_of, exposure
+from advrec.robustness.ball import ball_of, exposure
 from advrec.robustness.certify import CERTIFIED, Certificate, certify, threat_of
 from advrec.robustness.flags import Evidence, raised
 from advrec.robustness.members import (
@@ -33,10 +33,10 @@ from advrec.robustness.members import (
     Ground,
     Member,
     Propose,
-    bpr,
     loaded_member,
 )
 from advrec.robustness.probes import as_stored, beyond, grid, zero_gradients
+from advrec.robustness.score_search import QUERIES
 from advrec.robustness.search import Plan
 from advrec.validation import did_you_mean
 
@@ -137,7 +137,10 @@ class SuiteResult:
             "seconds": round(self.seconds, 2),
         }
         for level in self.levels:
-            entry: dict[str, Any] = {self.unit: level.size, "worst": level.worst.to_dict(self.clean)}
+            entry: dict[str, Any] = {
+                self.unit: level.size,
+                "worst": level.worst.to_dict(self.clean),
+            }
             if level.worst_label_free is not None:
                 entry["worst_label_free"] = level.worst_label_free.to_dict(self.clean)
             if level.certified is not None:
@@ -167,6 +170,7 @@ def run_suite(
     seed: int = 0,
     loaded: Mapping[str, Noise] | None = None,
     with_grid: bool = False,
+    queries: int = QUERIES,
     certificate: bool = True,
     clean: Evaluation | None = None,
     say: Say = lambda _: None,
@@ -184,6 +188,7 @@ def run_suite(
         ks, metrics: what is measured; the first metric at the first k decides.
         loaded: noise from files, by name: evaluated at the budgets that hold it, oracle.
         with_grid: also the table objective × labels × steps, at the largest budget.
+        queries: of the search that sees scores only.
         certificate: check certified ≤ attacked where the site has a certificate.
         clean: the evaluation without noise, if it was already made with the same options.
         say: told what is being done.
@@ -195,7 +200,7 @@ def run_suite(
     began = time.perf_counter()
     members = _members(suite, loaded or {})
     unit, sizes = _sizes(eps, rho)
-    plan = Plan(site=site or _usual_site(model), norm=norm, seed=seed).settled(model)
+    plan = Plan(site=site or usual_site(model), norm=norm, seed=seed).settled(model)
     place, measure = str(plan.site), str(plan.norm)
     first = metric_specs(metrics, ks)[0]
     k = first.k or max(ks, default=DEFAULT_KS[0])
@@ -205,7 +210,7 @@ def run_suite(
         clean = evaluate(model, dataset, part=part, ks=ks, metrics=metrics)
     ground = Ground(
         model, dataset, ball, part, tuple(ks), tuple(metrics), str(first), k, seed, clean,
-        dict(loaded or {}),
+        dict(loaded or {}), queries,
     )  # fmt: skip
     _check_loaded(ground, max(sizes))
     proof = _certificate(ground, sizes) if certificate else None
@@ -228,10 +233,7 @@ def run_suite(
                 results.append(result)
                 violated |= _below(proof, size, result)
         levels.append(_level(ground, size, results, levels[-1] if levels else None, proof))
-    if proof is None:
-        violations = None
-    else:
-        violations = int(violated.sum())
+    violations = None if proof is None else int(violated.sum())
     stored = as_stored(ground, sizes[-1], shown) if unit == "rho" and suite == "standard" else None
     tables = model.tables(place)
     row_norm = float(torch.cat([t.double().norm(dim=-1).flatten() for t in tables.values()]).mean())
@@ -301,7 +303,8 @@ def _sizes(
     return unit, sorted({float(size) for size in sizes})
 
 
-def _usual_site(model: Recommender) -> str:
+def usual_site(model: Recommender) -> str:
+    """The model's first site with a certificate, or its first."""
     return next(iter(CERTIFIED.get(model.name, {})), model.site(None).name)
 
 
