@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, overload
 
 from advrec.auditing.measure import AuditOptions, write_report
 from advrec.auditing.measure import audit as audit_subjects
@@ -30,10 +30,11 @@ from advrec.robustness.attack import AttackResult
 from advrec.robustness.attack import attack as attack_model
 from advrec.robustness.certify import Certificate
 from advrec.robustness.certify import certify as certify_model
+from advrec.robustness.suite import SuiteResult, run_suite
 from advrec.runs.export import export_vectors
 from advrec.runs.find import RUNS, find, newest_pretraining
 from advrec.runs.model import load_model
-from advrec.runs.results import write_attack, write_certificate, write_evaluation
+from advrec.runs.results import write_attack, write_certificate, write_evaluation, write_suite
 from advrec.runs.run import Run
 from advrec.runs.subject import Subject, stale_for
 from advrec.training import launch
@@ -181,20 +182,54 @@ def resume(
     return launch.resume(opened, _data_of(opened, dataset), changes, on_event)
 
 
+@overload
 def attack(
     model: AnyRun | Recommender,
     dataset: Data | None = None,
     *,
     runs: str | Path = RUNS,
     device: str = "auto",
+    suite: None = None,
     **options: Any,
-) -> list[AttackResult]:
-    """What noise of each eps costs a model, or the best epoch of a run (kept in attack.json).
+) -> list[AttackResult]: ...
 
-    `dataset` None: the run's. `options` (noise, eps, site, norm, steps, …) and errors are those of
-    `advrec.robustness.attack.attack`, and RunError for a data set that the run was not made from.
+
+@overload
+def attack(
+    model: AnyRun | Recommender,
+    dataset: Data | None = None,
+    *,
+    runs: str | Path = RUNS,
+    device: str = "auto",
+    suite: str,
+    **options: Any,
+) -> SuiteResult: ...
+
+
+def attack(
+    model: AnyRun | Recommender,
+    dataset: Data | None = None,
+    *,
+    runs: str | Path = RUNS,
+    device: str = "auto",
+    suite: str | None = None,
+    **options: Any,
+) -> list[AttackResult] | SuiteResult:
+    """What noise of each eps or rho costs a model, or the best epoch of a run.
+
+    `dataset` None: the run's. `options` (noise, eps, rho, side, site, norm, steps, …) and errors
+    are those of `advrec.robustness.attack.attack`, and RunError for a data set that the run was not
+    made from; the results of a run are kept in its attack.json.
+
+    With `suite` "standard" or "apr" the options are those of `advrec.robustness.suite.run_suite`,
+    and the result is one `SuiteResult`, for a run kept in its suite.json.
     """
     loaded, ready = _ready(model, dataset, runs, device)
+    if suite is not None:
+        measured = run_suite(ready, loaded, suite=suite, **options)
+        if not isinstance(model, Recommender):
+            write_suite(_run(model, runs), measured)
+        return measured
     results = attack_model(ready, loaded, **options)
     if not isinstance(model, Recommender):
         write_attack(_run(model, runs), results)

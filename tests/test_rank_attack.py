@@ -337,10 +337,7 @@ def test_what_makes_no_sense_is_refused(
         attack(mf, DATA, **options)
 
 
-def test_models_without_vectors_and_losses_of_whole_users_are_refused(mf: Recommender) -> None:
-    neumf = create("neumf", ModelSpec(N_USERS, N_ITEMS, 8))
-    with pytest.raises(UsageError, match="needs scores that are dot products of vectors, got mod"):
-        attack(neumf, DATA, objective="ndcg")
+def test_losses_of_whole_users_have_no_other_labels(mf: Recommender) -> None:
     cdae = create("cdae", ModelSpec(N_USERS, N_ITEMS, 8, positives=POSITIVES))
     with pytest.raises(UsageError, match="trained on whole users, so its loss has labels train"):
         attack(cdae, DATA, labels="test")

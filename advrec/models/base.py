@@ -37,6 +37,9 @@ class Site:
     name: str
     about: str  # a phrase for --help and tables
     norms: tuple[str, ...]  # what may have length eps (robustness.perturb); the first is default
+    rows: str = "none"
+    """Whose rows its tables have: "both" (users', then items', in one table), "users", "items",
+    "named" (a table for each, under keys that begin so) or "none"."""
 
     @property
     def table_norms(self) -> tuple[str, ...]:

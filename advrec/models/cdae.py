@@ -64,11 +64,11 @@ class CDAE(Recommender):
         " ACAE (Yuan et al., IJCNN 2019) or ACNN (SIGIR 2019)"
     )
     sites: ClassVar[tuple[Site, ...]] = (
-        Site("decoder", "the output weights W2, one row per item", ("tensor", "row")),
-        Site("encoder", "the input weights W1, one row per item", ("tensor", "row")),
-        Site("user", "the user vectors P", ("tensor", "row")),
-        Site("hidden_concat", "a vector appended to the hidden one", ("tensor", "row")),
-        Site("user_concat", "a vector appended to the user's", ("tensor", "row")),
+        Site("decoder", "the output weights W2, one row per item", ("tensor", "row"), "items"),
+        Site("encoder", "the input weights W1, one row per item", ("tensor", "row"), "items"),
+        Site("user", "the user vectors P", ("tensor", "row"), "users"),
+        Site("hidden_concat", "a vector appended to the hidden one", ("tensor", "row"), "users"),
+        Site("user_concat", "a vector appended to the user's", ("tensor", "row"), "users"),
     )
     combinations: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "acae": SITES[:2],

@@ -46,8 +46,8 @@ class GNNGuard(Recommender):
         "LightGCN that weighs and prunes edges by similarity (GNNGuard; Zhang & Zitnik, 2020)"
     )
     sites: ClassVar[tuple[Site, ...]] = (
-        Site("ego", "the embeddings before propagation", ("row", "joint")),
-        Site("final", "the embeddings after propagation", ("row", "sample", "joint")),
+        Site("ego", "the embeddings before propagation", ("row", "joint"), "both"),
+        Site("final", "the embeddings after propagation", ("row", "sample", "joint"), "both"),
     )
     defaults: ClassVar[Mapping[str, object]] = {
         "dim": 64,

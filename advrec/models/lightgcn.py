@@ -32,8 +32,8 @@ class LightGCN(Recommender):
     name: ClassVar[str] = "lightgcn"
     about: ClassVar[str] = "light graph convolution with the BPR loss (He et al., SIGIR 2020)"
     sites: ClassVar[tuple[Site, ...]] = (
-        Site("ego", "the embeddings before propagation", ("row", "joint")),
-        Site("final", "the embeddings after propagation", ("row", "sample", "joint")),
+        Site("ego", "the embeddings before propagation", ("row", "joint"), "both"),
+        Site("final", "the embeddings after propagation", ("row", "sample", "joint"), "both"),
     )
     defaults: ClassVar[Mapping[str, object]] = {
         "dim": 64,

@@ -29,7 +29,7 @@ class MF(Recommender):
     name: ClassVar[str] = "mf"
     about: ClassVar[str] = "matrix factorisation with the BPR loss (Rendle et al., UAI 2009)"
     sites: ClassVar[tuple[Site, ...]] = (
-        Site("ego", "the embeddings of users and items", ("row", "sample", "joint")),
+        Site("ego", "the embeddings of users and items", ("row", "sample", "joint"), "both"),
     )
     site_aliases: ClassVar[Mapping[str, str]] = {"final": "ego"}
     defaults: ClassVar[Mapping[str, object]] = {

@@ -44,7 +44,7 @@ class NeuMF(Recommender):
     name: ClassVar[str] = "neumf"
     about: ClassVar[str] = "neural matrix factorisation, GMF + MLP (He et al., WWW 2017)"
     sites: ClassVar[tuple[Site, ...]] = (
-        Site("ego", "the embeddings of users and items", ("row", "sample", "joint")),
+        Site("ego", "the embeddings of users and items", ("row", "sample", "joint"), "both"),
         Site("mlp", "the weights of the layers", ("tensor", "joint")),
     )
     site_aliases: ClassVar[Mapping[str, str]] = {"final": "ego"}

@@ -40,8 +40,8 @@ class NGCF(Recommender):
     name: ClassVar[str] = "ngcf"
     about: ClassVar[str] = "neural graph collaborative filtering (Wang et al., SIGIR 2019)"
     sites: ClassVar[tuple[Site, ...]] = (
-        Site("ego", "the embeddings before propagation", ("row", "joint")),
-        Site("final", "the vectors after propagation, all layers", ("row", "sample", "joint")),
+        Site("ego", "the embeddings before propagation", ("row", "joint"), "both"),
+        Site("final", "the vectors after propagation", ("row", "sample", "joint"), "both"),
         Site("weights", "the weights of the layers", ("tensor", "joint")),
     )
     defaults: ClassVar[Mapping[str, object]] = {

@@ -82,8 +82,8 @@ class VBPR(Recommender):
         " its adversarial training is AMR (Tang et al., TKDE 2019)"
     )
     sites: ClassVar[tuple[Site, ...]] = (
-        Site("features", "the content features of items", ("row", "joint")),
-        Site("ego", "the embeddings of users and items", ("row", "joint")),
+        Site("features", "the content features of items", ("row", "joint"), "items"),
+        Site("ego", "the embeddings of users and items", ("row", "joint"), "named"),
     )
     options: ClassVar[Mapping[str, object]] = {"scorer": "amr", "reg_items": 0.01}
     """scorer: amr or vbpr. reg_items: γ of the item vectors as a share of γ of the user vectors."""

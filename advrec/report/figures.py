@@ -92,7 +92,7 @@ def robustness_plot(curves: Sequence[Curve], metric: str, path: str | Path) -> P
                 if curve.model == model:
                     _draw_curve(above, below, curve, trainings.index(curve.training))
             above.set_title(_label(model), loc="left")
-            norms = dict.fromkeys(eps_label(c.norm) for c in curves if c.model == model)
+            norms = dict.fromkeys(eps_label(c.norm, c.unit) for c in curves if c.model == model)
             below.set_xlabel(" or ".join(norms))
             below.locator_params(axis="x", nbins=5)
             below.xaxis.set_major_formatter("{x:g}")

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from advrec.choices import NOISES, Noise
 from advrec.errors import UsageError
+from advrec.report.suite import BUDGETS
 from advrec.report.table import Column, Table
 from advrec.robustness.attack import share_lost
+from advrec.robustness.flags import RAW_DIFFERS
 from advrec.robustness.perturb import NORMS
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Curve:
     low: tuple[float, ...] | None = None  # an interval around the values, as over seeds
     high: tuple[float, ...] | None = None
     norm: str = "row"  # what has length eps: every row, or the whole table ("joint", "tensor")
+    unit: str = "eps"  # "rho": the budget is relative
 
     def __post_init__(self) -> None:
         for name in ("attacked", "low", "high"):
@@ -79,16 +82,20 @@ def _attack_table(attacks: Sequence[Attacked], metric: str) -> Table:
         for result in attacked.results
     )
     several = len(places) > 1
+    results = [result for attacked in attacks for result in attacked.results]
+    relative = any(result.unit == "rho" for result in results)
+    stored = any(result.as_stored is not None for result in results)
     columns = (
         Column("run"),
         *([Column("site")] if several else []),
         Column("noise"),
-        Column("ε", "g"),
+        Column("ρ", ".1%") if relative else Column("ε", "g"),
         Column("budget", ".4g"),
         Column("relative", ".1%"),
         Column("clean"),
         Column("attacked"),
         Column("lost", ".1%"),
+        *([Column("attacked, norms as stored")] if stored else []),
     )
     rows = tuple(
         (
@@ -101,20 +108,48 @@ def _attack_table(attacks: Sequence[Attacked], metric: str) -> Table:
             result.clean.values[metric],
             result.attacked.values[metric],
             round(result.lost[metric], 4) + 0.0,  # no -0.0%
+            *([_as_stored(result, metric)] if stored else []),
         )
         for attacked in attacks
         for result in attacked.results
         if metric in result.clean.values
     )
     first = attacks[0].results[0].clean
+    sides = dict.fromkeys(f"; rows of {r.side} move" for r in results if r.side != "both")
     notes = (
         f"{first.part} part, {first.protocol}, {first.n_users:,} users; noise at "
-        f"{' or '.join(places)}.",
+        f"{' or '.join(places)}{''.join(sides)}.",
         *_knowledge(attacks),
+        *([BUDGETS["rho"]] if relative else []),
+        *_differing(attacks, metric),
         "budget: the largest norm in the noise, as measured; relative: as a share of the mean norm"
         " in the table.",
     )
     return Table(f"{metric} under noise", columns, rows, notes)
+
+
+def _as_stored(result: AttackResult, metric: str) -> float | None:
+    return None if result.as_stored is None else result.as_stored.values[metric]
+
+
+def _differing(attacks: Sequence[Attacked], metric: str) -> list[str]:
+    """The models whose losses in canonical form and by the norms as stored differ."""
+    names = []
+    for attacked in attacks:
+        for result in attacked.results:
+            stored = _as_stored(result, metric)
+            if stored is None:
+                continue
+            clean = result.clean.values[metric]
+            one, other = clean - result.attacked.values[metric], clean - stored
+            if abs(one - other) > RAW_DIFFERS * max(abs(one), abs(other)):
+                names.append(attacked.name)
+    if not names:
+        return []
+    return [
+        f"{', '.join(dict.fromkeys(names))}: norms as stored give losses that differ by more than"
+        f" {RAW_DIFFERS:.0%}: they depend on how the vectors happen to be scaled."
+    ]
 
 
 KNOWLEDGE: Final = {
@@ -183,9 +218,12 @@ def attack_curve(
         eps=tuple(result.eps for result in ordered),
         attacked=tuple(result.attacked.values[metric] for result in ordered),
         norm=plan.norm or "row",
+        unit=ordered[0].unit,
     )
 
 
-def eps_label(norm: str) -> str:
+def eps_label(norm: str, unit: str = "eps") -> str:
     """What eps is a length of, in words."""
+    if unit == "rho":
+        return "rho: share of the norm of what is perturbed"
     return f"eps: L2 norm of {NORMS[norm].label} perturbation"

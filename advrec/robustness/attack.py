@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from advrec.evaluation.metrics import DEFAULT_KS, DEFAULT_METRICS, metric_specs
 from advrec.models.base import Noise, Recommender
 from advrec.ops.positives import Positives
 from advrec.robustness import perturb
+from advrec.robustness.ball import ball_of, exposure
 from advrec.robustness.goal import AttackObjective
 from advrec.robustness.search import DEFAULT_OBJECTIVE, OBJECTIVES, Plan, seek
 from advrec.robustness.target import Target, target_of
@@ -31,12 +32,17 @@ class AttackResult:
     """One noise: how large it is, what it does to the loss, and what to the rankings."""
 
     plan: Plan  # with site and norm filled in
-    eps: float
+    eps: float  # the size of the noise; of a relative budget ρ
     budget: perturb.Budget  # as measured on the noise
     clean_loss: float  # mean of the objective over its triplets or relevant items
     attacked_loss: float  # the same at Θ + Δ
     clean: Evaluation
     attacked: Evaluation  # at Θ + Δ
+    side: str = "both"  # whose rows moved
+    unit: str = "eps"  # "rho": the budget is relative
+    as_stored: Evaluation | None = None
+    """Of a relative budget in canonical form: under the noise for the norms as stored."""
+    noise: Mapping[str, Tensor] | None = field(default=None, repr=False)
 
     @property
     def lost(self) -> dict[str, float]:
@@ -54,7 +60,8 @@ class AttackResult:
             "kind": plan.pop("noise"),
             **plan,
             **({} if self.plan.usual else objective),
-            "eps": self.eps,
+            **({} if self.side == "both" else {"side": self.side}),
+            self.unit: self.eps,
             "budget": asdict(self.budget),
             "clean_loss": self.clean_loss,
             "noisy_loss": self.attacked_loss,
@@ -64,6 +71,7 @@ class AttackResult:
                 name: None if math.isnan(share) else 0.0 - share  # not −share: no -0.0
                 for name, share in self.lost.items()
             },
+            **({} if self.as_stored is None else {"noisy_as_stored": self.as_stored.to_dict()}),
         }
 
     @classmethod
@@ -77,12 +85,17 @@ class AttackResult:
                 objective=content.get("objective", DEFAULT_OBJECTIVE),
                 labels=content.get("labels", AttackObjective.labels),
             ),
-            eps=content["eps"],
+            eps=content["rho"] if "rho" in content else content["eps"],
             budget=perturb.Budget(**content["budget"]),
             clean_loss=content["clean_loss"],
             attacked_loss=content["noisy_loss"],
             clean=Evaluation.from_dict(content["clean"]),
             attacked=Evaluation.from_dict(content["noisy"]),
+            side=content.get("side", "both"),
+            unit="rho" if "rho" in content else "eps",
+            as_stored=Evaluation.from_dict(content["noisy_as_stored"])
+            if "noisy_as_stored" in content
+            else None,
         )
 
 
@@ -96,7 +109,9 @@ def attack(
     dataset: Dataset,
     *,
     noise: str | Sequence[str] = "adversarial",
-    eps: float | Sequence[float] = 0.5,
+    eps: float | Sequence[float] | None = None,
+    rho: float | Sequence[float] | None = None,
+    side: str = "both",
     site: str | Sequence[str] | None = None,
     norm: str | Mapping[str, str] | None = None,
     steps: int | None = None,
@@ -122,7 +137,10 @@ def attack(
 
     Args:
         noise: "adversarial", "random", or several.
-        eps: the norm of the noise, or several.
+        eps: the norm of the noise, or several; by default 0.5.
+        rho: relative budgets instead, 0.05 for 5 % (see `robustness.ball`). Where there is a
+            canonical form, the result under norms as stored is in `as_stored`.
+        side: "both", "users" or "items": whose rows move.
         site: where the noise is added; several names, a combination such as "encoder+hidden", or
             "all". By default the model's first site.
         norm: what has norm eps: one for every site, or by the name of the site. By default each
@@ -155,7 +173,7 @@ def attack(
         )
 
     noises = [noise] if isinstance(noise, str) else list(noise)
-    sizes = [eps] if isinstance(eps, (int, float)) else list(eps)
+    unit, sizes = budgets(eps, rho)
     if not (noises and sizes):
         raise UsageError(f"an attack needs at least one {'eps' if noises else 'noise'}, got none")
     sites = attacked_sites(model, site)
@@ -183,22 +201,49 @@ def attack(
         return target_of(model, dataset, whose, part, cutoff, figure)
 
     results = []
-    for here in plans.values():
+    shown = None
+    if unit == "rho":
+        shown = exposure(model, dataset, part, first.k or max(ks, default=DEFAULT_KS[0]))
+    for name, here in plans.items():
+        ball = ball_of(model, name, str(here[0].norm), side=side, unit=unit, exposure=shown)
+        stored = None
+        if ball.form is not None:
+            options: dict[str, Any] = {"side": side, "unit": unit, "exposure": shown}
+            stored = ball_of(model, name, str(here[0].norm), **options, as_stored=True)
         for _, alike in groupby(here, key=lambda own: (own.objective, own.labels)):
             group = list(alike)
             sought, kind = group[0], OBJECTIVES[group[0].objective]
             aims = kind.needs_target or not sought.usual
             aim = target(str(sought.labels)) if aims else None
-            goal = kind(model, positives, sought, aim)
+            goal = kind(model, positives, sought, aim, ball)
             for planned in group:
-                of_size = _by_size(model, goal, planned, sizes, without, rankings)
+                of_size = _by_size(goal, planned, sizes, without, rankings)
+                if stored is not None:
+                    goal.ball = stored
+                    raw = _by_size(goal, planned, sizes, without, rankings)
+                    goal.ball = ball
+                    for size, result in of_size.items():
+                        of_size[size] = replace(result, as_stored=raw[size].attacked)
                 results += [of_size[size] for size in sizes]
             del goal  # Γ is as large as the tables: not two at a time
     return results
 
 
+def budgets(
+    eps: float | Sequence[float] | None, rho: float | Sequence[float] | None
+) -> tuple[str, list[float]]:
+    """The kind of budget, "eps" or "rho", and its sizes. Raises UsageError for both."""
+    if eps is not None and rho is not None:
+        raise UsageError("eps and rho exclude each other", hint="give one of them")
+    unit, given = ("eps", 0.5 if eps is None else eps) if rho is None else ("rho", rho)
+    sizes = [float(given)] if isinstance(given, (int, float)) else [float(size) for size in given]
+    for size in sizes:
+        if not 0 <= size < math.inf:
+            raise UsageError(f"{unit} must be a number from 0 up, got {size}")
+    return unit, sizes
+
+
 def _by_size(
-    model: Recommender,
     goal: AttackObjective,
     plan: Plan,
     sizes: Sequence[float],
@@ -206,7 +251,7 @@ def _by_size(
     rankings: Callable[[Noise], Evaluation],
 ) -> dict[float, AttackResult]:
     """The result of every eps, from the smallest up: a ranking attack tries the noise before."""
-    tables = model.tables(goal.site)
+    tables = goal.model.tables(goal.site)
     results: dict[float, AttackResult] = {}
     before: list[dict[str, Tensor]] = []
     for size in sorted(set(sizes)):
@@ -216,11 +261,14 @@ def _by_size(
         results[size] = AttackResult(
             plan=plan,
             eps=float(size),
-            budget=perturb.measure(delta, tables, goal.norm),
+            budget=goal.ball.measure(delta, tables),
             clean_loss=sized.clean_loss / sized.entries,
             attacked_loss=sized.loss(delta) / sized.entries,
             clean=clean,
             attacked=rankings(delta),
+            side=goal.ball.side,
+            unit=goal.ball.unit,
+            noise=delta,
         )
     return results
 

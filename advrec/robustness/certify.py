@@ -175,7 +175,7 @@ def certify(
     if name == "eps":
         radii = smallest_radii(users, items, threat.reach(None), *lists, k)
     else:
-        shown = _exposure(model, dataset, masked, k)
+        shown = exposure_of(model, dataset, masked, k)
         radii = smallest_radii(users, items, threat.reach(shown), *lists, k)
         if threat.tables:
             form, reach = canonical_reach(users, items, shown, side)
@@ -345,7 +345,7 @@ CERTIFIED: Final[Mapping[str, Mapping[str, Maker]]] = {
 """Sites with a certificate, by model; the first is the default."""
 
 
-def _exposure(model: Scored, dataset: Dataset, masked: Lists, k: int) -> Tensor:
+def exposure_of(model: Scored, dataset: Dataset, masked: Lists, k: int) -> Tensor:
     """How many users' clean top-k lists hold each item, [I]."""
     shown = torch.zeros(dataset.n_items, dtype=torch.float64)
     with scoring(model, dataset) as scorer:

@@ -16,7 +16,7 @@ from advrec import ops
 from advrec.errors import UsageError
 from advrec.models.base import Noise, Recommender
 from advrec.ops.positives import Positives
-from advrec.robustness import perturb
+from advrec.robustness.ball import Ball
 
 if TYPE_CHECKING:
     from advrec.robustness.search import Plan
@@ -53,12 +53,14 @@ class AttackObjective:
         positives: Positives,
         plan: Plan,
         target: Target | None = None,
+        ball: Ball | None = None,
     ) -> None:
         """Draw the batches and take the gradient at no noise: one pass over train.
 
         Of the plan, site, norm, labels and seed are used. `positives`: the training pairs.
-        `target`: for an objective that needs one, or for labels other than "train". Raises
-        UsageError for a site, norm or labels that the model does not have.
+        `target`: for an objective that needs one, or for labels other than "train". `ball`: what
+        noise is confined to, by default every row's eps. Raises UsageError for a site, norm or
+        labels that the model does not have.
         """
         settled = plan.settled(model)
         assert settled.site is not None
@@ -69,6 +71,7 @@ class AttackObjective:
                 hint="advrec.attack makes it from the data set",
             )
         self.model, self.site, self.norm = model, settled.site, settled.norm
+        self.ball = ball or Ball(settled.site, settled.norm)
         self.target = None if settled.labels == "train" else target
         self.batches = tuple(self.draw(positives, plan.seed))
         start = model.noise_like(self.site, self.norm, None)
@@ -138,8 +141,8 @@ class AttackObjective:
         self, plan: Plan, eps: float, generator: torch.Generator
     ) -> Iterator[dict[str, Tensor]]:
         """The fast gradient point, then every point of every restart of projected ascent."""
-        fast = perturb.fgm(self.grads, eps=eps, norm=self.norm)
-        yield fast
+        ball = self.ball
+        yield ball.vertex(self.grads, eps)
         if plan.steps == plan.restarts == 1 and plan.step_size is None:
             return
         assert plan.steps is not None
@@ -149,13 +152,11 @@ class AttackObjective:
             if restart == 0:
                 delta = {key: torch.zeros_like(grad) for key, grad in self.grads.items()}
             else:
-                delta = perturb.random_start(
-                    self.grads, eps=eps, norm=self.norm, generator=generator
-                )
+                delta = ball.random_start(self.grads, eps, generator)
             for _ in range(plan.steps):
-                step = perturb.fgm(self.gradient(delta)[1], eps=size, norm=self.norm)
+                step = ball.vertex(self.gradient(delta)[1], size)
                 moved = {key: delta[key] + step[key] for key in delta}
-                delta = perturb.project(moved, eps=eps, norm=self.norm)
+                delta = ball.project(moved, eps)
                 yield delta
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from advrec import ops
@@ -35,12 +36,17 @@ def rank_loss(
     k: int,
 ) -> RankLoss:
     """L over all relevant items, and its gradient."""
-    counts = relevant.user_degrees().clip(1, k)
-    ideal = 1 / np.cumsum(1 / np.log2(np.arange(k) + 2.0))[counts - 1]  # [U]
     own, others = (
         (torch.from_numpy(pairs.indptr), torch.from_numpy(pairs.items))
         for pairs in (relevant, known)
     )
-    weights = torch.from_numpy(ideal)
+    weights = torch.from_numpy(ideal_weights(relevant, k))
     loss, *gradients = ops.smooth_rank(smooth, users, items, temperature, weights, own, others, k)
     return RankLoss(float(loss), *gradients)
+
+
+def ideal_weights(relevant: Pairs, k: int) -> NDArray[np.float64]:
+    """[U] 1/IDCG@k of each user."""
+    counts = relevant.user_degrees().clip(1, k)
+    ideal: NDArray[np.float64] = np.cumsum(1 / np.log2(np.arange(k) + 2.0))[counts - 1]
+    return 1 / ideal

@@ -19,7 +19,6 @@ from advrec.choices import LABELS, NOISES, SAMPLE_NORMS
 from advrec.errors import UsageError
 from advrec.models.base import Recommender
 from advrec.ops.positives import Positives
-from advrec.robustness import perturb
 from advrec.robustness.goal import AttackObjective
 from advrec.robustness.ranking import SaturatingSoftmax, SmoothNdcg
 from advrec.validation import did_you_mean
@@ -164,9 +163,7 @@ def seek(
         return _worst(
             objective,
             (
-                perturb.random_like(
-                    objective.grads, eps=eps, norm=objective.norm, generator=generator
-                )
+                objective.ball.random_like(objective.grads, eps, generator)
                 for _ in range(plan.restarts)
             ),
         )

@@ -40,8 +40,12 @@ def target_of(
     part: Part,
     k: int,
     figure: Callable[[Noise], float],
+    own: int = 1,
 ) -> Target:
-    """The target that labels mean for this model and part. Raises UsageError for unknown labels."""
+    """The target that labels mean for this model and part. Raises UsageError for unknown labels.
+
+    `own`: how many of the model's own first items labels `self` take.
+    """
     everyone = np.arange(dataset.n_users)
     hidden_rows = merged_rows(
         [dataset.train, dataset.valid] if part == "test" else [dataset.train], everyone
@@ -52,15 +56,15 @@ def target_of(
     elif labels == "test":
         relevant = dataset.test if part == "test" else dataset.valid
     elif labels == "self":
-        relevant = _first_items(model, dataset, hidden)
+        relevant = _first_items(model, dataset, hidden, own)
     else:
         raise UsageError(f"unknown labels {labels!r}: choose {' or '.join(LABELS)}")
     known = Pairs(*merged_rows([hidden, relevant], everyone), dataset.n_items)
     return Target(relevant, known, k, figure)
 
 
-def _first_items(model: Recommender, dataset: Dataset, hidden: Pairs) -> Pairs:
-    """The first item of each user's clean list; none for a user to whom nothing can be shown."""
+def _first_items(model: Recommender, dataset: Dataset, hidden: Pairs, own: int) -> Pairs:
+    """The first items of each user's clean list; none for a user to whom nothing can be shown."""
     users, items = [], []
     with scoring(model, dataset) as scorer:
         step = scorer.block_users()
@@ -68,8 +72,8 @@ def _first_items(model: Recommender, dataset: Dataset, hidden: Pairs) -> Pairs:
             block = np.arange(first, min(first + step, dataset.n_users))
             nothing = (np.zeros(len(block) + 1, np.int64), np.empty(0, np.int32))
             mask = merged_rows([hidden], block)
-            best = scorer.rank(block, mask, nothing, 1).ids.cpu().numpy()[:, 0]
-            users.append(block[best >= 0])
+            best = scorer.rank(block, mask, nothing, min(own, dataset.n_items)).ids.cpu().numpy()
+            users.append(np.repeat(block, (best >= 0).sum(1)))
             items.append(best[best >= 0])
     return Pairs.from_coo(
         np.concatenate(users), np.concatenate(items), dataset.n_users, dataset.n_items

@@ -1,4 +1,4 @@
-"""What a run folder keeps of measurements: attack.json, eval.json and certificate.csv.
+"""What a run folder keeps of measurements: attack.json, suite.json, eval.json, certificate.csv.
 
 The command line prints the same documents with `--json`.
 """
@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from advrec.errors import RunError, UsageError
 from advrec.evaluation.evaluate import Evaluation
 from advrec.robustness.attack import AttackResult
+from advrec.robustness.flags import Facts
 from advrec.runs.records import damaged
 from advrec.runs.run import Run
 from advrec.runs.subject import Subject
 from advrec.system import files
 
 ATTACK, EVAL, CERTIFICATE = "attack.json", "eval.json", "certificate.csv"
+SUITE = "suite.json"
 
 if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
     from advrec.robustness.certify import Certificate
+    from advrec.robustness.suite import SuiteResult
 
 FORM_ERRORS = (ValueError, TypeError, UsageError)
 
@@ -60,6 +63,31 @@ def _described(of: Run | Subject) -> dict[str, Any]:
         "model": of.kind,
         "data_digest": of.dataset.digest,
     }
+
+
+def suite_document(suites: Sequence[tuple[Run | Subject, SuiteResult]]) -> dict[str, Any]:
+    """Every suite in full: clean, and for each budget the worst noise and every member."""
+    return {"runs": [{**_described(of), **suite.to_dict()} for of, suite in suites]}
+
+
+def write_suite(run: Run, suite: SuiteResult) -> Path:
+    """Put a suite into the run folder, over an earlier one; RunError if that fails."""
+    return _write(run.path / SUITE, suite_document([(run, suite)]))
+
+
+def facts_of(subject: Subject, row_norm: float) -> Facts:
+    """What a comparison of trainings needs to know of one; vectors from elsewhere: nothing."""
+    run = subject.run
+    if run is None:
+        return Facts(subject.name, subject.kind, False, 0, 0, row_norm)
+    return Facts(
+        name=run.name,
+        model=run.config.model,
+        adversarial=run.config.phase == "adversarial",
+        epochs=run.origin.epoch_offset + run.progress.epoch,
+        seed=run.config.seed,
+        row_norm=row_norm,
+    )
 
 
 def evaluation_document(evaluations: Sequence[tuple[Run, Evaluation]]) -> dict[str, Any]:
