@@ -67,7 +67,7 @@ def _headlines(suites: Suites, flags: Mapping[str, Sequence[Mapping[str, str]]])
                     suite.site,
                     _rounded(level.size),
                     clean,
-                    None if blind is None else blind.evaluation.values[metric],
+                    blind.evaluation.values[metric],
                     _lost(clean, blind, metric),
                     level.worst.evaluation.values[metric],
                     _lost(clean, level.worst, metric),
@@ -212,7 +212,5 @@ def _rounded(size: float) -> float:
     return float(f"{size:.6g}")
 
 
-def _lost(clean: float, result: MemberResult | None, metric: str) -> float:
-    if result is None:
-        return math.nan
+def _lost(clean: float, result: MemberResult, metric: str) -> float:
     return round(share_lost(clean, result.evaluation.values[metric]), 4) + 0.0  # no -0.0%

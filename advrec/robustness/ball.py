@@ -153,18 +153,7 @@ class Ball:
 
         Infinite for noise on rows that may not move.
         """
-        largest = 0.0
-        for key, length in self._lengths(noise).items():
-            allowed = self.lengths.get(key)
-            if allowed is None:
-                largest = max(largest, float(length.max()))
-                continue
-            shares = length / allowed.to(length)
-            still = length == 0
-            largest = max(
-                largest, float(torch.where(still, torch.zeros_like(shares), shares).max())
-            )
-        return largest
+        return max(float(share.max()) for share in self._shares(noise).values())
 
     def share(self, tables: Noise) -> float:
         """A size of one as a share of the mean length of what is perturbed: 1 for ρ."""
@@ -211,13 +200,20 @@ class Ball:
         return perturb.NORMS[self.norm].lengths(rows)
 
     def _scaled(self, noise: Noise, size: float, spare: float) -> dict[str, Tensor]:
+        """What is larger than the size scaled back to (1 − spare) of it."""
         scaled = {}
-        for key, length in self._lengths(noise).items():
-            allowed = self.lengths[key].to(length) * size
-            factor = allowed / torch.where(length > 0, length, torch.ones_like(length))
-            factor = torch.where(length > allowed, factor * (1 - spare), torch.ones_like(factor))
+        for key, share in self._shares(noise).items():
+            factor = torch.where(share > size, size / share * (1 - spare), torch.ones_like(share))
             scaled[key] = (noise[key].double() * factor).to(noise[key].dtype)
         return scaled
+
+    def _shares(self, noise: Noise) -> dict[str, Tensor]:
+        """The size that each row, or the whole, needs: its length per unit of what is allowed."""
+        shares = {}
+        for key, length in self._lengths(noise).items():
+            allowed = self.lengths.get(key, torch.ones((), dtype=torch.float64)).to(length)
+            shares[key] = torch.where(length > 0, length / allowed, torch.zeros_like(length))
+        return shares
 
 
 def ball_of(

@@ -80,7 +80,9 @@ def nearest_rivals(
             torch.tensor(2 * item_reach),
             q.shape[1],
         )
-        radii = torch.where((margin <= 0) | lost, torch.inf, radii).nan_to_num_(nan=torch.inf)
+        radii = torch.where((margin <= 0) | lost, torch.inf, radii).nan_to_num_(
+            nan=torch.inf, posinf=torch.inf
+        )
         nearest = radii.topk(min(count, radii.shape[1]), largest=False)
         parts.append((j.gather(1, nearest.indices), nearest.values))
     if not parts:

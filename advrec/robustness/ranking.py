@@ -142,10 +142,11 @@ class SmoothNdcg(AttackObjective):
             for key, at in delta.items()
         }
 
+    @torch.no_grad()
     def temperature_at(self, eps: float) -> Tensor:
         """τ_u of the formula above, [U]; small but not 0 for users that noise does not move."""
         fast = self.ball.vertex(self.grads, eps)
-        with torch.no_grad(), evaluating(self.model):
+        with evaluating(self.model):
             clean = self.model.vectors(self.start)
             if clean is None:
                 return shift_of_scores(self.model, fast) * 0.3
@@ -165,8 +166,9 @@ class SmoothNdcg(AttackObjective):
         if self.ball.unit == "rho":
             own = users.norm(dim=1)
             of_users = torch.where(own > 0, own, of_users)
-        by_items: Tensor = _mean_shift(items) * clean[0].norm(dim=1)
-        return by_items + of_users * _mean(clean[1].norm(dim=1))
+        by_items = _mean_shift(items) * clean[0].norm(dim=1)
+        sums: Tensor = by_items + of_users * _mean(clean[1].norm(dim=1))
+        return sums
 
     def gradient_at(self, noise: Noise, temperature: Tensor) -> tuple[float, dict[str, Tensor]]:
         """L and its gradient at this temperature of each user, [U]."""

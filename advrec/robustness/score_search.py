@@ -23,7 +23,7 @@ from advrec.robustness.goal import evaluating
 from advrec.robustness.target import Target
 
 QUERIES: Final = 2000
-SAMPLE_USERS: Final = 64
+SAMPLE_USERS: Final = 32
 SHARE: Final = 0.3
 """Of the rows, at the first query."""
 
@@ -119,7 +119,7 @@ class _Loss:
         for row, user in enumerate(users):
             hidden[row, torch.from_numpy(target.known.of(user).astype(np.int64))] = True
         self.hidden = hidden.to(temperature.device)
-        self.tau = temperature[self.users][:, None]
+        self.tau = temperature.detach()[self.users][:, None]
         self.weights = torch.ones(len(users), dtype=temperature.dtype, device=temperature.device)
 
     def __call__(self, noise: Noise) -> float:

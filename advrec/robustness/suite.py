@@ -24,6 +24,7 @@ from advrec.errors import UsageError
 from advrec.evaluation.evaluate import Evaluation, evaluate
 from advrec.evaluation.metrics import DEFAULT_KS, metric_specs
 from advrec.models.base import Noise, Recommender
+from advrec.robustness import score_search
 from advrec.robustness.attack import share_lost
 from advrec.robustness.ball import ball_of, exposure
 from advrec.robustness.certify import CERTIFIED, Certificate, certify, threat_of
@@ -36,7 +37,6 @@ from advrec.robustness.members import (
     loaded_member,
 )
 from advrec.robustness.probes import as_stored, beyond, grid, zero_gradients
-from advrec.robustness.score_search import QUERIES
 from advrec.robustness.search import Plan
 from advrec.validation import did_you_mean
 
@@ -44,8 +44,11 @@ if TYPE_CHECKING:
     from advrec.data.dataset import Dataset
 
 METRICS: Final = ("NDCG", "Recall", "HR")
+NOTHING: Final = "no noise"
+"""The worst where every member helps the model: no noise lies in every ball."""
+
 RHO: Final = (0.01, 0.05, 0.2)
-"""Relative budgets of a suite, unless others are given."""
+"""Relative budgets, unless others are given."""
 
 Say = Callable[[str], None]
 
@@ -85,7 +88,7 @@ class Level:
     size: float
     members: tuple[MemberResult, ...]  # each member's own noise at this budget
     worst: MemberResult  # of any knowledge, of this budget or a smaller one
-    worst_label_free: MemberResult | None  # None: only noise from files was tried
+    worst_label_free: MemberResult
     certified: Mapping[str, float] | None  # metrics at the deciding K; None: no certificate
 
 
@@ -170,7 +173,7 @@ def run_suite(
     seed: int = 0,
     loaded: Mapping[str, Noise] | None = None,
     with_grid: bool = False,
-    queries: int = QUERIES,
+    queries: int | None = None,
     certificate: bool = True,
     clean: Evaluation | None = None,
     say: Say = lambda _: None,
@@ -188,7 +191,7 @@ def run_suite(
         ks, metrics: what is measured; the first metric at the first k decides.
         loaded: noise from files, by name: evaluated at the budgets that hold it, oracle.
         with_grid: also the table objective × labels × steps, at the largest budget.
-        queries: of the search that sees scores only.
+        queries: of the search that sees scores only; by default 2,000.
         certificate: check certified ≤ attacked where the site has a certificate.
         clean: the evaluation without noise, if it was already made with the same options.
         say: told what is being done.
@@ -210,7 +213,8 @@ def run_suite(
         clean = evaluate(model, dataset, part=part, ks=ks, metrics=metrics)
     ground = Ground(
         model, dataset, ball, part, tuple(ks), tuple(metrics), str(first), k, seed, clean,
-        dict(loaded or {}), queries,
+        dict(loaded or {}),
+        score_search.QUERIES if queries is None else queries,
     )  # fmt: skip
     _check_loaded(ground, max(sizes))
     proof = _certificate(ground, sizes) if certificate else None
@@ -357,14 +361,13 @@ def _level(
         return result.evaluation.values[ground.metric]
 
     blind = [result for result in results if result.knowledge == "label_free"]
-    everything = list(results)
-    if before is not None:
-        everything.append(before.worst)
-        blind += [] if before.worst_label_free is None else [before.worst_label_free]
-    if not everything:
-        raise UsageError("no noise to evaluate at the smallest budget")
-    worst = min(everything, key=figure)
-    worst_blind = min(blind, key=figure, default=None)
+    if before is None:
+        start = ground.model.noise_like(ground.ball.site, ground.ball.norm, None)
+        kept_before = [MemberResult(NOTHING, "label_free", 0.0, 0.0, ground.clean, 0.0, start)] * 2
+    else:
+        kept_before = [before.worst, before.worst_label_free]
+    worst = min([*results, kept_before[0]], key=figure)
+    worst_blind = min([*blind, kept_before[1]], key=figure)
     kept = [
         result if result is worst or result is worst_blind else _without_noise(result)
         for result in results
