@@ -195,7 +195,7 @@ def test_the_gradient_is_that_of_central_differences(name: str, site: str, norm:
             return model.losses(batch, noise).sum()
 
     for key, grad in gamma.items():
-        differences = torch.zeros_like(grad)
+        differences = torch.zeros(grad.shape, dtype=grad.dtype)
         for place in range(grad.numel()):
             values = []
             for sign in (1, -1):

@@ -393,7 +393,7 @@ class RadiusScan {
     return dot_double(users_ + user.id * dim_, items_ + item * dim_, dim_);
   }
 
-  // Other relevant items of the user: they push an item down and out, but are no rivals.
+  // Other relevant items of the user: they push an item down and out, but do not count as rivals.
   void finish(const User& user, const Rival* rivals) {
     const int64_t base = relevant_.indptr[user.id], n = relevant_.indptr[user.id + 1] - base;
     Buffer<double> row(k_);
