@@ -327,7 +327,8 @@ class BoundedRanker : Ranker<float> {
   Buffer<uint8_t> quantised_;      // [tiles, see int8_place]
 };
 
-// Preparing the items costs about as much as a few dozen users, and of a tile or two nothing is skipped.
+// Preparing the items costs about as much as a few dozen users, and of a tile or two nothing is
+// skipped.
 constexpr int64_t kLeastUsers = 64, kLeastItems = 2 * kInt8Items;
 
 template <class T>
