@@ -20,7 +20,9 @@ UNSAFE = re.compile(
 LONGEST_QUOTE = 80  # characters of one quoted piece of an error
 LONGEST_SENTENCE = 600  # characters of an error: paths may be long
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-_QUOTED = re.compile(rf"'[^']{{{LONGEST_QUOTE + 1},}}'|\"[^\"]{{{LONGEST_QUOTE + 1},}}\"")
+_OPENS = r"(?<![^\s(\[{=:,])"  # not a quote that ends: what stands between two quotes is ours
+_LONG = f"{{{LONGEST_QUOTE + 1},}}"
+_QUOTED = re.compile(rf"{_OPENS}'[^']{_LONG}'|{_OPENS}\"[^\"]{_LONG}\"")
 
 
 def visible(text: str, *, keep: str = "") -> str:
