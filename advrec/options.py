@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COUNTS = 2**31  # whole numbers are below: what the compiled core counts to
 SEEDS = 2**63
-LARGEST = 1e30  # of weights and rates: beyond, float32 has no room for what they are multiplied by
+LARGEST = 1e38  # of weights and rates: float32 holds nothing that is much larger
 LONGEST_NAME = 255  # bytes of one part of a path
 LONGEST_TEXT = 4096  # characters
 

@@ -68,8 +68,8 @@ def read_noise(path: str | Path, model: Recommender, site: str) -> dict[str, tor
     unknown = [name for name in arrays if name not in tables]
     if unknown or not arrays:
         wanted = " or ".join(SIDES) if _shared(model, site, tables) else ", ".join(tables)
-        found = ", ".join(unknown) or "none"
-        raise DataError(f"expected the arrays {wanted}, found {found}", path=path)
+        names = ", ".join(unknown) or "none"
+        raise DataError(f"expected the arrays {wanted}, found {names}", path=path)
     noise = {}
     for key, table in tables.items():
         array = arrays.get(key)
