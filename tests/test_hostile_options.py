@@ -28,7 +28,7 @@ CASES = {
     "pretrain --lr 1e999": "--lr must be a finite number, got '1e999'",
     "pretrain --lr 1_0": "--lr must be a number, got '1_0'",
     "pretrain --reg nan": "--reg must be a finite number, got 'nan'",
-    "pretrain --reg 1e31": "--reg must be at most 1e+30, got 1e+31",
+    "pretrain --reg 1e39": "--reg must be at most 1e+38, got 1e+39",
     f"pretrain --name {NAME}": "--name must be a path with parts of at most 255 bytes",
     f"pretrain --name {LONG}": "--name must be at most 4096 characters",
     f"pretrain --user-col {LONG}": "--user-col must be at most 4096 characters",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 KNOWLEDGE: Final = ("label_free", "oracle")
 RANDOM_DRAWS: Final = 3
 TRIAL_STEPS: Final = 5
-"""Of Frank–Wolfe, after which one of the four temperatures continues: the one that did most harm."""
+"""Of Frank–Wolfe, after which only the most harmful of the four temperatures continues."""
 STEPS: Final = 20
 TRANSFER_STEPS: Final = 10
 """On the surrogate: what is carried over is a direction."""
