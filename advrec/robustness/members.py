@@ -1,6 +1,6 @@
 """The attacks of a suite: what each knows, and the noise that it proposes at a budget.
 
-A member is a line in MEMBERS: its name, its knowledge, and a function that makes it ready on a
+A member is a line in STANDARD: its name, its knowledge, and a function that makes it ready on a
 `Ground` (the model, the data and the ball, with what several members need computed once) and gives
 back what proposes noise for a size. None: it is not an attack on this model and site.
 
